@@ -1,0 +1,114 @@
+//! [`StorageBackend`]: four methods are all that a store must have.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::capabilities::Capabilities;
+use crate::commit::Commit;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+
+/// Where bytes are kept. Sees only opaque keys and ciphertext.
+///
+/// Implement [`load`](Self::load), [`save`](Self::save), [`delete`](Self::delete) and [`list`](Self::list); the rest is
+/// provided and works on those four. A store with transactions overrides [`commit`](Self::commit) with one transaction
+/// and one flush. Say in [`capabilities`](Self::capabilities) what is true, and run the `mls-keep-conformance` suite.
+///
+/// # Why this shape
+///
+/// Nodes are immutable and each is written once under a key of its own; only a client's root is ever replaced. So a
+/// commit can be made safe out of four plain operations: save the new nodes, swap the root, delete the old nodes
+/// (copy-on-write, as LMDB and ZFS do it). There is no journal and nothing to recover.
+///
+/// # Errors
+///
+/// Absence is `Ok(None)`, never an error. A backend that cannot tell whether a write landed says
+/// [`ErrorKind::OutcomeUnknown`]; it never repeats a failed flush and calls that a success.
+///
+/// Methods may be called from several threads at once, and a returned future may be dropped before it is done: then the
+/// write happens or it does not, and nothing else is harmed.
+#[async_trait]
+pub trait StorageBackend: Send + Sync + 'static {
+    /// The value of `key`, or `None` if there is none.
+    async fn load(&self, key: &Key) -> Result<Option<Bytes>>;
+
+    /// Makes `data` the value of `key`. Atomic for this one key, and durable when `Ok`.
+    async fn save(&self, key: &Key, data: Bytes) -> Result<()>;
+
+    /// Removes `key` and its value. Removing what is absent is `Ok`.
+    async fn delete(&self, key: &Key) -> Result<()>;
+
+    /// All keys that begin with `prefix`, complete and in byte order. The empty prefix lists everything.
+    async fn list(&self, prefix: &str) -> Result<Vec<Key>>;
+
+    /// At most `limit` keys that begin with `prefix` and come after `after`, in byte order. Fewer than `limit` means that
+    /// these are the last.
+    async fn list_page(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
+        let mut keys = self.list(prefix).await?;
+        if let Some(after) = after {
+            keys.retain(|key| key > after);
+        }
+        keys.truncate(limit);
+        Ok(keys)
+    }
+
+    /// The values of `keys`, in their order.
+    async fn load_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        let mut values = Vec::with_capacity(keys.len());
+        for key in keys {
+            values.push(self.load(key).await?);
+        }
+        Ok(values)
+    }
+
+    /// Applies `commit`. When `Ok`, all of it is durable. Whoever loads the root sees the old root with all of its nodes
+    /// or the new root with all of its nodes, also after a crash at any point.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if the stored root is not `commit.swap.expected`; then nothing that a root names has
+    /// changed.
+    ///
+    /// The provided body compares and then saves. That is safe only while nobody else writes this root: an adapter that
+    /// serves several users overrides this method, or holds a lock.
+    async fn commit(&self, commit: Commit) -> Result<()> {
+        for (key, data) in commit.puts {
+            self.save(&key, data).await?;
+        }
+        let swap = commit.swap;
+        if self.load(&swap.key).await? != swap.expected {
+            return Err(Error::new(ErrorKind::Conflict, "the root is not the one that the commit was made from"));
+        }
+        match swap.replacement {
+            Some(replacement) => self.save(&swap.key, replacement).await?,
+            None => self.delete(&swap.key).await?,
+        }
+        for key in commit.deletes {
+            // The commit stands already. What is left behind is deleted at the next open.
+            if self.delete(&key).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies several commits, each on its own: one result for each, in their order. With one flush for all of them
+    /// where the engine can.
+    async fn commit_many(&self, commits: Vec<Commit>) -> Vec<Result<()>> {
+        let mut results = Vec::with_capacity(commits.len());
+        for commit in commits {
+            results.push(self.commit(commit).await);
+        }
+        results
+    }
+
+    /// What this backend promises. Never changes while it is open.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::weakest()
+    }
+
+    /// Ends the use of the store and frees what it holds. Calls after this are [`ErrorKind::Poisoned`]. Closing twice is
+    /// `Ok`.
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! [`Error`] and [`ErrorKind`]: what happened, whether the commit was applied, what to do.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+
+/// The result of an operation on a backend or a keep.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of a backend or a keep.
+///
+/// Match on [`kind`](Error::kind); the text is for people and may change. No error carries key material or
+/// plaintext. What a backend's engine said is in [`source`](StdError::source).
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What kind of error it is. Each says what happened, whether the commit was applied, and what to do.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Another writer changed what this commit was based on. Not applied. Load again and repeat the operation.
+    Conflict,
+    /// Somebody else holds the store or its lock. Not applied. Try again later, or close the other holder.
+    Busy,
+    /// The store cannot be reached now. Not applied. Try again later.
+    Unavailable,
+    /// No room is left. Not applied. Free some and repeat the operation.
+    NoSpace,
+    /// The store may not be written. Not applied. Change its permissions or its mount.
+    ReadOnly,
+    /// Stored bytes are damaged, missing, or not what their parent meant. Not applied. Restore a backup.
+    Corrupt,
+    /// The master key, the salt or the passphrase is not the one that the keep was made with. Not applied.
+    WrongKey,
+    /// The store is older than its anchor: somebody put an old copy in place. Not applied. Rejoin the groups.
+    RolledBack,
+    /// The group was restored from an older state, so sending would reuse keys. Not applied. Re-enter the group.
+    NeedsRejoin,
+    /// A newer version of mls-keep wrote this. Not applied, nothing was touched. Update the program.
+    UnsupportedVersion,
+    /// An argument breaks a documented rule or limit. Not applied. Correct the call.
+    Invalid,
+    /// What was asked for is not there. Not applied.
+    NotFound,
+    /// The closure of the transaction, or OpenMLS inside of it, returned an error. Not applied; the
+    /// [`source`](StdError::source) is that error.
+    Aborted,
+    /// Whether the commit was applied is not known: a flush failed or a reply was lost. Read the root back to find out;
+    /// a keep does that by itself, so from a keep this means that reading back failed too.
+    OutcomeUnknown,
+    /// An earlier failure made this handle unusable. Not applied. Open the store again.
+    Poisoned,
+    /// A defect in mls-keep or in a backend. Not applied. Please report it.
+    Internal,
+}
+
+impl Error {
+    /// An error of `kind` with a sentence for people: what happened, without a final stop.
+    ///
+    /// The message must not contain key material or plaintext.
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner { kind, message: message.into(), source: None }))
+    }
+
+    /// The same error with the error that caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// What kind of error it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Takes the error that caused this one, to downcast it.
+    #[must_use]
+    pub fn into_source(self) -> Option<Box<dyn StdError + Send + Sync>> {
+        self.0.source
+    }
+}
+
+impl ErrorKind {
+    /// Whether the same call may succeed later without anything being mended.
+    #[must_use]
+    pub fn is_temporary(self) -> bool {
+        matches!(self, Self::Conflict | Self::Busy | Self::Unavailable)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_struct("Error");
+        text.field("kind", &self.0.kind).field("message", &self.0.message);
+        if let Some(source) = &self.0.source {
+            text.field("source", source);
+        }
+        text.finish()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,6 @@
+//! The sealed map.
+
+mod chunk;
+mod value;
+
+pub use value::Value;

@@ -1,0 +1,64 @@
+//! [`Value`]: the plaintext of one record.
+
+use std::fmt;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::chunk::Layout;
+
+/// The plaintext of one record. Cloning shares it; the bytes are wiped when the last clone goes.
+///
+/// A value that was loaded or committed remembers where its parts are stored, so that writing a changed value again
+/// costs what changed.
+#[derive(Clone)]
+pub struct Value {
+    bytes: Arc<Zeroizing<Vec<u8>>>,
+    layout: Option<Arc<Layout>>,
+}
+
+impl Value {
+    /// The plaintext.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn stored(bytes: Vec<u8>, layout: Layout) -> Self {
+        Self { bytes: Arc::new(Zeroizing::new(bytes)), layout: Some(Arc::new(layout)) }
+    }
+
+    pub(crate) fn with_layout(&self, layout: Arc<Layout>) -> Self {
+        Self { bytes: Arc::clone(&self.bytes), layout: Some(layout) }
+    }
+
+    pub(crate) fn layout(&self) -> Option<&Arc<Layout>> {
+        self.layout.as_ref()
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes: Arc::new(Zeroizing::new(bytes)), layout: None }
+    }
+}
+
+impl AsRef<[u8]> for Value {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Eq for Value {}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Value({} bytes)", self.bytes.len())
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests of mls-keep as a whole.
