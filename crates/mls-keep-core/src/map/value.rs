@@ -6,6 +6,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::chunk::Layout;
+use super::node::LeafValue;
 
 /// The plaintext of one record. Cloning shares it; the bytes are wiped when the last clone goes.
 ///
@@ -30,6 +31,14 @@ impl Value {
 
     pub(crate) fn with_layout(&self, layout: Arc<Layout>) -> Self {
         Self { bytes: Arc::clone(&self.bytes), layout: Some(layout) }
+    }
+
+    /// Whether this is the value that stands in a leaf as `stored`.
+    pub(crate) fn is_stored_as(&self, stored: Option<&LeafValue>) -> bool {
+        match (&self.layout, stored) {
+            (Some(layout), Some(LeafValue::Chunked(list))) => layout.describes(list),
+            _ => false,
+        }
     }
 
     pub(crate) fn layout(&self) -> Option<&Arc<Layout>> {

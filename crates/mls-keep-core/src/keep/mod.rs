@@ -1,0 +1,196 @@
+//! [`Keep`]: an opened backend with its keys; [`ClientStore`]: one client's root and what hangs on it.
+
+mod client;
+mod commit;
+mod header;
+mod root;
+mod scope;
+mod verify;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::backend::StorageBackend;
+use crate::capabilities::Capabilities;
+use crate::commit::{Commit, Swap};
+use crate::entropy::Entropy;
+use crate::envelope::Encryption;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+use crate::limits::MAX_IDENTITY_LEN;
+pub use client::{ClientStore, Record};
+use header::Header;
+use root::Root;
+pub use scope::{Changes, Committed, ScopeChanges, ScopeId, ScopeVersion};
+pub use verify::{Statistics, Verification};
+
+const HEADER_KEY: &str = "header";
+const ROOT_PREFIX: &str = "r/";
+const NODE_PREFIX: &str = "n/";
+
+/// An opened backend with its keys. Cloning shares it.
+#[derive(Clone)]
+pub struct Keep {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    backend: Arc<dyn StorageBackend>,
+    entropy: Arc<dyn Entropy>,
+    header: Header,
+}
+
+impl Keep {
+    /// Makes a keep in an empty backend.
+    ///
+    /// # Errors
+    /// `Conflict` if the backend has a keep already, `Invalid` if it holds anything else, or the encryption's parameters
+    /// break a limit; and the errors of the backend.
+    pub async fn create(
+        backend: Arc<dyn StorageBackend>,
+        encryption: &Encryption,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self> {
+        let key = Key::new(HEADER_KEY)?;
+        if backend.load(&key).await?.is_some() {
+            return Err(exists());
+        }
+        // A keep whose header was lost must not be written over: its roots could be opened again with a backup of it.
+        if !backend.list_page("", None, 1).await?.is_empty() {
+            return Err(Error::new(ErrorKind::Invalid, "the store is not empty and has no keep's header"));
+        }
+        let (header, stored) = Header::create(encryption, entropy.as_ref())?;
+        let swap = Swap { key, expected: None, replacement: Some(stored) };
+        backend
+            .commit(Commit { puts: Vec::new(), swap, deletes: Vec::new() })
+            .await
+            .map_err(|error| if error.kind() == ErrorKind::Conflict { exists() } else { error })?;
+        Ok(Self { shared: Arc::new(Shared { backend, entropy, header }) })
+    }
+
+    /// Opens the keep of a backend.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none, `WrongKey`, `UnsupportedVersion`, `Corrupt`; and the errors of the backend.
+    pub async fn open(
+        backend: Arc<dyn StorageBackend>,
+        encryption: &Encryption,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self> {
+        let Some(stored) = backend.load(&Key::new(HEADER_KEY)?).await? else {
+            return Err(Error::new(ErrorKind::NotFound, "there is no keep in this store"));
+        };
+        let header = Header::open(encryption, &stored)?;
+        Ok(Self { shared: Arc::new(Shared { backend, entropy, header }) })
+    }
+
+    /// Opens the keep of a backend, or makes one if the backend is empty.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) and [`create`](Self::create), without `NotFound`.
+    pub async fn open_or_create(
+        backend: Arc<dyn StorageBackend>,
+        encryption: &Encryption,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self> {
+        match Self::open(Arc::clone(&backend), encryption, Arc::clone(&entropy)).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            other => return other,
+        }
+        match Self::create(Arc::clone(&backend), encryption, Arc::clone(&entropy)).await {
+            // Somebody else made it in between.
+            Err(error) if error.kind() == ErrorKind::Conflict => Self::open(backend, encryption, entropy).await,
+            other => other,
+        }
+    }
+
+    /// The identities of all clients, in byte order.
+    ///
+    /// # Errors
+    /// `Corrupt` if a root does not open; and the errors of the backend.
+    pub async fn clients(&self) -> Result<Vec<Vec<u8>>> {
+        let keys = self.backend().list(ROOT_PREFIX).await?;
+        let stored = self.backend().load_many(&keys).await?;
+        let mut identities = Vec::with_capacity(keys.len());
+        // A root that went between the two calls is no client any more.
+        for (key, stored) in keys.iter().zip(stored).filter_map(|(key, stored)| Some((key, stored?))) {
+            let token = crate::text::decode(key.as_str().strip_prefix(ROOT_PREFIX).unwrap_or_default())
+                .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the store holds a root of an unknown name"))?;
+            identities.push(Root::open(&self.shared.header, &token, &stored)?.identity);
+        }
+        identities.sort_unstable();
+        Ok(identities)
+    }
+
+    /// Makes a client. An identity is 1 to [`MAX_IDENTITY_LEN`] bytes.
+    ///
+    /// # Errors
+    /// `Conflict` if there is a client of this identity, `Invalid` if the identity is over its limit; and the errors of
+    /// the backend.
+    pub async fn create_client(&self, identity: &[u8]) -> Result<ClientStore> {
+        if identity.is_empty() || identity.len() > MAX_IDENTITY_LEN {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("an identity has 1 to {MAX_IDENTITY_LEN} bytes, this one {}", identity.len()),
+            ));
+        }
+        let root = Root::first(identity, self.entropy())?;
+        ClientStore::create(self.clone(), root).await
+    }
+
+    /// Opens a client.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no client of this identity, `Corrupt`, `UnsupportedVersion`; and the errors of the backend.
+    pub async fn open_client(&self, identity: &[u8]) -> Result<ClientStore> {
+        ClientStore::open(self.clone(), identity).await
+    }
+
+    /// 16 random bytes that tell this keep from every other.
+    #[must_use]
+    pub fn store_id(&self) -> [u8; 16] {
+        self.shared.header.store_id
+    }
+
+    /// What the backend promises.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.backend().capabilities()
+    }
+
+    /// Closes the backend. The keep's clients cannot be used after this.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub async fn close(&self) -> Result<()> {
+        self.backend().close().await
+    }
+
+    fn backend(&self) -> &Arc<dyn StorageBackend> {
+        &self.shared.backend
+    }
+
+    fn entropy(&self) -> &dyn Entropy {
+        self.shared.entropy.as_ref()
+    }
+
+    fn header(&self) -> &Header {
+        &self.shared.header
+    }
+
+    fn seal(&self, root: &Root, token: &[u8; 16]) -> Result<Bytes> {
+        root.seal(self.header(), token, self.entropy())
+    }
+}
+
+impl fmt::Debug for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keep").finish_non_exhaustive()
+    }
+}
+
+fn exists() -> Error {
+    Error::new(ErrorKind::Conflict, "the store has a keep already")
+}

@@ -1,0 +1,180 @@
+//! Scopes and what a commit changes in them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{MAX_RECORD_KEY_LEN, MAX_SCOPE_LEN, MAX_VALUE_LEN};
+use crate::map::{NodeName, Value};
+
+/// What is loaded and changed together: the client's own material, or one group.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ScopeId(Vec<u8>);
+
+const CLIENT: u8 = 0;
+const GROUP: u8 = 1;
+
+impl ScopeId {
+    /// The client's own scope: identity, key packages, what is of no group.
+    #[must_use]
+    pub fn client() -> Self {
+        Self(vec![CLIENT])
+    }
+
+    /// The scope of the group with this MLS group id (RFC 9420 section 8.1).
+    ///
+    /// # Errors
+    /// `Invalid` if the id is longer than [`MAX_SCOPE_LEN`] - 1 bytes.
+    pub fn group(group_id: &[u8]) -> Result<Self> {
+        if group_id.len() >= MAX_SCOPE_LEN {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("a group id has at most {} bytes, this one {}", MAX_SCOPE_LEN - 1, group_id.len()),
+            ));
+        }
+        Ok(Self([&[GROUP], group_id].concat()))
+    }
+
+    /// The MLS group id, if this is the scope of a group.
+    #[must_use]
+    pub fn group_id(&self) -> Option<&[u8]> {
+        self.0.strip_prefix(&[GROUP])
+    }
+
+    pub(crate) fn from_key(key: &[u8]) -> Self {
+        Self(key.to_vec())
+    }
+
+    pub(crate) fn as_key(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ScopeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A group id is a secret towards whoever reads a log.
+        f.write_str(if self.group_id().is_some() { "ScopeId(group)" } else { "ScopeId(client)" })
+    }
+}
+
+/// Which state of a scope it is. Two reads with the same version saw the same records.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct ScopeVersion(pub(crate) NodeName);
+
+impl fmt::Debug for ScopeVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ScopeVersion({})", crate::text::encode(&self.0))
+    }
+}
+
+/// What one commit changes. All of it is applied, or nothing.
+#[derive(Debug, Default)]
+pub struct Changes {
+    pub(crate) scopes: BTreeMap<ScopeId, ScopeChanges>,
+}
+
+/// What one commit changes in one scope.
+#[derive(Debug)]
+pub struct ScopeChanges {
+    pub(crate) base: Option<ScopeVersion>,
+    pub(crate) remove: bool,
+    pub(crate) records: BTreeMap<Vec<u8>, RecordChange>,
+}
+
+#[derive(Debug)]
+pub(crate) enum RecordChange {
+    Put { value: Value, base: Option<Value> },
+    Remove,
+}
+
+impl Changes {
+    /// Changes nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether nothing would change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.scopes.is_empty()
+    }
+
+    /// The changes of `scope`, made from its state `base` (`None`: it must not exist). If the scope is in another state
+    /// when the commit is applied, the commit is a `Conflict`.
+    pub fn scope(&mut self, scope: ScopeId, base: Option<ScopeVersion>) -> &mut ScopeChanges {
+        self.scopes.entry(scope).or_insert_with(|| ScopeChanges { base, remove: false, records: BTreeMap::new() })
+    }
+}
+
+impl ScopeChanges {
+    /// Makes `value` the value of `key`. `base` is the value that was loaded or committed before under this key: parts
+    /// that both have are not written again.
+    ///
+    /// # Errors
+    /// `Invalid` if the key or the value is over its limit, or the key is empty.
+    pub fn put(&mut self, key: Vec<u8>, value: Value, base: Option<Value>) -> Result<()> {
+        check_key(&key)?;
+        if value.as_slice().len() > MAX_VALUE_LEN {
+            let len = value.as_slice().len();
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("a value has at most {MAX_VALUE_LEN} bytes, not {len}"),
+            ));
+        }
+        self.records.insert(key, RecordChange::Put { value, base });
+        Ok(())
+    }
+
+    /// Removes `key` and its value. Removing what is absent changes nothing.
+    pub fn remove(&mut self, key: Vec<u8>) {
+        self.records.insert(key, RecordChange::Remove);
+    }
+
+    /// Removes every record that is there now. Records that are put in the same changes stay.
+    pub fn remove_all(&mut self) {
+        self.remove = true;
+    }
+}
+
+fn check_key(key: &[u8]) -> Result<()> {
+    if key.is_empty() || key.len() > MAX_RECORD_KEY_LEN {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("the key of a record has 1 to {MAX_RECORD_KEY_LEN} bytes, this one {}", key.len()),
+        ));
+    }
+    Ok(())
+}
+
+/// What a commit made.
+#[derive(Debug)]
+pub struct Committed {
+    /// The number of the root that this commit made.
+    pub number: u64,
+    /// Nodes written.
+    pub nodes: usize,
+    /// Bytes stored, the root with them.
+    pub stored_bytes: usize,
+    pub(crate) scopes: BTreeMap<ScopeId, CommittedScope>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct CommittedScope {
+    pub(crate) version: Option<ScopeVersion>,
+    pub(crate) long: BTreeMap<Vec<u8>, Value>,
+}
+
+impl Committed {
+    /// The state of a scope that was changed; `None` if it is gone.
+    #[must_use]
+    pub fn version(&self, scope: &ScopeId) -> Option<ScopeVersion> {
+        self.scopes.get(scope).and_then(|scope| scope.version)
+    }
+
+    /// A long value that was put, as it should be given as `base` when it changes again.
+    #[must_use]
+    pub fn long_value(&self, scope: &ScopeId, key: &[u8]) -> Option<&Value> {
+        self.scopes.get(scope).and_then(|scope| scope.long.get(key))
+    }
+}
