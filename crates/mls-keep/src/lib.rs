@@ -1,1 +1,63 @@
-//! Part of mls-keep.
+//! MLS clients (RFC 9420, on OpenMLS) whose state survives restarts, crashes, power loss and stolen disks: one MLS
+//! operation is one sealed, atomic, durable commit, on any storage.
+//!
+//! OpenMLS writes its state as many small independent writes; merging a commit is thirteen of them. A crash between two
+//! of them loses the group, and whoever reads the file reads the keys. Here OpenMLS works on memory, and what it changed
+//! becomes one commit of a [`StorageBackend`]: encrypted and authenticated as a whole, all of it or nothing.
+//!
+//! ```
+//! use mls_keep::{Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received, SystemEntropy};
+//! # futures_executor::block_on(async {
+//! let key = MasterKey::generate(&SystemEntropy)?; // keep it in the platform's keychain
+//! let backend = MemoryBackend::new(); // or SqliteBackend::open("alice.db", Config::default())?
+//! let manager = PersistenceManager::builder(backend).encryption(Encryption::hkdf_sha256(key)).open().await?;
+//!
+//! let persistence = Persistence { manager: manager.clone(), save: Default::default() };
+//! let mut alice = Client::builder("alice").persistence(persistence.clone()).create().await?;
+//! let mut bob = Client::builder("bob").persistence(persistence).create().await?;
+//!
+//! let group = alice.create_group("tea").await?;
+//! let invitation = alice.invite(&group, &[bob.key_package().await?.to_bytes()?]).await?;
+//! bob.join(invitation.welcome.to_bytes()?).await?;
+//! let message = alice.send(&group, "at five?").await?.to_bytes()?;
+//! drop((alice, bob)); // the process ends here, and starts again
+//!
+//! let mut bob = manager.load_client_state("bob").await?;
+//! let Received::Message(message) = bob.receive(&message).await? else { panic!("no message") };
+//! assert_eq!(message.content, b"at five?");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
+//!
+//! - [`Client`] has the calls that most programs need. [`Client::transact`] runs any OpenMLS calls, and puts the
+//!   application's own records into the same commit.
+//! - [`PersistenceManager`] opens a keep, loads and saves clients.
+//! - Backends are crates of their own (`mls-keep-sqlite`), or four methods of yours: [`StorageBackend`].
+//!
+//! # Features
+//!
+//! `extensions-draft` and `virtual-clients-draft` turn on OpenMLS's features of the same names. Both are off by default.
+
+mod client;
+mod entropy;
+mod manager;
+mod memory;
+mod policy;
+mod provider;
+mod record;
+mod record_key;
+
+pub use client::{
+    BoxError, Client, ClientBuilder, CryptoProvider, GroupSettings, GroupSummary, GroupsTransaction, Invitation,
+    Joined, MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, Message, NAME_EXTENSION, Received, RecordWriter, Scope, Session,
+    Transaction,
+};
+pub use entropy::SystemEntropy;
+pub use manager::{PersistenceManager, PersistenceManagerBuilder};
+pub use mls_keep_core::{
+    Argon2Params, Capabilities, ClientStore, Encryption, Entropy, Error, ErrorKind, Keep, MasterKey, MemoryBackend,
+    Result, Statistics, StorageBackend, Value, Verification, limits,
+};
+pub use openmls;
+pub use policy::{Persistence, SavePolicy};
+pub use provider::{Provider, TransactionStorage};

@@ -29,7 +29,7 @@ pub(super) const KEY_LEN: usize = 32;
 const INFO: &[u8] = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0";
 
 /// What a body of less than 16 KiB is longer than its plaintext, bytes; every further 16 KiB add 16.
-pub(crate) const OVERHEAD: usize = SALT_LEN + COMMITMENT_LEN + TAG_LEN;
+pub(super) const OVERHEAD: usize = SALT_LEN + COMMITMENT_LEN + TAG_LEN;
 
 /// Why sealed bytes do not open. Nothing of the plaintext is released.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -80,11 +80,10 @@ pub(super) fn seal_with(
     salt: &[u8; SALT_LEN],
 ) -> Result<Vec<u8>> {
     let keys = BodyKeys::derive(expand, input_key, salt, context);
-    let chunks = plaintext.len() / CHUNK_LEN + 1;
-    let mut body = Vec::with_capacity(SALT_LEN + COMMITMENT_LEN + plaintext.len() + chunks * TAG_LEN);
+    let (whole, last) = plaintext.as_chunks::<CHUNK_LEN>();
+    let mut body = Vec::with_capacity(OVERHEAD + plaintext.len() + whole.len() * TAG_LEN);
     body.extend_from_slice(salt);
     body.extend_from_slice(&keys.commitment);
-    let (whole, last) = plaintext.as_chunks::<CHUNK_LEN>();
     for (number, chunk) in (0..).zip(whole.iter().map(<[u8; CHUNK_LEN]>::as_slice).chain([last])) {
         let start = body.len();
         body.extend_from_slice(chunk);
@@ -149,11 +148,8 @@ impl BodyKeys {
         expand(input_key, &[INFO, salt, context], okm.as_mut_slice());
         let (key, rest) = okm.split_at(KEY_LEN);
         let (nonce, commitment) = rest.split_at(NONCE_LEN);
-        let mut keys = Self {
-            cipher: cipher(key),
-            base_nonce: Zeroizing::new([0; NONCE_LEN]),
-            commitment: [0; COMMITMENT_LEN],
-        };
+        let mut keys =
+            Self { cipher: cipher(key), base_nonce: Zeroizing::new([0; NONCE_LEN]), commitment: [0; COMMITMENT_LEN] };
         keys.base_nonce.copy_from_slice(nonce);
         keys.commitment.copy_from_slice(commitment);
         keys

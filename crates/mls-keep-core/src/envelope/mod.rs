@@ -13,7 +13,7 @@ mod passphrase;
 pub use encryption::Encryption;
 pub use passphrase::Argon2Params;
 
-pub(crate) use body::{OVERHEAD, OpenError, open, seal};
+pub(crate) use body::{OpenError, open, seal};
 pub(crate) use encryption::extract;
 pub(crate) use header::{HEADER_PREFIX_LEN, HeaderPrefix};
 pub(crate) use node::{NODE_OVERHEAD, node_name, open_node, seal_node};

@@ -128,8 +128,8 @@ fn a_damaged_prefix_is_corrupt_and_a_newer_one_unsupported() {
         header[at] = value;
         HeaderPrefix::decode(&header).map_err(|error| error.kind())
     };
-    for at in 0..8 {
-        assert_eq!(kind(at, good[at] ^ 1), Err(ErrorKind::Corrupt), "magic, byte {at}");
+    for (at, byte) in good.iter().enumerate().take(8) {
+        assert_eq!(kind(at, byte ^ 1), Err(ErrorKind::Corrupt), "magic, byte {at}");
     }
     assert_eq!(kind(9, 0), Err(ErrorKind::Corrupt), "version 0");
     assert_eq!(kind(9, 2), Err(ErrorKind::UnsupportedVersion));

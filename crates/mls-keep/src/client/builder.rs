@@ -1,0 +1,218 @@
+//! [`ClientBuilder`]: makes a client.
+
+use std::fmt;
+use std::sync::Arc;
+
+use mls_keep_core::{Error, ErrorKind, Result, limits};
+use openmls::credentials::{BasicCredential, Credential, CredentialWithKey};
+use openmls::group::{MlsGroupCreateConfig, MlsGroupJoinConfig, PURE_CIPHERTEXT_WIRE_FORMAT_POLICY};
+use openmls::prelude::{Ciphersuite, SenderRatchetConfiguration};
+use openmls_basic_credential::SignatureKeyPair;
+use openmls_rust_crypto::RustCrypto;
+use serde::{Deserialize, Serialize};
+
+use super::load::ClientRecord;
+use super::{Client, CryptoProvider, Profile};
+use crate::memory::ScopeMemory;
+use crate::policy::{Persistence, SavePolicy};
+use crate::provider::{Scope, TransactionStorage};
+use crate::{record, record_key};
+
+/// How a client's groups work. The defaults keep as few secrets as the protocol allows.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct GroupSettings {
+    /// Epochs whose secrets are kept after they ended, so that late messages can be read. Each is a window in which a
+    /// stolen device reads the past. Default 0.
+    pub max_past_epochs: usize,
+    /// Messages are padded to a multiple of this, bytes. Default 0: not padded.
+    pub padding_size: usize,
+    /// Messages of one sender that may arrive out of order. Default 5.
+    pub out_of_order_tolerance: u32,
+    /// Messages of one sender that may be missing before the next one. Default 1000.
+    pub maximum_forward_distance: u32,
+    /// Whether sent and received messages are kept in the group's history. Without it only a digest of each received
+    /// message is kept, so that it is recognised when it arrives again. Default true.
+    pub history: bool,
+}
+
+impl Default for GroupSettings {
+    fn default() -> Self {
+        Self {
+            max_past_epochs: 0,
+            padding_size: 0,
+            out_of_order_tolerance: 5,
+            maximum_forward_distance: 1000,
+            history: true,
+        }
+    }
+}
+
+impl GroupSettings {
+    pub(super) fn create_config(&self, ciphersuite: Ciphersuite) -> MlsGroupCreateConfig {
+        MlsGroupCreateConfig::builder()
+            .ciphersuite(ciphersuite)
+            .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
+            .use_ratchet_tree_extension(true)
+            .max_past_epochs(self.max_past_epochs)
+            .padding_size(self.padding_size)
+            .sender_ratchet_configuration(self.ratchet())
+            .build()
+    }
+
+    pub(super) fn join_config(&self) -> MlsGroupJoinConfig {
+        MlsGroupJoinConfig::builder()
+            .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
+            .use_ratchet_tree_extension(true)
+            .max_past_epochs(self.max_past_epochs)
+            .padding_size(self.padding_size)
+            .sender_ratchet_configuration(self.ratchet())
+            .build()
+    }
+
+    fn ratchet(&self) -> SenderRatchetConfiguration {
+        SenderRatchetConfiguration::new(self.out_of_order_tolerance, self.maximum_forward_distance)
+    }
+}
+
+/// Makes a [`Client`]: see [`Client::builder`](super::Client::builder).
+#[must_use = "a builder does nothing until `create` is called"]
+pub struct ClientBuilder<C = RustCrypto> {
+    identity: Vec<u8>,
+    ciphersuite: Ciphersuite,
+    credential: Option<Credential>,
+    signer: Option<SignatureKeyPair>,
+    settings: GroupSettings,
+    persistence: Option<Persistence>,
+    crypto: Arc<C>,
+}
+
+impl ClientBuilder {
+    pub(super) fn new(identity: Vec<u8>) -> Self {
+        Self {
+            identity,
+            ciphersuite: Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519,
+            credential: None,
+            signer: None,
+            settings: GroupSettings::default(),
+            persistence: None,
+            crypto: Arc::new(RustCrypto::default()),
+        }
+    }
+}
+
+impl<C: CryptoProvider> ClientBuilder<C> {
+    /// The ciphersuite (RFC 9420 section 17.1). Default: `MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519`, the one that
+    /// every MLS library has.
+    pub fn ciphersuite(mut self, ciphersuite: Ciphersuite) -> Self {
+        self.ciphersuite = ciphersuite;
+        self
+    }
+
+    /// The credential (RFC 9420 section 5.3). Default: a basic credential of the identity.
+    pub fn credential(mut self, credential: Credential) -> Self {
+        self.credential = Some(credential);
+        self
+    }
+
+    /// A signature key that the application has made, for instance because the credential certifies it. It is kept with
+    /// the client. Default: a fresh one.
+    pub fn signer(mut self, signer: SignatureKeyPair) -> Self {
+        self.signer = Some(signer);
+        self
+    }
+
+    /// How this client's groups work.
+    pub fn settings(mut self, settings: GroupSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// The keep that the client is saved in, from the beginning.
+    pub fn persistence(mut self, persistence: Persistence) -> Self {
+        self.persistence = Some(persistence);
+        self
+    }
+
+    /// Another cryptographic library.
+    pub fn crypto<D: CryptoProvider>(self, crypto: Arc<D>) -> ClientBuilder<D> {
+        let Self { identity, ciphersuite, credential, signer, settings, persistence, .. } = self;
+        ClientBuilder { identity, ciphersuite, credential, signer, settings, persistence, crypto }
+    }
+
+    /// Makes the client, and its keys. With a persistence it is saved.
+    ///
+    /// # Errors
+    /// `Invalid` if the identity is over its limit or the cryptographic library does not have the ciphersuite, `Conflict`
+    /// if the keep has a client of this identity; and the errors of the backend.
+    pub async fn create(self) -> Result<Client<C>> {
+        if self.identity.is_empty() || self.identity.len() > limits::MAX_IDENTITY_LEN {
+            let max = limits::MAX_IDENTITY_LEN;
+            return Err(Error::new(ErrorKind::Invalid, format!("an identity has 1 to {max} bytes")));
+        }
+        self.crypto.supports(self.ciphersuite).map_err(|error| {
+            Error::new(ErrorKind::Invalid, "the cryptographic library does not have this ciphersuite")
+                .with_source(error)
+        })?;
+        let algorithm = self.ciphersuite.signature_algorithm();
+        let signer = match self.signer {
+            Some(signer) if signer.signature_scheme() == algorithm => signer,
+            Some(_) => {
+                return Err(Error::new(ErrorKind::Invalid, "the signature key is not of the ciphersuite's scheme"));
+            }
+            None => SignatureKeyPair::new(algorithm).map_err(|error| {
+                Error::new(ErrorKind::Internal, "the signature key could not be made").with_source(error)
+            })?,
+        };
+        let credential = self.credential.unwrap_or_else(|| BasicCredential::new(self.identity.clone()).into());
+        let profile = Profile {
+            credential: CredentialWithKey { credential, signature_key: signer.to_public_vec().into() },
+            identity: self.identity,
+            ciphersuite: self.ciphersuite,
+            signer,
+            settings: self.settings,
+        };
+        let mut client = Client {
+            crypto: self.crypto,
+            own: profile.first_scope()?,
+            profile,
+            groups: Default::default(),
+            uses: 0,
+            store: None,
+            policy: SavePolicy::Manual,
+            uncertain: false,
+        };
+        if let Some(Persistence { manager, save }) = self.persistence {
+            manager.save_client_state(&mut client).await?;
+            client.policy = save;
+        }
+        Ok(client)
+    }
+}
+
+impl<C> fmt::Debug for ClientBuilder<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder").field("ciphersuite", &self.ciphersuite).finish_non_exhaustive()
+    }
+}
+
+impl Profile {
+    /// The own scope of a new client, unsaved.
+    fn first_scope(&self) -> Result<ScopeMemory> {
+        let storage = TransactionStorage::new(Default::default(), Default::default());
+        self.signer.store(&storage)?;
+        let client = ClientRecord {
+            ciphersuite: self.ciphersuite.into(),
+            credential_type: self.credential.credential.credential_type().into(),
+            credential: self.credential.credential.serialized_content().to_vec(),
+            signature_key: self.signer.to_public_vec(),
+            settings: self.settings.clone(),
+        };
+        storage.put(&Scope::Client, record_key::CLIENT.to_vec(), Some(record::encode(&client)?));
+        let changes = storage.into_changes().client;
+        let mut own = ScopeMemory::default();
+        let staged = own.staged(&changes);
+        own.apply(changes, staged);
+        Ok(own)
+    }
+}

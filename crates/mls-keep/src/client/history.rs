@@ -1,0 +1,105 @@
+//! The messages of a group, kept in the same commits as the ratchets.
+
+use mls_keep_core::{Result, ScopeId, Value};
+use openmls::group::GroupId;
+use serde::{Deserialize, Serialize};
+
+use super::{Client, CryptoProvider};
+use crate::provider::{Scope, TransactionStorage};
+use crate::{record, record_key};
+
+/// An application message of a group's history.
+#[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Message {
+    /// The group.
+    pub group: GroupId,
+    /// Its place in the history, from 0. 0 as well if no history is kept.
+    pub number: u64,
+    /// The identity of who sent it.
+    pub sender: Vec<u8>,
+    /// The epoch in which it was sent.
+    pub epoch: u64,
+    /// Whether this client sent it.
+    pub own: bool,
+    /// What was sent.
+    pub content: Vec<u8>,
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Plaintext does not belong into a log.
+        write!(f, "Message(number {}, epoch {}, {} bytes)", self.number, self.epoch, self.content.len())
+    }
+}
+
+/// A message: record `30` of its group's scope.
+#[derive(Deserialize, Serialize)]
+pub(super) struct HistoryRecord {
+    pub(super) sender: Vec<u8>,
+    pub(super) epoch: u64,
+    pub(super) own: bool,
+    pub(super) content: Vec<u8>,
+}
+
+/// A received message: record `31` of its group's scope.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Arrival {
+    /// Its number in the history, if it is there.
+    pub(super) number: Option<u64>,
+}
+
+/// Record `02` of a group's scope.
+#[derive(Default, Deserialize, Serialize)]
+struct GroupRecord {
+    next_message: u64,
+}
+
+impl HistoryRecord {
+    pub(super) fn into_message(self, group: GroupId, number: u64) -> Message {
+        let Self { sender, epoch, own, content } = self;
+        Message { group, number, sender, epoch, own, content }
+    }
+}
+
+impl<C: CryptoProvider> Client<C> {
+    /// The last messages of a group, at most `limit` of them, the oldest first.
+    ///
+    /// # Errors
+    /// `Corrupt`; and the errors of the backend.
+    pub async fn history(&mut self, group: &GroupId, limit: usize) -> Result<Vec<Message>> {
+        self.freshen().await?;
+        let scope = ScopeId::group(group.as_slice())?;
+        let found = self.read_records(&scope, &[record_key::HISTORY], limit, true).await?;
+        let decode = |(key, value): (Vec<u8>, Value)| {
+            let number = record_key::message_number(&key).unwrap_or_default();
+            Ok(record::decode::<HistoryRecord>(&value)?.into_message(group.clone(), number))
+        };
+        found.into_iter().rev().map(decode).collect()
+    }
+
+    pub(super) async fn message(&self, group: &GroupId, number: u64) -> Result<Option<Message>> {
+        let scope = ScopeId::group(group.as_slice())?;
+        let value = self.read_record(&scope, &record_key::message(number)).await?;
+        let decode = |value| Ok(record::decode::<HistoryRecord>(&value)?.into_message(group.clone(), number));
+        value.map(decode).transpose()
+    }
+}
+
+/// Appends to the history. Returns the message's number.
+pub(super) fn remember(storage: &TransactionStorage, group: &GroupId, message: &HistoryRecord) -> Result<u64> {
+    let scope = Scope::Group(group.as_slice().to_vec());
+    let known = storage.get(&scope, record_key::GROUP).map(|value| record::decode::<GroupRecord>(&value));
+    let number = known.transpose()?.unwrap_or_default().next_message;
+    let next = GroupRecord { next_message: number + 1 };
+    storage.put(&scope, record_key::GROUP.to_vec(), Some(record::encode(&next)?));
+    storage.put(&scope, record_key::message(number), Some(record::encode(message)?));
+    Ok(number)
+}
+
+/// Remembers that a message arrived.
+pub(super) fn arrived(storage: &TransactionStorage, group: &GroupId, message: &[u8], arrival: &Arrival) -> Result<()> {
+    let scope = Scope::Group(group.as_slice().to_vec());
+    storage.put(&scope, record_key::received(message), Some(record::encode(arrival)?));
+    Ok(())
+}

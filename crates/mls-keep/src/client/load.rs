@@ -1,0 +1,131 @@
+//! Reading a client and its groups from the keep.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mls_keep_core::{ClientStore, Error, ErrorKind, Record, Result, ScopeId};
+use openmls::credentials::{Credential, CredentialWithKey};
+use openmls::group::{GroupId, MlsGroup};
+use openmls::prelude::Ciphersuite;
+use openmls_basic_credential::SignatureKeyPair;
+use serde::{Deserialize, Serialize};
+
+use super::{Client, CryptoProvider, GroupSettings, Profile};
+use crate::memory::{GroupMemory, ScopeMemory, loaded_range};
+use crate::policy::SavePolicy;
+use crate::provider::TransactionStorage;
+use crate::{record, record_key};
+
+/// What a client is, besides its keys: record `01` of its scope.
+#[derive(Deserialize, Serialize)]
+pub(super) struct ClientRecord {
+    pub(super) ciphersuite: u16,
+    pub(super) credential_type: u16,
+    pub(super) credential: Vec<u8>,
+    pub(super) signature_key: Vec<u8>,
+    pub(super) settings: GroupSettings,
+}
+
+impl<C: CryptoProvider> Client<C> {
+    /// Loads the client that `store` is of.
+    pub(crate) async fn load(store: ClientStore, crypto: Arc<C>, policy: SavePolicy) -> Result<Self> {
+        let own = read_scope(&store, &ScopeId::client()).await?;
+        let profile = Profile::load(store.identity(), &own)?;
+        Ok(Self {
+            crypto,
+            profile,
+            own,
+            groups: Default::default(),
+            uses: 0,
+            store: Some(store),
+            policy,
+            uncertain: false,
+        })
+    }
+
+    /// Drops what somebody else has changed in the store, as far as that is known here.
+    pub(super) async fn freshen(&mut self) -> Result<()> {
+        let Some(store) = &mut self.store else { return Ok(()) };
+        if self.uncertain {
+            store.refresh().await?;
+            self.uncertain = false;
+        }
+        let own = ScopeId::client();
+        if self.own.unsaved.is_empty() && store.scope_version(&own).await? != self.own.version {
+            self.own = read_scope(store, &own).await?;
+        }
+        Ok(())
+    }
+
+    /// A group as OpenMLS holds it, loaded if it is not in memory or memory is older than the store.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no group.
+    pub(super) async fn loaded_group(&mut self, id: &GroupId) -> Result<&mut MlsGroup> {
+        self.freshen().await?;
+        let memory = self.load_scope_or_default(id.as_slice()).await?;
+        if memory.group.is_none() {
+            let records = BTreeMap::from([(id.as_slice().to_vec(), Arc::clone(&memory.scope.records))]);
+            memory.group = MlsGroup::load(&TransactionStorage::new(Default::default(), records), id)?;
+        }
+        if !memory.scope.has_group() {
+            // Whoever sends messages for groups that do not exist must not fill the memory.
+            if memory.scope.unsaved.is_empty() {
+                self.groups.remove(id.as_slice());
+            }
+            return Err(no_group());
+        }
+        self.groups.get_mut(id.as_slice()).and_then(|memory| memory.group.as_mut()).ok_or_else(no_group)
+    }
+
+    /// A group's scope, read if it is not in memory or memory is older than the store; empty if there is none.
+    pub(super) async fn load_scope_or_default(&mut self, id: &[u8]) -> Result<&mut GroupMemory> {
+        let scope = ScopeId::group(id)?;
+        let known = self.groups.get(id);
+        if let Some(store) = &self.store
+            && known.is_none_or(|memory| memory.scope.unsaved.is_empty())
+        {
+            let version = store.scope_version(&scope).await?;
+            if known.is_none_or(|memory| memory.scope.version != version) {
+                let scope = read_scope(store, &scope).await?;
+                self.groups.insert(id.to_vec(), GroupMemory { scope, group: None, used: self.uses });
+            }
+        }
+        Ok(self.groups.entry(id.to_vec()).or_default())
+    }
+}
+
+impl Profile {
+    fn load(identity: &[u8], own: &ScopeMemory) -> Result<Self> {
+        let stored = own
+            .records
+            .get(record_key::CLIENT)
+            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the client's own record is missing"))?;
+        let stored: ClientRecord = record::decode(stored)?;
+        let ciphersuite = Ciphersuite::try_from(stored.ciphersuite).map_err(|_| {
+            Error::new(ErrorKind::UnsupportedVersion, "the client uses a ciphersuite that this program does not know")
+        })?;
+        let storage = TransactionStorage::new(Arc::clone(&own.records), Default::default());
+        let signer = SignatureKeyPair::read(&storage, &stored.signature_key, ciphersuite.signature_algorithm())
+            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the client's signature key is missing"))?;
+        let credential = Credential::new(stored.credential_type.into(), stored.credential);
+        Ok(Self {
+            identity: identity.to_vec(),
+            ciphersuite,
+            credential: CredentialWithKey { credential, signature_key: stored.signature_key.into() },
+            signer,
+            settings: stored.settings,
+        })
+    }
+}
+
+pub(super) fn no_group() -> Error {
+    Error::new(ErrorKind::NotFound, "the client has no group of this id")
+}
+
+async fn read_scope(store: &ClientStore, scope: &ScopeId) -> Result<ScopeMemory> {
+    let version = store.scope_version(scope).await?;
+    let records = store.records(scope, &loaded_range()).await?;
+    let records = records.into_iter().map(|Record { key, value }| (key.to_vec(), value)).collect();
+    Ok(ScopeMemory::loaded(version, records))
+}

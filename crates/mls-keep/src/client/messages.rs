@@ -1,0 +1,176 @@
+//! Sending and receiving.
+
+use mls_keep_core::{Error, ErrorKind, Result, ScopeId};
+use openmls::framing::{MlsMessageBodyIn, MlsMessageOut, ProcessedMessageContent, ProtocolMessage, Sender};
+use openmls::group::{GroupId, MlsGroup};
+use openmls::prelude::OpenMlsProvider;
+use openmls_basic_credential::SignatureKeyPair;
+
+use super::groups::{identity_of, parse_message};
+use super::history::{Arrival, HistoryRecord, Message, arrived, remember};
+use super::load::no_group;
+use super::{BoxError, Client, CryptoProvider};
+use crate::provider::Provider;
+use crate::{record, record_key};
+
+/// What a received message was.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Received {
+    /// An application message.
+    Message(Message),
+    /// A message that was received before. What it said, if it was an application message and is in the history.
+    AlreadyReceived(Option<Message>),
+    /// A commit, merged.
+    Commit {
+        /// The group.
+        group: GroupId,
+        /// The epoch that it began.
+        epoch: u64,
+        /// Whether it removed this client.
+        removed: bool,
+    },
+    /// A proposal, which waits for somebody's commit.
+    Proposal {
+        /// The group.
+        group: GroupId,
+        /// The identity of who proposed it; empty if it is no member.
+        sender: Vec<u8>,
+    },
+}
+
+impl<C: CryptoProvider> Client<C> {
+    /// Encrypts an application message. When this returns, the ratchet is durable, and so is the message in the group's
+    /// history.
+    ///
+    /// # Errors
+    /// `NotFound` if the client has no such group, `Aborted` if OpenMLS refuses (the client was removed, or a proposal
+    /// waits for a commit: see [`self_update`](Self::self_update)), `Conflict`; and the errors of the backend.
+    pub async fn send(&mut self, group: &GroupId, content: impl AsRef<[u8]>) -> Result<MlsMessageOut> {
+        let content = content.as_ref();
+        let (sender, keep) = (self.identity().to_vec(), self.profile.settings.history);
+        self.repeat(std::slice::from_ref(group), |tx| {
+            let [group] = tx.groups else { return Err(no_group().into()) };
+            let message = create_message(group, tx.provider, tx.signer, content)?;
+            if keep {
+                let epoch = group.epoch().as_u64();
+                let entry = HistoryRecord { sender: sender.clone(), epoch, own: true, content: content.to_vec() };
+                remember(tx.provider.storage(), group.group_id(), &entry)?;
+            }
+            Ok(message)
+        })
+        .await
+    }
+
+    /// Takes in a message for one of this client's groups, the TLS encoding of an `MLSMessage`: decrypts an application
+    /// message, merges a commit, or keeps a proposal. When this returns, that is durable, so the message may be
+    /// acknowledged. One that was interrupted can be received again; one that arrives twice is recognised.
+    ///
+    /// # Errors
+    /// `Invalid` if the bytes are no message for a group or this client's own message, `NotFound` if the client has no
+    /// such group, `Aborted` if OpenMLS refuses (for instance another epoch's message), `Conflict`; and the errors of the
+    /// backend.
+    pub async fn receive(&mut self, message: impl AsRef<[u8]>) -> Result<Received> {
+        let bytes = message.as_ref();
+        let message: ProtocolMessage = match parse_message(bytes)?.extract() {
+            MlsMessageBodyIn::PrivateMessage(message) => message.into(),
+            MlsMessageBodyIn::PublicMessage(message) => message.into(),
+            MlsMessageBodyIn::Welcome(_) => {
+                return Err(Error::new(ErrorKind::Invalid, "this MLS message is a Welcome: join with it"));
+            }
+            _ => {
+                return Err(Error::new(ErrorKind::Invalid, "this MLS message is not meant for the members of a group"));
+            }
+        };
+        let group = message.group_id().clone();
+        let keep = self.profile.settings.history;
+        let received = self
+            .repeat(std::slice::from_ref(&group), |tx| {
+                let [group] = tx.groups else { return Err(no_group().into()) };
+                let received = process(group, tx.provider, message.clone(), keep)?;
+                let number = match &received {
+                    Received::Message(message) if keep => Some(message.number),
+                    _ => None,
+                };
+                arrived(tx.provider.storage(), group.group_id(), bytes, &Arrival { number })?;
+                Ok(received)
+            })
+            .await;
+        match received {
+            Err(error) if error.kind() == ErrorKind::Aborted => match self.earlier(&group, bytes).await? {
+                Some(earlier) => Ok(earlier),
+                None => Err(error),
+            },
+            other => other,
+        }
+    }
+
+    /// What is known of a message that OpenMLS refuses, if it arrived before.
+    async fn earlier(&mut self, group: &GroupId, bytes: &[u8]) -> Result<Option<Received>> {
+        let scope = ScopeId::group(group.as_slice())?;
+        let Some(arrival) = self.read_record(&scope, &record_key::received(bytes)).await? else { return Ok(None) };
+        let arrival: Arrival = record::decode(&arrival)?;
+        let message = match arrival.number {
+            Some(number) => self.message(group, number).await?,
+            None => None,
+        };
+        Ok(Some(Received::AlreadyReceived(message)))
+    }
+}
+
+fn process<C: CryptoProvider>(
+    group: &mut MlsGroup,
+    provider: &Provider<C>,
+    message: ProtocolMessage,
+    keep: bool,
+) -> Result<Received, BoxError> {
+    let processed = group.process_message(provider, message)?;
+    let id = group.group_id().clone();
+    let epoch = processed.epoch().as_u64();
+    let sender = match processed.sender() {
+        Sender::Member(_) => identity_of(processed.credential()).to_vec(),
+        _ => Vec::new(),
+    };
+    match processed.into_content() {
+        ProcessedMessageContent::ApplicationMessage(message) => {
+            let entry = HistoryRecord { sender, epoch, own: false, content: message.into_bytes() };
+            let number = if keep { remember(provider.storage(), &id, &entry)? } else { 0 };
+            Ok(Received::Message(entry.into_message(id, number)))
+        }
+        ProcessedMessageContent::ProposalMessage(proposal)
+        | ProcessedMessageContent::ExternalJoinProposalMessage(proposal) => {
+            group.store_pending_proposal(provider.storage(), *proposal)?;
+            Ok(Received::Proposal { group: id, sender })
+        }
+        ProcessedMessageContent::StagedCommitMessage(commit) => {
+            let removed = commit.self_removed();
+            group.merge_staged_commit(provider, *commit)?;
+            Ok(Received::Commit { group: id, epoch: group.epoch().as_u64(), removed })
+        }
+        _ => Err(Error::new(ErrorKind::Invalid, "this is a message of the client's own").into()),
+    }
+}
+
+#[cfg(not(feature = "virtual-clients-draft"))]
+fn create_message<C: CryptoProvider>(
+    group: &mut MlsGroup,
+    provider: &Provider<C>,
+    signer: &SignatureKeyPair,
+    content: &[u8],
+) -> Result<MlsMessageOut, BoxError> {
+    Ok(group.create_message(provider, signer, content)?)
+}
+
+#[cfg(feature = "virtual-clients-draft")]
+fn create_message<C: CryptoProvider>(
+    group: &mut MlsGroup,
+    provider: &Provider<C>,
+    signer: &SignatureKeyPair,
+    content: &[u8],
+) -> Result<MlsMessageOut, BoxError> {
+    // Confirmed at once: the message leaves only after the commit, so there is nothing to wait for.
+    let message = group.create_unconfirmed_message(provider, signer, content)?;
+    let generation = message.confirmation.generation;
+    group.confirm_application_message(provider.storage(), group.epoch(), generation)?;
+    Ok(message.message)
+}

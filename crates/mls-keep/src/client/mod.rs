@@ -1,0 +1,220 @@
+//! [`Client`]: one MLS device identity and its groups.
+//!
+//! `builder` makes one, `load` reads one from a keep, `session` runs OpenMLS calls as one transaction, `groups` and
+//! `messages` are the calls that most programs need, all made of transactions, `history` and `records` read what they
+//! left.
+
+mod builder;
+mod groups;
+mod history;
+mod load;
+mod messages;
+mod records;
+mod session;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use mls_keep_core::{ClientStore, Error, ErrorKind, Keep, Result, ScopeId};
+use openmls::credentials::CredentialWithKey;
+use openmls::group::GroupId;
+use openmls::prelude::Ciphersuite;
+use openmls_basic_credential::SignatureKeyPair;
+use openmls_rust_crypto::RustCrypto;
+use openmls_traits::crypto::OpenMlsCrypto;
+use openmls_traits::random::OpenMlsRand;
+
+use crate::memory::{GroupMemory, ScopeMemory, add_changes};
+use crate::policy::SavePolicy;
+pub use builder::{ClientBuilder, GroupSettings};
+pub use groups::{GroupSummary, Invitation, Joined, MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, NAME_EXTENSION};
+pub use history::Message;
+pub use messages::Received;
+pub use session::{BoxError, GroupsTransaction, RecordWriter, Scope, Session, Transaction};
+
+/// Groups in memory take at most about this much, bytes; the one used last always stays.
+const MAX_GROUP_MEMORY: usize = 64 << 20;
+/// And there are at most this many.
+const MAX_GROUPS_IN_MEMORY: usize = 1024;
+
+/// What a client needs of a cryptographic library. Everything that is `OpenMlsCrypto` and `OpenMlsRand` is one.
+pub trait CryptoProvider: OpenMlsCrypto + OpenMlsRand + Send + Sync + 'static {}
+
+impl<C: OpenMlsCrypto + OpenMlsRand + Send + Sync + 'static> CryptoProvider for C {}
+
+/// One MLS device identity and its groups.
+///
+/// A client that belongs to a keep makes each operation one durable commit: when a call returns `Ok`, it survives; when
+/// it returns an error, or never returns, the client is as it was before, in memory and in storage. A client without a
+/// keep lives in memory until [`PersistenceManager::save_client_state`](crate::PersistenceManager::save_client_state).
+///
+/// Nothing that a call returns has left the device, and all of it is durable: send it at leisure.
+pub struct Client<C = RustCrypto> {
+    crypto: Arc<C>,
+    profile: Profile,
+    own: ScopeMemory,
+    groups: BTreeMap<Vec<u8>, GroupMemory>,
+    uses: u64,
+    store: Option<ClientStore>,
+    policy: SavePolicy,
+    /// A commit began and its outcome was not seen: the root must be read before the next operation.
+    uncertain: bool,
+}
+
+/// What stays the same for the life of a client.
+struct Profile {
+    identity: Vec<u8>,
+    ciphersuite: Ciphersuite,
+    credential: CredentialWithKey,
+    signer: SignatureKeyPair,
+    settings: GroupSettings,
+}
+
+impl Client {
+    /// Begins to make a client. The identity is what other members see, 1 to
+    /// [`MAX_IDENTITY_LEN`](mls_keep_core::limits::MAX_IDENTITY_LEN) bytes.
+    pub fn builder(identity: impl Into<Vec<u8>>) -> ClientBuilder {
+        ClientBuilder::new(identity.into())
+    }
+}
+
+impl<C: CryptoProvider> Client<C> {
+    /// The identity that other members see.
+    #[must_use]
+    pub fn identity(&self) -> &[u8] {
+        &self.profile.identity
+    }
+
+    /// The ciphersuite of this client's key packages and of groups that it creates.
+    #[must_use]
+    pub fn ciphersuite(&self) -> Ciphersuite {
+        self.profile.ciphersuite
+    }
+
+    /// The credential and the signature public key that go into this client's leaves.
+    #[must_use]
+    pub fn credential(&self) -> &CredentialWithKey {
+        &self.profile.credential
+    }
+
+    /// When this client is saved.
+    #[must_use]
+    pub fn save_policy(&self) -> SavePolicy {
+        self.policy
+    }
+
+    /// Saves at other times from here on. What is unsaved stays so until the next save.
+    pub fn set_save_policy(&mut self, policy: SavePolicy) {
+        self.policy = policy;
+    }
+
+    /// Whether anything of this client is not durable.
+    #[must_use]
+    pub fn has_unsaved(&self) -> bool {
+        let mut scopes = self.groups.values().map(|group| &group.scope).chain([&self.own]);
+        self.store.is_none() || scopes.any(|scope| !scope.unsaved.is_empty())
+    }
+
+    /// Makes everything durable, in one commit.
+    ///
+    /// # Errors
+    /// `Invalid` if the client belongs to no keep, `Conflict` if somebody else changed it; and the errors of the backend.
+    /// What was unsaved stays so.
+    pub async fn save(&mut self) -> Result<()> {
+        let groups = self.groups.keys().cloned().collect();
+        self.save_scopes(groups).await
+    }
+
+    /// What the client's keep holds of it, for what has nothing to do with MLS: `verify`, `gc`, statistics. `None` if the
+    /// client is only in memory.
+    #[must_use]
+    pub fn store(&self) -> Option<&ClientStore> {
+        self.store.as_ref()
+    }
+
+    /// Deletes what interrupted commits left in the store: see [`ClientStore::gc`]. Returns how many nodes.
+    ///
+    /// # Errors
+    /// `Invalid` if the client belongs to no keep; and as [`ClientStore::gc`].
+    pub async fn gc(&mut self) -> Result<usize> {
+        self.store.as_mut().ok_or_else(not_kept)?.gc().await
+    }
+
+    pub(crate) fn belongs_to(&self, keep: &Keep) -> bool {
+        self.store.as_ref().is_some_and(|store| store.keep().store_id() == keep.store_id())
+    }
+
+    /// Makes the client belong to `keep`. It is not saved by this.
+    pub(crate) async fn attach(&mut self, keep: &Keep) -> Result<()> {
+        if self.belongs_to(keep) {
+            return Ok(());
+        }
+        if self.store.is_some() {
+            return Err(Error::new(ErrorKind::Invalid, "the client belongs to another keep"));
+        }
+        self.store = Some(keep.create_client(&self.profile.identity).await?);
+        self.policy = SavePolicy::EveryOperation;
+        Ok(())
+    }
+
+    pub(crate) async fn save_group(&mut self, group: &GroupId) -> Result<()> {
+        self.group(group).await?;
+        self.save_scopes(vec![group.as_slice().to_vec()]).await
+    }
+
+    /// Commits what is unsaved of these groups and of the client's own scope.
+    async fn save_scopes(&mut self, groups: Vec<Vec<u8>>) -> Result<()> {
+        let mut changes = mls_keep_core::Changes::new();
+        add_changes(&mut changes, &ScopeId::client(), self.own.version, &self.own.unsaved)?;
+        for (id, group) in self.groups.iter().filter(|(id, _)| groups.contains(id)) {
+            add_changes(&mut changes, &ScopeId::group(id)?, group.scope.version, &group.scope.unsaved)?;
+        }
+        let store = self.store.as_mut().ok_or_else(not_kept)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.uncertain = true;
+        let committed = store.commit(&changes).await;
+        self.uncertain = committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown);
+        let committed = committed?;
+        if !self.own.unsaved.is_empty() {
+            self.own.saved(&ScopeId::client(), &committed);
+        }
+        for (id, group) in self.groups.iter_mut().filter(|(id, _)| groups.contains(id)) {
+            if !group.scope.unsaved.is_empty() {
+                group.scope.saved(&ScopeId::group(id)?, &committed);
+            }
+        }
+        self.trim();
+        Ok(())
+    }
+
+    /// Forgets groups that were not used for long, as far as they are stored.
+    fn trim(&mut self) {
+        if self.store.is_none() {
+            return;
+        }
+        let weights: BTreeMap<_, _> =
+            self.groups.iter().map(|(id, group)| (id.clone(), group.scope.weight())).collect();
+        let mut total: usize = weights.values().sum();
+        while self.groups.len() > 1 && (total > MAX_GROUP_MEMORY || self.groups.len() > MAX_GROUPS_IN_MEMORY) {
+            let stored = self.groups.iter().filter(|(_, group)| group.scope.unsaved.is_empty());
+            let oldest = stored.filter(|(_, group)| group.used < self.uses).min_by_key(|(_, group)| group.used);
+            let Some((id, _)) = oldest else { break };
+            let id = id.clone();
+            total -= weights.get(&id).copied().unwrap_or_default();
+            self.groups.remove(&id);
+        }
+    }
+}
+
+impl<C> fmt::Debug for Client<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("policy", &self.policy).field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+fn not_kept() -> Error {
+    Error::new(ErrorKind::Invalid, "the client is only in memory: save it with a manager first")
+}

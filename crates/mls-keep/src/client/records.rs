@@ -1,0 +1,98 @@
+//! Reading the application's records.
+
+use mls_keep_core::{RecordRange, Result, ScopeId, Value};
+use std::collections::BTreeMap;
+
+use super::session::{Scope, application_key};
+use super::{Client, CryptoProvider};
+use crate::memory::ScopeMemory;
+use crate::record_key;
+
+impl<C: CryptoProvider> Client<C> {
+    /// The value of a record that the application wrote with [`RecordWriter::put`](super::RecordWriter::put).
+    ///
+    /// # Errors
+    /// `Invalid` if the key is over its limit, `Corrupt`; and the errors of the backend.
+    pub async fn record(&mut self, scope: &Scope, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        self.freshen().await?;
+        let key = application_key(key.as_ref())?;
+        self.read_record(&scope.id()?, &key).await
+    }
+
+    /// The keys and values of the application's records that begin with `prefix`, in key order, at most `limit` of them.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record).
+    pub async fn records(
+        &mut self,
+        scope: &Scope,
+        prefix: impl AsRef<[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Value)>> {
+        self.freshen().await?;
+        let prefix = record_key::application(prefix.as_ref());
+        let found = self.read_records(&scope.id()?, &prefix, limit, false).await?;
+        Ok(found.into_iter().map(|(mut key, value)| (key.split_off(1), value)).collect())
+    }
+
+    /// One record of any kind: unsaved, or stored.
+    pub(super) async fn read_record(&self, scope: &ScopeId, key: &[u8]) -> Result<Option<Value>> {
+        if let Some(unsaved) = self.scope_memory(scope).and_then(|memory| memory.unsaved.get(key)) {
+            return Ok(unsaved.value.clone());
+        }
+        match &self.store {
+            Some(store) => store.record(scope, key).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Records of any kind: unsaved ones over stored ones.
+    pub(super) async fn read_records(
+        &self,
+        scope: &ScopeId,
+        prefix: &[u8],
+        limit: usize,
+        backwards: bool,
+    ) -> Result<Vec<(Vec<u8>, Value)>> {
+        let mut found = BTreeMap::new();
+        let unsaved = self.scope_memory(scope).map(|memory| &memory.unsaved);
+        if let Some(store) = &self.store {
+            // As many more as unsaved changes may take away.
+            let more = unsaved.map_or(0, |unsaved| unsaved.values().filter(|record| record.value.is_none()).count());
+            let mut range = RecordRange::prefix(prefix).limit(limit.saturating_add(more));
+            if backwards {
+                range = range.backwards();
+            }
+            for record in store.records(scope, &range).await? {
+                found.insert(record.key.to_vec(), record.value);
+            }
+        }
+        for (key, record) in unsaved.into_iter().flatten().filter(|(key, _)| key.starts_with(prefix)) {
+            match &record.value {
+                Some(value) => found.insert(key.clone(), value.clone()),
+                None => found.remove(key),
+            };
+        }
+        Ok(if backwards {
+            found.into_iter().rev().take(limit).collect()
+        } else {
+            found.into_iter().take(limit).collect()
+        })
+    }
+
+    fn scope_memory(&self, scope: &ScopeId) -> Option<&ScopeMemory> {
+        match scope.group_id() {
+            Some(id) => self.groups.get(id).map(|group| &group.scope),
+            None => Some(&self.own),
+        }
+    }
+}
+
+impl Scope {
+    fn id(&self) -> Result<ScopeId> {
+        match self {
+            Self::Client => Ok(ScopeId::client()),
+            Self::Group(id) => ScopeId::group(id.as_slice()),
+        }
+    }
+}

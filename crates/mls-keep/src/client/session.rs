@@ -1,0 +1,334 @@
+//! [`Session`]: OpenMLS calls and the application's records as one transaction.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use mls_keep_core::{Changes, Error, ErrorKind, Result, ScopeId, Value};
+use openmls::group::{GroupId, MlsGroup};
+use openmls_basic_credential::SignatureKeyPair;
+use openmls_traits::OpenMlsProvider;
+
+use super::load::no_group;
+use super::{Client, CryptoProvider};
+use crate::memory::{ScopeMemory, add_changes};
+use crate::policy::SavePolicy;
+use crate::provider::{GROUP_STATE, Provider, TransactionChanges, TransactionStorage};
+use crate::record_key;
+
+/// What a transaction's closure may fail with. `?` turns any error into one.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// What a transaction over one group works with.
+pub struct Transaction<'t, C> {
+    /// The group, as loaded. It stays with the client.
+    pub group: &'t mut MlsGroup,
+    /// What OpenMLS calls take.
+    pub provider: &'t Provider<C>,
+    /// The client's signature key.
+    pub signer: &'t SignatureKeyPair,
+    /// The application's records in the group's scope: committed with what OpenMLS does.
+    pub records: RecordWriter<'t>,
+}
+
+/// What a transaction over any number of groups works with.
+pub struct GroupsTransaction<'t, C> {
+    /// The groups in the order in which they were named.
+    pub groups: &'t mut [MlsGroup],
+    /// What OpenMLS calls take.
+    pub provider: &'t Provider<C>,
+    /// The client's signature key.
+    pub signer: &'t SignatureKeyPair,
+}
+
+/// Where a record of the application stands: with what it is loaded, saved and deleted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Scope {
+    /// With the client.
+    Client,
+    /// With a group.
+    Group(GroupId),
+}
+
+/// Writes the application's records of one scope. Reading is [`Client::record`].
+pub struct RecordWriter<'t> {
+    storage: &'t TransactionStorage,
+    scope: crate::provider::Scope,
+}
+
+/// A transaction that goes on until [`commit`](Session::commit). Dropped before that, it leaves no trace.
+///
+/// For code that cannot be a closure; [`Client::transact`] is the same.
+#[must_use = "a session that is not committed changes nothing"]
+pub struct Session<'c, C: CryptoProvider> {
+    client: &'c mut Client<C>,
+    provider: Provider<C>,
+    groups: Vec<MlsGroup>,
+}
+
+impl<C: CryptoProvider> Client<C> {
+    /// Runs `f` on a group and commits what it did: OpenMLS's changes and the application's records, all of it or
+    /// nothing.
+    ///
+    /// When this returns an error, or `f` panics, or the returned future is dropped, memory and storage are as they were
+    /// before, or, if the commit was under way, as they are after it. Nothing that `f` made should leave the device
+    /// before this returns `Ok`.
+    ///
+    /// # Errors
+    /// `Aborted` with the error of `f` as source; `NotFound` if the client has no such group; `Conflict` if somebody else
+    /// changed the group meanwhile: repeat the call; and the errors of the backend.
+    ///
+    /// # Examples
+    /// ```
+    /// # use mls_keep::{Client, openmls::prelude::*};
+    /// # futures_executor::block_on(async {
+    /// # let mut alice = Client::builder("alice").create().await?;
+    /// # let group_id = alice.create_group("tea").await?;
+    /// let ciphertext = alice
+    ///     .transact(&group_id, |tx| {
+    ///         let message = tx.group.create_message(tx.provider, tx.signer, b"hello")?.to_bytes()?;
+    ///         tx.records.put("outbox/42", message.clone())?;
+    ///         Ok(message)
+    ///     })
+    ///     .await?;
+    /// # assert!(!ciphertext.is_empty());
+    /// # Ok::<(), mls_keep::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn transact<T>(
+        &mut self,
+        group: &GroupId,
+        f: impl FnOnce(&mut Transaction<'_, C>) -> Result<T, BoxError>,
+    ) -> Result<T> {
+        let mut session = self.begin(std::slice::from_ref(group)).await?;
+        let result = f(&mut session.transaction()?).map_err(aborted)?;
+        session.commit().await?;
+        Ok(result)
+    }
+
+    /// As [`transact`](Self::transact), over any number of groups: none to make key packages or to join, several to
+    /// branch or to reinitialise (RFC 9420 section 11). It is one commit all the same.
+    ///
+    /// # Errors
+    /// As [`transact`](Self::transact).
+    pub async fn transact_groups<T>(
+        &mut self,
+        groups: &[GroupId],
+        f: impl FnOnce(&mut GroupsTransaction<'_, C>) -> Result<T, BoxError>,
+    ) -> Result<T> {
+        let mut session = self.begin(groups).await?;
+        let result = f(&mut session.groups_transaction()).map_err(aborted)?;
+        session.commit().await?;
+        Ok(result)
+    }
+
+    /// Begins a transaction over `groups`.
+    ///
+    /// # Errors
+    /// `NotFound` if the client does not have one of them, `Invalid` if one is named twice, `Corrupt`; and the errors of
+    /// the backend.
+    pub async fn begin(&mut self, groups: &[GroupId]) -> Result<Session<'_, C>> {
+        self.freshen().await?;
+        self.uses += 1;
+        for group in groups {
+            self.loaded_group(group).await?;
+        }
+        let mut named = BTreeMap::new();
+        let mut loaded = Vec::with_capacity(groups.len());
+        for id in groups {
+            let memory = self.groups.get_mut(id.as_slice()).ok_or_else(no_group)?;
+            memory.used = self.uses;
+            named.insert(id.as_slice().to_vec(), Arc::clone(&memory.scope.records));
+            // Taken, so that whatever happens to the session, memory is not ahead of the records. It is there, unless the
+            // group is named twice.
+            let twice = || Error::new(ErrorKind::Invalid, "a transaction names a group twice");
+            loaded.push(memory.group.take().ok_or_else(twice)?);
+        }
+        let storage = TransactionStorage::new(Arc::clone(&self.own.records), named);
+        let provider = Provider::new(Arc::clone(&self.crypto), storage);
+        Ok(Session { client: self, provider, groups: loaded })
+    }
+
+    /// Runs `f` until it does not conflict with another writer. For operations that may be repeated.
+    pub(super) async fn repeat<T>(
+        &mut self,
+        groups: &[GroupId],
+        mut f: impl FnMut(&mut GroupsTransaction<'_, C>) -> Result<T, BoxError>,
+    ) -> Result<T> {
+        const ATTEMPTS: usize = 8;
+        for _ in 1..ATTEMPTS {
+            match self.transact_groups(groups, &mut f).await {
+                Err(error) if error.kind() == ErrorKind::Conflict && !self.has_unsaved() => {}
+                other => return other,
+            }
+        }
+        self.transact_groups(groups, f).await
+    }
+
+    /// Commits or keeps what a transaction did.
+    async fn finish(&mut self, changes: TransactionChanges, groups: Vec<MlsGroup>) -> Result<()> {
+        for id in &changes.taken_as_absent {
+            // It may have records that are not of MLS: a history that outlived its group.
+            let memory = self.load_scope_or_default(id).await?;
+            if memory.scope.has_group() {
+                return Err(Error::new(ErrorKind::Invalid, "a transaction used a group that it did not name"));
+            }
+        }
+        let own_staged = self.own.staged(&changes.client);
+        let mut staged = Vec::with_capacity(changes.groups.len());
+        let mut commit = Changes::new();
+        add_changes(&mut commit, &ScopeId::client(), self.own.version, &own_staged)?;
+        for (id, group) in changes.groups {
+            let scope = ScopeId::group(&id)?;
+            let memory = self.load_scope_or_default(&id).await?;
+            let group_staged = memory.scope.staged(&group.changes);
+            add_changes(&mut commit, &scope, memory.scope.version, &group_staged)?;
+            staged.push((id, scope, group, group_staged));
+        }
+
+        let committed = match &mut self.store {
+            Some(store) if self.policy == SavePolicy::EveryOperation && !commit.is_empty() => {
+                self.uncertain = true;
+                let committed = store.commit(&commit).await;
+                self.uncertain = committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown);
+                Some(committed?)
+            }
+            _ => None,
+        };
+
+        self.own.apply(changes.client, own_staged);
+        if let Some(committed) = committed.as_ref().filter(|_| !self.own.unsaved.is_empty()) {
+            self.own.saved(&ScopeId::client(), committed);
+        }
+        for (id, scope, group, group_staged) in staged {
+            let memory = self.groups.entry(id).or_default();
+            memory.scope.apply(group.changes, group_staged);
+            memory.used = self.uses;
+            if let Some(committed) = &committed {
+                memory.scope.saved(&scope, committed);
+            }
+        }
+        for group in groups {
+            if let Some(memory) = self.groups.get_mut(group.group_id().as_slice()).filter(|m| m.scope.has_group()) {
+                memory.group = Some(group);
+            }
+        }
+        self.trim();
+        Ok(())
+    }
+}
+
+impl<C: CryptoProvider> Session<'_, C> {
+    /// What OpenMLS calls take.
+    pub fn provider(&self) -> &Provider<C> {
+        &self.provider
+    }
+
+    /// The client's signature key.
+    pub fn signer(&self) -> &SignatureKeyPair {
+        &self.client.profile.signer
+    }
+
+    /// Writes the application's records of a scope.
+    pub fn records(&self, scope: Scope) -> RecordWriter<'_> {
+        RecordWriter::new(self.provider.storage(), scope)
+    }
+
+    /// The first named group with everything that a call needs.
+    ///
+    /// # Errors
+    /// `Invalid` if the session names no group.
+    pub fn transaction(&mut self) -> Result<Transaction<'_, C>> {
+        let group =
+            self.groups.first_mut().ok_or_else(|| Error::new(ErrorKind::Invalid, "the session names no group"))?;
+        let records = RecordWriter::new(self.provider.storage(), Scope::Group(group.group_id().clone()));
+        Ok(Transaction { group, provider: &self.provider, signer: &self.client.profile.signer, records })
+    }
+
+    /// All named groups with everything that a call needs.
+    pub fn groups_transaction(&mut self) -> GroupsTransaction<'_, C> {
+        GroupsTransaction { groups: &mut self.groups, provider: &self.provider, signer: &self.client.profile.signer }
+    }
+
+    /// Replaces the groups of this session, whose storage is left to `f`.
+    pub(super) fn replace_groups(
+        &mut self,
+        f: impl FnOnce(&Provider<C>, Vec<MlsGroup>) -> Result<Vec<MlsGroup>, BoxError>,
+    ) -> Result<()> {
+        self.groups = f(&self.provider, std::mem::take(&mut self.groups)).map_err(aborted)?;
+        Ok(())
+    }
+
+    /// Commits all that was done, in one commit.
+    ///
+    /// # Errors
+    /// As [`Client::transact`].
+    pub async fn commit(self) -> Result<()> {
+        let changes = self.provider.into_storage().into_changes();
+        self.client.finish(changes, self.groups).await
+    }
+}
+
+impl<C: CryptoProvider> GroupsTransaction<'_, C> {
+    /// Writes the application's records of a scope.
+    #[must_use]
+    pub fn records(&self, scope: Scope) -> RecordWriter<'_> {
+        RecordWriter::new(self.provider.storage(), scope)
+    }
+}
+
+impl<'t> RecordWriter<'t> {
+    fn new(storage: &'t TransactionStorage, scope: Scope) -> Self {
+        let scope = match scope {
+            Scope::Client => crate::provider::Scope::Client,
+            Scope::Group(id) => crate::provider::Scope::Group(id.as_slice().to_vec()),
+        };
+        Self { storage, scope }
+    }
+
+    /// Makes `value` the value of `key`, 1 to 511 bytes, in this transaction.
+    ///
+    /// # Errors
+    /// `Invalid` if the key or the value is over its limit.
+    pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl Into<Vec<u8>>) -> Result<()> {
+        let key = application_key(key.as_ref())?;
+        let value = value.into();
+        if value.len() > mls_keep_core::limits::MAX_VALUE_LEN {
+            return Err(Error::new(ErrorKind::Invalid, "the value of a record is over its limit"));
+        }
+        self.storage.put(&self.scope, key, Some(Value::from(value)));
+        Ok(())
+    }
+
+    /// Removes `key` and its value in this transaction. Removing what is absent changes nothing.
+    ///
+    /// # Errors
+    /// `Invalid` if the key is over its limit.
+    pub fn delete(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
+        self.storage.put(&self.scope, application_key(key.as_ref())?, None);
+        Ok(())
+    }
+}
+
+pub(super) fn application_key(key: &[u8]) -> Result<Vec<u8>> {
+    let max = mls_keep_core::limits::MAX_RECORD_KEY_LEN - 1;
+    if key.is_empty() || key.len() > max {
+        return Err(Error::new(ErrorKind::Invalid, format!("the key of a record has 1 to {max} bytes")));
+    }
+    Ok(record_key::application(key))
+}
+
+/// An error of mls-keep stays what it is; any other aborts the transaction.
+pub(super) fn aborted(error: BoxError) -> Error {
+    match error.downcast::<Error>() {
+        Ok(error) => *error,
+        Err(error) => Error::new(ErrorKind::Aborted, error.to_string()).with_source(error),
+    }
+}
+
+impl ScopeMemory {
+    /// Whether there is an MLS group in this scope.
+    pub(super) fn has_group(&self) -> bool {
+        self.records.contains_key(&GROUP_STATE[..])
+    }
+}

@@ -1,0 +1,199 @@
+//! [`PersistenceManager`]: an opened keep, and saving clients to and loading them from it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use mls_keep_core::{Encryption, Entropy, Error, ErrorKind, Keep, Result, StorageBackend};
+use openmls::group::GroupId;
+use openmls_rust_crypto::RustCrypto;
+
+use crate::client::{Client, CryptoProvider, GroupSummary};
+use crate::entropy::SystemEntropy;
+use crate::policy::SavePolicy;
+
+/// An opened keep. Cloning shares it.
+///
+/// ```
+/// use mls_keep::{Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, SavePolicy, SystemEntropy};
+/// # futures_executor::block_on(async {
+/// let key = MasterKey::generate(&SystemEntropy)?;
+/// let manager = PersistenceManager::builder(MemoryBackend::new())
+///     .encryption(Encryption::hkdf_sha256(key))
+///     .open()
+///     .await?;
+/// let mut alice = Client::builder("alice@example.com")
+///     .persistence(Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation })
+///     .create()
+///     .await?;
+/// let group = alice.create_group("tea").await?;
+/// drop(alice);
+///
+/// let mut alice = manager.load_client_state("alice@example.com").await?;
+/// alice.send(&group, b"still here").await?;
+/// # Ok::<(), mls_keep::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct PersistenceManager {
+    keep: Keep,
+}
+
+/// Opens a [`PersistenceManager`]: see [`PersistenceManager::builder`].
+#[must_use = "a builder does nothing until `open` is called"]
+pub struct PersistenceManagerBuilder {
+    backend: Arc<dyn StorageBackend>,
+    encryption: Option<Encryption>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl PersistenceManager {
+    /// Begins to open the keep of `backend`.
+    pub fn builder(backend: impl StorageBackend) -> PersistenceManagerBuilder {
+        Self::builder_shared(Arc::new(backend))
+    }
+
+    /// As [`builder`](Self::builder), for a backend that is shared already.
+    pub fn builder_shared(backend: Arc<dyn StorageBackend>) -> PersistenceManagerBuilder {
+        PersistenceManagerBuilder { backend, encryption: None, entropy: Arc::new(SystemEntropy) }
+    }
+
+    /// Saves everything of `client` that is not durable yet. A client that was only in memory belongs to this keep from
+    /// here on, and is saved at [every operation](SavePolicy::EveryOperation).
+    ///
+    /// # Errors
+    /// `Invalid` if the client belongs to another keep, `Conflict` if this keep has a client of this identity already or
+    /// somebody else changed it; and the errors of the backend.
+    pub async fn save_client_state<C: CryptoProvider>(&self, client: &mut Client<C>) -> Result<()> {
+        client.attach(&self.keep).await?;
+        client.save().await
+    }
+
+    /// Loads a client with the default cryptography ([`RustCrypto`]).
+    ///
+    /// # Errors
+    /// `NotFound` if the keep has no client of this identity, `Corrupt`, `UnsupportedVersion`; and the errors of the
+    /// backend.
+    pub async fn load_client_state(&self, identity: impl AsRef<[u8]>) -> Result<Client> {
+        self.load_client_state_with(identity, Arc::new(RustCrypto::default())).await
+    }
+
+    /// Loads a client with the cryptography of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`load_client_state`](Self::load_client_state).
+    pub async fn load_client_state_with<C: CryptoProvider>(
+        &self,
+        identity: impl AsRef<[u8]>,
+        crypto: Arc<C>,
+    ) -> Result<Client<C>> {
+        let store = self.keep.open_client(identity.as_ref()).await?;
+        Client::load(store, crypto, SavePolicy::EveryOperation).await
+    }
+
+    /// Saves what is not durable yet of one group, and of the client's own material, without which the group could not be
+    /// used.
+    ///
+    /// # Errors
+    /// `NotFound` if the client has no such group; and as [`save_client_state`](Self::save_client_state).
+    pub async fn save_group_state<C: CryptoProvider>(&self, client: &mut Client<C>, group: &GroupId) -> Result<()> {
+        client.attach(&self.keep).await?;
+        client.save_group(group).await
+    }
+
+    /// Loads a group of `client` into memory, so that its next operation reads nothing.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such group, `Invalid` if the client does not belong to this keep, `Corrupt`; and the
+    /// errors of the backend.
+    pub async fn load_group_state<C: CryptoProvider>(
+        &self,
+        client: &mut Client<C>,
+        group: &GroupId,
+    ) -> Result<GroupSummary> {
+        if !client.belongs_to(&self.keep) {
+            return Err(Error::new(ErrorKind::Invalid, "the client does not belong to this keep"));
+        }
+        client.group(group).await
+    }
+
+    /// The identities of all clients of the keep, in byte order.
+    ///
+    /// # Errors
+    /// `Corrupt`, `UnsupportedVersion`; and the errors of the backend.
+    pub async fn clients(&self) -> Result<Vec<Vec<u8>>> {
+        self.keep.clients().await
+    }
+
+    /// Removes a client with all of its groups.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such client, `Conflict` if it is in use; and the errors of the backend.
+    pub async fn delete_client(&self, identity: impl AsRef<[u8]>) -> Result<()> {
+        self.keep.open_client(identity.as_ref()).await?.delete().await
+    }
+
+    /// The keep itself, for what has nothing to do with MLS: `verify`, `gc`, raw records.
+    #[must_use]
+    pub fn keep(&self) -> &Keep {
+        &self.keep
+    }
+
+    /// Closes the backend. Clients of this keep cannot be used after this.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub async fn close(&self) -> Result<()> {
+        self.keep.close().await
+    }
+}
+
+impl fmt::Debug for PersistenceManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PersistenceManager").finish_non_exhaustive()
+    }
+}
+
+impl PersistenceManagerBuilder {
+    /// The key that opens the keep. There is no keep without one.
+    pub fn encryption(mut self, encryption: Encryption) -> Self {
+        self.encryption = Some(encryption);
+        self
+    }
+
+    /// Another source of random bytes than [`SystemEntropy`]. Everything rests on it.
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
+    }
+
+    /// Opens the keep, or makes one if the backend is empty.
+    ///
+    /// # Errors
+    /// `Invalid` without an encryption, `WrongKey`, `UnsupportedVersion`, `Corrupt`; and the errors of the backend.
+    pub async fn open(self) -> Result<PersistenceManager> {
+        let (backend, encryption, entropy) = self.parts()?;
+        Ok(PersistenceManager { keep: Keep::open_or_create(backend, &encryption, entropy).await? })
+    }
+
+    /// Opens a keep that is there, and makes none.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none; and as [`open`](Self::open).
+    pub async fn open_existing(self) -> Result<PersistenceManager> {
+        let (backend, encryption, entropy) = self.parts()?;
+        Ok(PersistenceManager { keep: Keep::open(backend, &encryption, entropy).await? })
+    }
+
+    fn parts(self) -> Result<(Arc<dyn StorageBackend>, Encryption, Arc<dyn Entropy>)> {
+        let encryption = self.encryption.ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, "a keep needs an encryption: there is no unencrypted mode")
+        })?;
+        Ok((self.backend, encryption, self.entropy))
+    }
+}
+
+impl fmt::Debug for PersistenceManagerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PersistenceManagerBuilder").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,54 @@
+//! The keys of the records that stand beside those of OpenMLS (`provider::record_key`).
+//!
+//! | kind | record | in scope | after the kind byte |
+//! |---|---|---|---|
+//! | `01` | client: credential, ciphersuite, settings | client | |
+//! | `02` | group: number of its next message | group | |
+//! | `30` | message of the history | group | number (u64) |
+//! | `31` | received message | group | first 16 bytes of the message's SHA-256 |
+//! | `38` | group of the client: name | client | group id |
+//! | `80` | record of the application | both | key |
+//!
+//! Kinds up to `2f` are loaded with their scope, the others are read when they are asked for.
+
+use sha2::{Digest, Sha256};
+
+/// The last kind that is loaded with its scope.
+pub(crate) const LAST_LOADED_KIND: u8 = 0x2f;
+
+pub(crate) const CLIENT: &[u8] = &[0x01];
+pub(crate) const GROUP: &[u8] = &[0x02];
+pub(crate) const HISTORY: u8 = 0x30;
+const RECEIVED: u8 = 0x31;
+pub(crate) const GROUP_LIST: u8 = 0x38;
+pub(crate) const APPLICATION: u8 = 0x80;
+
+/// A message of the history.
+pub(crate) fn message(number: u64) -> Vec<u8> {
+    let mut key = vec![HISTORY];
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// The number of a message of the history.
+pub(crate) fn message_number(key: &[u8]) -> Option<u64> {
+    let (_kind, number) = key.split_first()?;
+    Some(u64::from_be_bytes(number.try_into().ok()?))
+}
+
+/// What is remembered of a received message, the TLS encoding of an `MLSMessage`.
+pub(crate) fn received(message: &[u8]) -> Vec<u8> {
+    let mut key = vec![RECEIVED];
+    key.extend(Sha256::digest(message).iter().take(16));
+    key
+}
+
+/// A group in the client's list.
+pub(crate) fn listed_group(group_id: &[u8]) -> Vec<u8> {
+    [&[GROUP_LIST], group_id].concat()
+}
+
+/// A record of the application.
+pub(crate) fn application(key: &[u8]) -> Vec<u8> {
+    [&[APPLICATION], key].concat()
+}
