@@ -49,8 +49,8 @@ mod record_key;
 
 pub use client::{
     BoxError, Client, ClientBuilder, CryptoProvider, GroupSettings, GroupSummary, GroupsTransaction, Invitation,
-    Joined, MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, Message, NAME_EXTENSION, Received, RecordWriter, Scope, Session,
-    Transaction,
+    Joined, MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, Message, NAME_EXTENSION, Outgoing, Received, RecordWriter, Scope,
+    Session, Transaction,
 };
 pub use entropy::SystemEntropy;
 pub use manager::{PersistenceManager, PersistenceManagerBuilder};

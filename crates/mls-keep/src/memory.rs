@@ -7,7 +7,7 @@ use mls_keep_core::{Changes, Committed, RecordRange, Result, ScopeId, ScopeVersi
 use openmls::group::MlsGroup;
 
 use crate::provider::{self, Records};
-use crate::record_key::LAST_LOADED_KIND;
+use crate::record_key::{LAST_LOADED_KIND, is_loaded};
 
 /// One scope in memory.
 #[derive(Default)]
@@ -109,8 +109,4 @@ pub(crate) fn add_changes(
 /// The records of a scope that are loaded with it.
 pub(crate) fn loaded_range() -> RecordRange {
     RecordRange::between(&[0], &[LAST_LOADED_KIND + 1])
-}
-
-fn is_loaded(key: &[u8]) -> bool {
-    key.first().is_some_and(|kind| *kind <= LAST_LOADED_KIND)
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads store.json by docs/format.md alone, and prints what is in it. The specification's twin: it shares no code.
 
-    pip install cryptography==46.0.3 zstandard==0.25.0
+    pip install cryptography==50.0.2 zstandard==0.25.0
     python3 read_store.py
 """
 

@@ -181,6 +181,7 @@ impl<C: CryptoProvider> ClientBuilder<C> {
             store: None,
             policy: SavePolicy::Manual,
             uncertain: false,
+            outbox: false,
         };
         if let Some(Persistence { manager, save }) = self.persistence {
             manager.save_client_state(&mut client).await?;

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::load::no_group;
 use super::session::aborted;
-use super::{BoxError, Client, CryptoProvider};
+use super::{BoxError, Client, CryptoProvider, outbox};
 use crate::provider::{Provider, Scope};
 use crate::{record, record_key};
 
@@ -133,6 +133,7 @@ impl<C: CryptoProvider> Client<C> {
         let parse = |bytes: &_| parse_key_package(AsRef::as_ref(bytes), self.crypto.as_ref());
         let key_packages = key_packages.iter().map(parse).collect::<Result<Vec<_>>>()?;
         let name = self.name_of(group).await?.into_bytes();
+        let outbox = self.outbox;
         self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
             let named = Extension::Unknown(NAME_EXTENSION, UnknownExtension(name.clone()));
@@ -147,6 +148,9 @@ impl<C: CryptoProvider> Client<C> {
             group.merge_pending_commit(tx.provider)?;
             let (commit, welcome, _) = bundle.into_messages();
             let welcome = welcome.ok_or("there is nobody to invite")?;
+            if outbox {
+                outbox::put(tx.provider.storage(), group.group_id(), &commit, Some(&welcome))?;
+            }
             Ok(Invitation { commit, welcome })
         })
         .await
@@ -197,6 +201,7 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// As [`invite`](Self::invite).
     pub async fn self_update(&mut self, group: &GroupId) -> Result<MlsMessageOut> {
+        let outbox = self.outbox;
         self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
             let bundle = group
@@ -207,7 +212,11 @@ impl<C: CryptoProvider> Client<C> {
                 .build(tx.provider.rand(), tx.provider.crypto(), tx.signer, |_| true)?
                 .stage_commit(tx.provider)?;
             group.merge_pending_commit(tx.provider)?;
-            Ok(bundle.into_commit())
+            let commit = bundle.into_commit();
+            if outbox {
+                outbox::put(tx.provider.storage(), group.group_id(), &commit, None)?;
+            }
+            Ok(commit)
         })
         .await
     }
@@ -217,7 +226,7 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `NotFound` if nobody has this identity; and as [`invite`](Self::invite).
     pub async fn remove(&mut self, group: &GroupId, identity: impl AsRef<[u8]>) -> Result<MlsMessageOut> {
-        let identity = identity.as_ref();
+        let (identity, outbox) = (identity.as_ref(), self.outbox);
         self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
             let named = group.members().filter(|member| identity_of(&member.credential) == identity);
@@ -232,7 +241,11 @@ impl<C: CryptoProvider> Client<C> {
                 .build(tx.provider.rand(), tx.provider.crypto(), tx.signer, |_| true)?
                 .stage_commit(tx.provider)?;
             group.merge_pending_commit(tx.provider)?;
-            Ok(bundle.into_commit())
+            let commit = bundle.into_commit();
+            if outbox {
+                outbox::put(tx.provider.storage(), group.group_id(), &commit, None)?;
+            }
+            Ok(commit)
         })
         .await
     }
@@ -243,9 +256,14 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// As [`invite`](Self::invite).
     pub async fn leave(&mut self, group: &GroupId) -> Result<MlsMessageOut> {
+        let outbox = self.outbox;
         self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
-            leave(group, tx.provider, tx.signer)
+            let proposal = leave(group, tx.provider, tx.signer)?;
+            if outbox {
+                outbox::put(tx.provider.storage(), group.group_id(), &proposal, None)?;
+            }
+            Ok(proposal)
         })
         .await
     }

@@ -51,8 +51,10 @@ pub(super) struct Arrival {
 
 /// Record `02` of a group's scope.
 #[derive(Default, Deserialize, Serialize)]
-struct GroupRecord {
-    next_message: u64,
+#[serde(default)]
+pub(super) struct GroupRecord {
+    pub(super) next_message: u64,
+    pub(super) next_outgoing: u64,
 }
 
 impl HistoryRecord {
@@ -72,7 +74,7 @@ impl<C: CryptoProvider> Client<C> {
         let scope = ScopeId::group(group.as_slice())?;
         let found = self.read_records(&scope, &[record_key::HISTORY], limit, true).await?;
         let decode = |(key, value): (Vec<u8>, Value)| {
-            let number = record_key::message_number(&key).unwrap_or_default();
+            let number = record_key::number(&key).unwrap_or_default();
             Ok(record::decode::<HistoryRecord>(&value)?.into_message(group.clone(), number))
         };
         found.into_iter().rev().map(decode).collect()
@@ -90,8 +92,9 @@ impl<C: CryptoProvider> Client<C> {
 pub(super) fn remember(storage: &TransactionStorage, group: &GroupId, message: &HistoryRecord) -> Result<u64> {
     let scope = Scope::Group(group.as_slice().to_vec());
     let known = storage.get(&scope, record_key::GROUP).map(|value| record::decode::<GroupRecord>(&value));
-    let number = known.transpose()?.unwrap_or_default().next_message;
-    let next = GroupRecord { next_message: number + 1 };
+    let known = known.transpose()?.unwrap_or_default();
+    let number = known.next_message;
+    let next = GroupRecord { next_message: number + 1, ..known };
     storage.put(&scope, record_key::GROUP.to_vec(), Some(record::encode(&next)?));
     storage.put(&scope, record_key::message(number), Some(record::encode(message)?));
     Ok(number)

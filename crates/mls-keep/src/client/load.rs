@@ -40,6 +40,7 @@ impl<C: CryptoProvider> Client<C> {
             store: Some(store),
             policy,
             uncertain: false,
+            outbox: false,
         })
     }
 

@@ -48,7 +48,7 @@ impl<C: CryptoProvider> Client<C> {
     /// waits for a commit: see [`self_update`](Self::self_update)), `Conflict`; and the errors of the backend.
     pub async fn send(&mut self, group: &GroupId, content: impl AsRef<[u8]>) -> Result<MlsMessageOut> {
         let content = content.as_ref();
-        let (sender, keep) = (self.identity().to_vec(), self.profile.settings.history);
+        let (sender, keep, outbox) = (self.identity().to_vec(), self.profile.settings.history, self.outbox);
         self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
             let message = create_message(group, tx.provider, tx.signer, content)?;
@@ -56,6 +56,9 @@ impl<C: CryptoProvider> Client<C> {
                 let epoch = group.epoch().as_u64();
                 let entry = HistoryRecord { sender: sender.clone(), epoch, own: true, content: content.to_vec() };
                 remember(tx.provider.storage(), group.group_id(), &entry)?;
+            }
+            if outbox {
+                super::outbox::put(tx.provider.storage(), group.group_id(), &message, None)?;
             }
             Ok(message)
         })

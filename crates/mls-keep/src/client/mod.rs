@@ -1,14 +1,15 @@
 //! [`Client`]: one MLS device identity and its groups.
 //!
 //! `builder` makes one, `load` reads one from a keep, `session` runs OpenMLS calls as one transaction, `groups` and
-//! `messages` are the calls that most programs need, all made of transactions, `history` and `records` read what they
-//! left.
+//! `messages` are the calls that most programs need, all made of transactions, `history`, `outbox` and `records` are what
+//! they left.
 
 mod builder;
 mod groups;
 mod history;
 mod load;
 mod messages;
+mod outbox;
 mod records;
 mod session;
 
@@ -31,6 +32,7 @@ pub use builder::{ClientBuilder, GroupSettings};
 pub use groups::{GroupSummary, Invitation, Joined, MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, NAME_EXTENSION};
 pub use history::Message;
 pub use messages::Received;
+pub use outbox::Outgoing;
 pub use session::{BoxError, GroupsTransaction, RecordWriter, Scope, Session, Transaction};
 
 /// Groups in memory take at most about this much, bytes; the one used last always stays.
@@ -60,6 +62,8 @@ pub struct Client<C = RustCrypto> {
     policy: SavePolicy,
     /// A commit began and its outcome was not seen: the root must be read before the next operation.
     uncertain: bool,
+    /// Operations put what they make for others into the group's outbox.
+    outbox: bool,
 }
 
 /// What stays the same for the life of a client.

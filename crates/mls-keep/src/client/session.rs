@@ -8,6 +8,7 @@ use mls_keep_core::{Changes, Error, ErrorKind, Result, ScopeId, Value};
 use openmls::group::{GroupId, MlsGroup};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::OpenMlsProvider;
+use openmls_traits::storage::StorageProvider as _;
 
 use super::load::no_group;
 use super::{Client, CryptoProvider};
@@ -209,7 +210,9 @@ impl<C: CryptoProvider> Client<C> {
             }
         }
         for group in groups {
-            if let Some(memory) = self.groups.get_mut(group.group_id().as_slice()).filter(|m| m.scope.has_group()) {
+            let id = group.group_id().as_slice();
+            // A closure may have replaced the group in the storage; then the next use loads the new one.
+            if let Some(memory) = self.groups.get_mut(id).filter(|memory| memory.scope.is_state_of(&group)) {
                 memory.group = Some(group);
             }
         }
@@ -330,5 +333,12 @@ impl ScopeMemory {
     /// Whether there is an MLS group in this scope.
     pub(super) fn has_group(&self) -> bool {
         self.records.contains_key(&GROUP_STATE[..])
+    }
+
+    /// Whether `group` is the group of this scope, in its epoch.
+    fn is_state_of(&self, group: &MlsGroup) -> bool {
+        let records = BTreeMap::from([(group.group_id().as_slice().to_vec(), Arc::clone(&self.records))]);
+        let stored = TransactionStorage::new(Default::default(), records).confirmation_tag(group.group_id());
+        stored.is_ok_and(|stored| stored.as_ref() == Some(group.confirmation_tag()))
     }
 }

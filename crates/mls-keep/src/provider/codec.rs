@@ -1,0 +1,132 @@
+//! How OpenMLS's values become the values of records, and back.
+//!
+//! A value is a codec byte (1: MessagePack), the OpenMLS storage version as two bytes, big-endian, and the encoding.
+//! OpenMLS supports self-describing encodings only, since its types gain fields: structs are maps with field names,
+//! byte strings are `bin`.
+
+use mls_keep_core::{Error, ErrorKind, Result, Value};
+use openmls_traits::storage::CURRENT_VERSION;
+use rmp_serde::config::BytesMode;
+use rmp_serde::decode::Error as DecodeError;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::record_key::Kind;
+
+/// The only codec so far: MessagePack.
+const MESSAGE_PACK: u8 = 1;
+const HEADER_LEN: usize = 3;
+
+/// How MessagePack begins an array of two.
+const PAIR: u8 = 0x92;
+
+/// The value of a record. `expected` is the length of the value that it replaces, if there is one: the buffer is
+/// reserved for that, because growing it copies.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, expected: usize) -> Result<Value> {
+    let mut buffer = Buffer::with_capacity(expected + expected / 16 + 256);
+    buffer.append(&[MESSAGE_PACK]);
+    buffer.append(&CURRENT_VERSION.to_be_bytes());
+    write(value, &mut buffer)?;
+    Ok(Value::from(buffer.into_inner()))
+}
+
+/// What the record of `kind` holds.
+pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, value: &Value) -> Result<T> {
+    let mut input = rmp_serde::Deserializer::from_read_ref(body(kind, value)?);
+    let decoded = T::deserialize(&mut input).map_err(|_| corrupt(kind))?;
+    match IgnoredAny::deserialize(&mut input) {
+        Err(DecodeError::InvalidMarkerRead(_)) => Ok(decoded),
+        _ => Err(corrupt(kind)),
+    }
+}
+
+/// The first half of a record that holds a pair.
+pub(crate) fn decode_first<T: DeserializeOwned>(kind: Kind, value: &Value) -> Result<T> {
+    match body(kind, value)? {
+        [PAIR, first @ ..] => rmp_serde::from_slice(first).map_err(|_| corrupt(kind)),
+        _ => Err(corrupt(kind)),
+    }
+}
+
+/// Whether the first half of a record that holds a pair is what was encoded as `first` by [`encode_key`].
+/// An encoding is never the beginning of another one, so the bytes decide.
+pub(crate) fn first_is(kind: Kind, value: &Value, first: &[u8]) -> Result<bool> {
+    match body(kind, value)? {
+        [PAIR, rest @ ..] => Ok(rest.starts_with(first)),
+        _ => Err(corrupt(kind)),
+    }
+}
+
+/// The bare encoding of a key that OpenMLS gives.
+pub(crate) fn encode_key<T: Serialize + ?Sized>(key: &T) -> Result<Zeroizing<Vec<u8>>> {
+    let mut buffer = Buffer::with_capacity(128);
+    write(key, &mut buffer)?;
+    Ok(Zeroizing::new(buffer.into_inner()))
+}
+
+fn write<T: Serialize + ?Sized>(value: &T, buffer: &mut Buffer) -> Result<()> {
+    let mut output = rmp_serde::Serializer::new(buffer).with_struct_map().with_bytes(BytesMode::ForceAll);
+    value.serialize(&mut output).map_err(|_| Error::new(ErrorKind::Internal, "a value of OpenMLS cannot be encoded"))
+}
+
+fn body(kind: Kind, value: &Value) -> Result<&[u8]> {
+    let (header, body) = value.as_slice().split_at_checked(HEADER_LEN).ok_or_else(|| corrupt(kind))?;
+    match header {
+        [MESSAGE_PACK, high, low] if u16::from_be_bytes([*high, *low]) <= CURRENT_VERSION => Ok(body),
+        _ => Err(Error::new(
+            ErrorKind::UnsupportedVersion,
+            format!("a {kind:?} record was written by a newer version; update the program"),
+        )),
+    }
+}
+
+/// Without a source: what serde says about a value that does not decode can quote it.
+fn corrupt(kind: Kind) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("a {kind:?} record does not decode"))
+}
+
+/// A growing buffer that wipes what it leaves behind.
+struct Buffer(Zeroizing<Vec<u8>>);
+
+impl Buffer {
+    fn with_capacity(capacity: usize) -> Self {
+        Self(Zeroizing::new(Vec::with_capacity(capacity)))
+    }
+
+    fn into_inner(mut self) -> Vec<u8> {
+        std::mem::take(&mut *self.0)
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        if self.0.capacity() - self.0.len() < bytes.len() {
+            self.grow(bytes.len());
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
+    #[cold]
+    fn grow(&mut self, more: usize) {
+        let mut larger = Vec::with_capacity((self.0.len() + more).max(2 * self.0.capacity()));
+        larger.extend_from_slice(&self.0);
+        std::mem::replace(&mut *self.0, larger).zeroize();
+    }
+}
+
+impl std::io::Write for &mut Buffer {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.append(bytes);
+        Ok(bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.append(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! OpenMLS's view of a transaction: an `OpenMlsProvider` whose storage is an overlay over the loaded records.
+//!
+//! A transaction loads the records of the scopes that it names, hands OpenMLS a [`Provider`], and commits the
+//! difference that is left in the overlay. Nothing is written before that, so an operation that fails leaves no trace.
+//!
+//! - `record_key`: which record stands where.
+//! - `codec`: how a value of OpenMLS is encoded.
+//! - `overlay`: the records of the scopes, and what is collected at the end.
+//! - `storage`: OpenMLS's `StorageProvider` over them.
+
+mod codec;
+mod overlay;
+mod record_key;
+mod storage;
+#[cfg(feature = "virtual-clients-draft")]
+mod storage_draft;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use mls_keep_core::Value;
+use openmls_traits::OpenMlsProvider;
+use openmls_traits::crypto::OpenMlsCrypto;
+use openmls_traits::random::OpenMlsRand;
+
+pub use storage::TransactionStorage;
+
+/// The records of one scope as loaded: record key to value.
+pub(crate) type Records = BTreeMap<Vec<u8>, Value>;
+
+/// What a transaction changed in one scope: `None` removes the record.
+pub(crate) type Changes = BTreeMap<Vec<u8>, Option<Value>>;
+
+/// The key of the record that every group has.
+pub(crate) const GROUP_STATE: [u8; 1] = [record_key::Kind::GroupState as u8];
+
+/// What is loaded and changed together.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Scope {
+    /// The client's own material.
+    Client,
+    /// The group with this id.
+    Group(Vec<u8>),
+}
+
+/// What a transaction changed.
+#[derive(Debug)]
+pub(crate) struct TransactionChanges {
+    /// In the client's own scope.
+    pub(crate) client: Changes,
+    /// In groups, by group id; groups without a change are not among them.
+    pub(crate) groups: BTreeMap<Vec<u8>, GroupChanges>,
+    /// Groups that the transaction read or wrote without having been given their records. It took them to be absent,
+    /// and is worth nothing if one of them is not.
+    pub(crate) taken_as_absent: BTreeSet<Vec<u8>>,
+}
+
+/// What a transaction changed in the scope of one group.
+#[derive(Debug)]
+pub(crate) struct GroupChanges {
+    pub(crate) changes: Changes,
+    /// OpenMLS deleted the group. Its MLS records are removed by `changes`; others may be left in the scope.
+    pub(crate) deleted: bool,
+}
+
+/// The provider that OpenMLS works with during a transaction: the client's cryptography and randomness, and the
+/// transaction's storage.
+pub struct Provider<C> {
+    crypto: Arc<C>,
+    storage: TransactionStorage,
+}
+
+impl<C> Provider<C> {
+    pub(crate) fn new(crypto: Arc<C>, storage: TransactionStorage) -> Self {
+        Self { crypto, storage }
+    }
+
+    pub(crate) fn into_storage(self) -> TransactionStorage {
+        self.storage
+    }
+}
+
+impl<C: OpenMlsCrypto + OpenMlsRand> OpenMlsProvider for Provider<C> {
+    type CryptoProvider = C;
+    type RandProvider = C;
+    type StorageProvider = TransactionStorage;
+
+    fn storage(&self) -> &TransactionStorage {
+        &self.storage
+    }
+
+    fn crypto(&self) -> &C {
+        &self.crypto
+    }
+
+    fn rand(&self) -> &C {
+        &self.crypto
+    }
+}
