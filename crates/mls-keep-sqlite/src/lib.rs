@@ -1,1 +1,27 @@
-//! Part of mls-keep.
+//! The SQLite adapter of mls-keep: [`SqliteBackend`] keeps everything in one file.
+//!
+//! **When to choose it.** The first choice on a phone, a desktop or a server with a local disk: one file, no server, any
+//! number of processes, and the engine that has been tried most. Not on a network file system, where SQLite's
+//! write-ahead log does not work.
+//!
+//! **What it guarantees**, each by a test in the crate:
+//!
+//! - A commit is applied whole or not at all, and survives power loss when it was acknowledged
+//!   ([`Config::durability`]).
+//! - Of those who race for a root exactly one wins, across threads, backends and processes.
+//! - The bytes of deleted and replaced values are overwritten, and gone from all of its files after
+//!   [`close`](mls_keep_core::StorageBackend::close) or [`checkpoint`](SqliteBackend::checkpoint).
+//! - The files can be read by their owner only (Unix mode 0600).
+//! - A database of another program or of a newer version is refused and stays as it is.
+//!
+//! The README says what it costs, how the log grows, and what to do about backups.
+
+mod backend;
+mod config;
+mod error;
+mod open;
+mod store;
+mod worker;
+
+pub use backend::{MAX_VALUE_LEN, SqliteBackend};
+pub use config::Config;

@@ -1,0 +1,11 @@
+//! The cases, by subject. Each is a plain function that panics when the backend breaks the contract.
+
+pub mod commit;
+pub mod concurrency;
+pub mod errors;
+pub mod limits;
+pub mod list;
+pub mod many;
+pub mod reopen;
+pub mod single;
+pub mod swap;

@@ -1,0 +1,238 @@
+//! What SQLite and the file system say, as kinds of [`Error`].
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use mls_keep_core::{Error, ErrorKind};
+use rusqlite::ffi;
+
+/// What was being done when SQLite failed. The same code means different things at different stages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stage {
+    /// Opening, checking and setting up the file.
+    Open,
+    /// Reading values or keys.
+    Read,
+    /// Inside of a transaction that can still be rolled back, or a checkpoint.
+    Write,
+    /// Ending a transaction: the log is being written and flushed.
+    Commit,
+}
+
+/// A failure that may have to be told to each commit of a group.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    kind: ErrorKind,
+    source: Arc<rusqlite::Error>,
+}
+
+impl Failure {
+    pub(crate) fn new(source: rusqlite::Error, stage: Stage) -> Self {
+        Self { kind: kind_of(&source, stage), source: Arc::new(source) }
+    }
+
+    pub(crate) fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    pub(crate) fn to_error(&self) -> Error {
+        Error::new(self.kind, text_of(self.kind)).with_source(Arc::clone(&self.source))
+    }
+}
+
+/// Makes `source` an [`Error`] of the kind that fits the stage.
+pub(crate) fn engine(source: rusqlite::Error, stage: Stage) -> Error {
+    Failure::new(source, stage).to_error()
+}
+
+/// The error of every call after a close.
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Poisoned, "the SQLite backend is closed: open the store again")
+}
+
+/// The error of every call after a commit of unknown outcome.
+pub(crate) fn poisoned() -> Error {
+    Error::new(ErrorKind::Poisoned, "an earlier write failed so that its outcome is not known: open the store again")
+}
+
+/// A failure of the file system, outside of SQLite, on the way to opening `path`.
+pub(crate) fn file(source: io::Error, path: &Path) -> Error {
+    let kind = kind_of_io(source.kind());
+    Error::new(kind, format!("{} cannot be opened: {source}", path.display())).with_source(source)
+}
+
+fn kind_of(error: &rusqlite::Error, stage: Stage) -> ErrorKind {
+    use rusqlite::Error as E;
+    match error {
+        E::SqliteFailure(error, _) | E::SqlInputError { error, .. } => kind_of_code(error.extended_code, stage),
+        // A row is not what the table's definition allows, so somebody else wrote it.
+        E::InvalidColumnType(..)
+        | E::FromSqlConversionFailure(..)
+        | E::IntegralValueOutOfRange(..)
+        | E::Utf8Error(..)
+        | E::QueryReturnedNoRows => ErrorKind::Corrupt,
+        E::NulError(_) | E::InvalidPath(_) => ErrorKind::Invalid,
+        _ => ErrorKind::Internal,
+    }
+}
+
+/// The kind for each of SQLite's result codes; the low byte is the primary code, the rest refines it.
+fn kind_of_code(extended: i32, stage: Stage) -> ErrorKind {
+    match extended & 0xff {
+        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL => ErrorKind::Busy,
+        ffi::SQLITE_FULL => ErrorKind::NoSpace,
+        ffi::SQLITE_READONLY | ffi::SQLITE_PERM => ErrorKind::ReadOnly,
+        ffi::SQLITE_CANTOPEN if extended == ffi::SQLITE_CANTOPEN_ISDIR => ErrorKind::Invalid,
+        ffi::SQLITE_CANTOPEN | ffi::SQLITE_NOMEM | ffi::SQLITE_INTERRUPT | ffi::SQLITE_ABORT => ErrorKind::Unavailable,
+        // The log may hold the whole commit although its flush failed. Flushing again could succeed without the bytes
+        // being there, so it is not tried.
+        ffi::SQLITE_IOERR if stage == Stage::Commit => ErrorKind::OutcomeUnknown,
+        ffi::SQLITE_IOERR => ErrorKind::Unavailable,
+        ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB | ffi::SQLITE_FORMAT => ErrorKind::Corrupt,
+        // On the way out: a stored value is longer than any that this crate stores.
+        ffi::SQLITE_TOOBIG if stage == Stage::Read => ErrorKind::Corrupt,
+        ffi::SQLITE_TOOBIG | ffi::SQLITE_NOLFS => ErrorKind::Invalid,
+        // The table is gone or has other columns.
+        ffi::SQLITE_ERROR | ffi::SQLITE_SCHEMA | ffi::SQLITE_CONSTRAINT | ffi::SQLITE_MISMATCH => ErrorKind::Corrupt,
+        ffi::SQLITE_INTERNAL | ffi::SQLITE_NOTFOUND | ffi::SQLITE_MISUSE | ffi::SQLITE_AUTH | ffi::SQLITE_RANGE => {
+            ErrorKind::Internal
+        }
+        _ => ErrorKind::Internal,
+    }
+}
+
+fn kind_of_io(kind: io::ErrorKind) -> ErrorKind {
+    match kind {
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+        io::ErrorKind::InvalidInput
+        | io::ErrorKind::InvalidFilename
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::NotADirectory => ErrorKind::Invalid,
+        _ => ErrorKind::Unavailable,
+    }
+}
+
+/// What happened and what to do about it. What exactly SQLite said is in the error's source.
+fn text_of(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Busy => "another process is writing to the SQLite file: try again later",
+        ErrorKind::NoSpace => "no room is left for the SQLite file: free some and repeat the operation",
+        ErrorKind::ReadOnly => "the SQLite file may not be written: change its permissions or its mount",
+        ErrorKind::Unavailable => "the SQLite file cannot be read or written now: try again later",
+        ErrorKind::Corrupt => {
+            "the file is not an SQLite database as this crate makes it, or it is damaged: restore a backup"
+        }
+        ErrorKind::Invalid => "SQLite refuses the path or the size of a value: correct the call",
+        ErrorKind::OutcomeUnknown => {
+            "writing or flushing SQLite's log failed, so whether the commit was applied is not known: open the store again"
+        }
+        _ => "SQLite refuses a call that this crate makes: please report it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(code: i32) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+    }
+
+    #[track_caller]
+    fn check(code: i32, stage: Stage, kind: ErrorKind) {
+        assert_eq!(engine(failure(code), stage).kind(), kind, "code {code} while {stage:?}");
+    }
+
+    #[test]
+    fn codes_that_mean_the_same_at_every_stage() {
+        let cases = [
+            (ffi::SQLITE_BUSY, ErrorKind::Busy),
+            (ffi::SQLITE_BUSY_RECOVERY, ErrorKind::Busy),
+            (ffi::SQLITE_BUSY_SNAPSHOT, ErrorKind::Busy),
+            (ffi::SQLITE_LOCKED, ErrorKind::Busy),
+            (ffi::SQLITE_PROTOCOL, ErrorKind::Busy),
+            (ffi::SQLITE_FULL, ErrorKind::NoSpace),
+            (ffi::SQLITE_READONLY, ErrorKind::ReadOnly),
+            (ffi::SQLITE_READONLY_DIRECTORY, ErrorKind::ReadOnly),
+            (ffi::SQLITE_PERM, ErrorKind::ReadOnly),
+            (ffi::SQLITE_CANTOPEN, ErrorKind::Unavailable),
+            (ffi::SQLITE_CANTOPEN_ISDIR, ErrorKind::Invalid),
+            (ffi::SQLITE_NOMEM, ErrorKind::Unavailable),
+            (ffi::SQLITE_INTERRUPT, ErrorKind::Unavailable),
+            (ffi::SQLITE_ABORT, ErrorKind::Unavailable),
+            (ffi::SQLITE_CORRUPT, ErrorKind::Corrupt),
+            (ffi::SQLITE_NOTADB, ErrorKind::Corrupt),
+            (ffi::SQLITE_FORMAT, ErrorKind::Corrupt),
+            (ffi::SQLITE_ERROR, ErrorKind::Corrupt),
+            (ffi::SQLITE_SCHEMA, ErrorKind::Corrupt),
+            (ffi::SQLITE_CONSTRAINT, ErrorKind::Corrupt),
+            (ffi::SQLITE_MISMATCH, ErrorKind::Corrupt),
+            (ffi::SQLITE_NOLFS, ErrorKind::Invalid),
+            (ffi::SQLITE_INTERNAL, ErrorKind::Internal),
+            (ffi::SQLITE_NOTFOUND, ErrorKind::Internal),
+            (ffi::SQLITE_MISUSE, ErrorKind::Internal),
+            (ffi::SQLITE_AUTH, ErrorKind::Internal),
+            (ffi::SQLITE_RANGE, ErrorKind::Internal),
+            (200, ErrorKind::Internal),
+        ];
+        for (code, kind) in cases {
+            for stage in [Stage::Open, Stage::Read, Stage::Write, Stage::Commit] {
+                check(code, stage, kind);
+            }
+        }
+    }
+
+    #[test]
+    fn an_io_error_leaves_only_a_commit_unknown() {
+        for code in [ffi::SQLITE_IOERR, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_READ] {
+            for stage in [Stage::Open, Stage::Read, Stage::Write] {
+                check(code, stage, ErrorKind::Unavailable);
+            }
+            check(code, Stage::Commit, ErrorKind::OutcomeUnknown);
+        }
+    }
+
+    #[test]
+    fn too_big_is_the_callers_fault_on_the_way_in_and_damage_on_the_way_out() {
+        check(ffi::SQLITE_TOOBIG, Stage::Write, ErrorKind::Invalid);
+        check(ffi::SQLITE_TOOBIG, Stage::Read, ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn rows_of_another_type_are_damage() {
+        let error = rusqlite::Error::InvalidColumnType(0, "value".into(), rusqlite::types::Type::Text);
+        assert_eq!(engine(error, Stage::Read).kind(), ErrorKind::Corrupt);
+        assert_eq!(engine(rusqlite::Error::QueryReturnedNoRows, Stage::Open).kind(), ErrorKind::Corrupt);
+        assert_eq!(engine(rusqlite::Error::InvalidPath("x".into()), Stage::Open).kind(), ErrorKind::Invalid);
+        assert_eq!(engine(rusqlite::Error::InvalidQuery, Stage::Read).kind(), ErrorKind::Internal);
+    }
+
+    #[test]
+    fn file_system_errors() {
+        let cases = [
+            (io::ErrorKind::NotFound, ErrorKind::NotFound),
+            (io::ErrorKind::PermissionDenied, ErrorKind::ReadOnly),
+            (io::ErrorKind::ReadOnlyFilesystem, ErrorKind::ReadOnly),
+            (io::ErrorKind::StorageFull, ErrorKind::NoSpace),
+            (io::ErrorKind::QuotaExceeded, ErrorKind::NoSpace),
+            (io::ErrorKind::InvalidInput, ErrorKind::Invalid),
+            (io::ErrorKind::InvalidFilename, ErrorKind::Invalid),
+            (io::ErrorKind::IsADirectory, ErrorKind::Invalid),
+            (io::ErrorKind::NotADirectory, ErrorKind::Invalid),
+            (io::ErrorKind::Other, ErrorKind::Unavailable),
+        ];
+        for (io, kind) in cases {
+            assert_eq!(file(io.into(), Path::new("x")).kind(), kind, "{io:?}");
+        }
+    }
+
+    #[test]
+    fn the_source_is_what_sqlite_said() {
+        let error = engine(failure(ffi::SQLITE_IOERR_FSYNC), Stage::Commit);
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("1034"), "{source}");
+    }
+}

@@ -1,0 +1,255 @@
+//! [`Store`]: the connection and every statement that is run on it.
+
+use bytes::Bytes;
+use mls_keep_core::{Commit, Error, ErrorKind, Key, Result, Swap};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+
+use crate::backend::MAX_VALUE_LEN;
+use crate::error::{Failure, Stage, engine, poisoned};
+
+const SELECT: &str = "SELECT value FROM keep WHERE key = ?1";
+const RANGE: &str = "SELECT key FROM keep WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3";
+const UPSERT: &str =
+    "INSERT INTO keep (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+const DELETE: &str = "DELETE FROM keep WHERE key = ?1";
+
+/// What one call changes: a commit, or a save or delete, which is a commit without a swap.
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    pub(crate) puts: Vec<(Key, Bytes)>,
+    pub(crate) swap: Option<Swap>,
+    pub(crate) deletes: Vec<Key>,
+}
+
+impl From<Commit> for Change {
+    fn from(commit: Commit) -> Self {
+        Self { puts: commit.puts, swap: Some(commit.swap), deletes: commit.deletes }
+    }
+}
+
+impl Change {
+    /// The bytes that the change stores.
+    pub(crate) fn len(&self) -> usize {
+        let root = self.swap.as_ref().and_then(|swap| swap.replacement.as_ref()).map_or(0, Bytes::len);
+        self.puts.iter().map(|(_, data)| data.len()).sum::<usize>() + root
+    }
+
+    fn largest_value(&self) -> usize {
+        let root = self.swap.as_ref().and_then(|swap| swap.replacement.as_ref());
+        self.puts.iter().map(|(_, data)| data).chain(root).map(Bytes::len).max().unwrap_or(0)
+    }
+}
+
+/// An open database. Lives on one thread.
+pub(crate) struct Store {
+    conn: Connection,
+    /// Set when a commit's outcome is not known. Reading on would be wrong as well: until the next open replays the log,
+    /// this connection sees the state before that commit, and after it perhaps the one behind it.
+    poisoned: bool,
+}
+
+impl Store {
+    pub(crate) fn new(conn: Connection) -> Self {
+        Self { conn, poisoned: false }
+    }
+
+    /// The values of `keys`, all from one snapshot.
+    pub(crate) fn load_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        self.check()?;
+        // One statement is a snapshot by itself.
+        let snapshot = if keys.len() > 1 { Some(self.conn.unchecked_transaction().map_err(reading)?) } else { None };
+        let mut select = self.conn.prepare_cached(SELECT).map_err(reading)?;
+        let values = keys.iter().map(|key| load(&mut select, key)).collect::<Result<_>>()?;
+        drop(select);
+        if let Some(snapshot) = snapshot {
+            snapshot.commit().map_err(reading)?;
+        }
+        Ok(values)
+    }
+
+    /// At most `limit` keys that begin with `prefix` and come after `after`.
+    pub(crate) fn list(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
+        self.check()?;
+        let low = match after {
+            // The smallest name behind `after` is `after` with a zero byte.
+            Some(after) if after.as_str() >= prefix => [after.as_str().as_bytes(), &[0]].concat(),
+            _ => prefix.as_bytes().to_vec(),
+        };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut range = self.conn.prepare_cached(RANGE).map_err(reading)?;
+        let mut rows = range.query(params![low, successor(prefix), limit]).map_err(reading)?;
+        let mut keys = Vec::new();
+        while let Some(row) = rows.next().map_err(reading)? {
+            let name = row.get_ref(0).map_err(reading)?.as_blob().map_err(|error| reading(error.into()))?;
+            let key = std::str::from_utf8(name).ok().and_then(|name| Key::new(name).ok());
+            keys.push(key.ok_or_else(|| {
+                Error::new(ErrorKind::Corrupt, "the SQLite file holds a key that is none: restore a backup")
+            })?);
+        }
+        Ok(keys)
+    }
+
+    /// Applies `changes` in one transaction with one flush, each with a result of its own.
+    ///
+    /// A refused change leaves the others alone. When the transaction fails they are tried one by one, so that each
+    /// is told what is true of it.
+    pub(crate) fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
+        let failure = match self.transact(changes) {
+            Ok(results) => return results,
+            Err(failure) => failure,
+        };
+        // Each of them would only wait and fail in the same way.
+        let shared = matches!(failure.kind(), ErrorKind::Busy | ErrorKind::ReadOnly);
+        if changes.len() > 1 && !shared && !self.poisoned {
+            return changes.chunks(1).flat_map(|change| self.apply(change)).collect();
+        }
+        changes.iter().map(|_| Err(failure.to_error())).collect()
+    }
+
+    /// Moves the log into the database and empties it, so that no deleted bytes are left in it.
+    pub(crate) fn checkpoint(&mut self) -> Result<()> {
+        self.check()?;
+        let busy: bool = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            .map_err(|error| engine(error, Stage::Write))?;
+        if busy {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                "another process is using the SQLite file, so its log cannot be emptied: try again later",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Empties the log and closes. The store is closed whatever the result is.
+    pub(crate) fn close(mut self) -> Result<()> {
+        let emptied = match self.checkpoint() {
+            // The log still belongs to others, and the last of them empties it. After a commit of unknown outcome the
+            // next open sorts it out.
+            Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Poisoned) => Ok(()),
+            result => result,
+        };
+        let closed = self.conn.close().map_err(|(_, error)| engine(error, Stage::Write));
+        emptied.and(closed)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.poisoned { Err(poisoned()) } else { Ok(()) }
+    }
+
+    /// All of `changes` in one transaction. `Err` means that none of them was applied.
+    fn transact(&mut self, changes: &[Change]) -> std::result::Result<Vec<Result<()>>, Failure> {
+        if self.poisoned {
+            return Ok(changes.iter().map(|_| Err(poisoned())).collect());
+        }
+        let writing = |error| Failure::new(error, Stage::Write);
+        // A deferred transaction would compare first and then fail to write without waiting.
+        self.run("BEGIN IMMEDIATE").map_err(writing)?;
+        let mut results = Vec::with_capacity(changes.len());
+        for change in changes {
+            match apply_one(&self.conn, change) {
+                Ok(result) => results.push(result),
+                Err(error) => {
+                    self.roll_back();
+                    return Err(writing(error));
+                }
+            }
+        }
+        if results.iter().all(Result::is_err) {
+            self.roll_back();
+            return Ok(results);
+        }
+        if let Err(error) = self.run("COMMIT") {
+            let failure = Failure::new(error, Stage::Commit);
+            self.roll_back();
+            if failure.kind() != ErrorKind::OutcomeUnknown {
+                return Err(failure);
+            }
+            self.poisoned = true;
+            // What was refused was not applied in any case.
+            return Ok(results.into_iter().map(|result| result.and_then(|()| Err(failure.to_error()))).collect());
+        }
+        Ok(results)
+    }
+
+    /// Leaves no transaction open. SQLite has ended it already after some errors.
+    fn roll_back(&mut self) {
+        if !self.conn.is_autocommit() && self.run("ROLLBACK").is_err() {
+            self.poisoned = true;
+        }
+    }
+
+    fn run(&self, sql: &str) -> rusqlite::Result<()> {
+        self.conn.prepare_cached(sql)?.execute([]).map(|_| ())
+    }
+}
+
+/// Applies one change inside of the open transaction. The inner error is a refusal, before anything was written.
+fn apply_one(conn: &Connection, change: &Change) -> rusqlite::Result<Result<()>> {
+    if change.largest_value() > MAX_VALUE_LEN {
+        let text = format!("a value is longer than {MAX_VALUE_LEN} bytes: split it");
+        return Ok(Err(Error::new(ErrorKind::Invalid, text)));
+    }
+    if let Some(swap) = &change.swap {
+        let stored = conn
+            .prepare_cached(SELECT)?
+            .query_row([swap.key.as_str().as_bytes()], |row| {
+                Ok(swap.expected.as_deref() == Some(row.get_ref(0)?.as_blob()?))
+            })
+            .optional()?;
+        if !stored.unwrap_or(swap.expected.is_none()) {
+            return Ok(Err(Error::new(
+                ErrorKind::Conflict,
+                "the root is not the one that the commit was made from: load it again and repeat the operation",
+            )));
+        }
+    }
+    let replaced = change.swap.iter().filter_map(|swap| Some((&swap.key, swap.replacement.as_ref()?)));
+    let mut upsert = conn.prepare_cached(UPSERT)?;
+    for (key, data) in change.puts.iter().map(|(key, data)| (key, data)).chain(replaced) {
+        upsert.execute(params![key.as_str().as_bytes(), data.as_ref()])?;
+    }
+    let removed = change.swap.iter().filter(|swap| swap.replacement.is_none()).map(|swap| &swap.key);
+    let mut delete = conn.prepare_cached(DELETE)?;
+    for key in change.deletes.iter().chain(removed) {
+        delete.execute([key.as_str().as_bytes()])?;
+    }
+    Ok(Ok(()))
+}
+
+fn load(select: &mut CachedStatement<'_>, key: &Key) -> Result<Option<Bytes>> {
+    select
+        .query_row([key.as_str().as_bytes()], |row| Ok(Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?)))
+        .optional()
+        .map_err(reading)
+}
+
+/// The smallest name that is greater than every name that begins with `prefix`.
+fn successor(prefix: &str) -> Vec<u8> {
+    let mut name = prefix.as_bytes().to_vec();
+    match name.last_mut() {
+        // UTF-8 has no 0xff, so there is always a next byte.
+        Some(last) => *last = last.saturating_add(1),
+        // No key begins with 0xff.
+        None => name.push(0xff),
+    }
+    name
+}
+
+fn reading(source: rusqlite::Error) -> Error {
+    engine(source, Stage::Read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_where_its_successor_begins() {
+        assert_eq!(successor("n/"), b"n0");
+        assert_eq!(successor("z"), b"{");
+        assert_eq!(successor(""), [0xff]);
+        assert!(successor("\u{10ffff}").as_slice() > "\u{10ffff}".as_bytes());
+    }
+}

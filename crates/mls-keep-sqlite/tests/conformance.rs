@@ -1,0 +1,39 @@
+//! The conformance suite on SQLite, for each durability that can be configured.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mls_keep_conformance::{Harness, async_trait, conformance_suite, directory_contains};
+use mls_keep_core::{Durability, Result, StorageBackend};
+use mls_keep_sqlite::{Config, SqliteBackend};
+use tempfile::TempDir;
+
+struct Sqlite {
+    dir: TempDir,
+    config: Config,
+}
+
+impl Sqlite {
+    fn new(durability: Durability) -> Self {
+        let dir = tempfile::tempdir().expect("there is room for a temporary directory");
+        Self { dir, config: Config { durability, ..Config::default() } }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("keep")
+    }
+}
+
+#[async_trait]
+impl Harness for Sqlite {
+    async fn open(&self) -> Result<Arc<dyn StorageBackend>> {
+        Ok(Arc::new(SqliteBackend::open(self.path(), self.config.clone())?))
+    }
+
+    async fn medium_contains(&self, marker: &[u8]) -> bool {
+        directory_contains(self.dir.path(), marker)
+    }
+}
+
+conformance_suite!(mod power_loss, Sqlite::new(Durability::PowerLoss));
+conformance_suite!(mod process_crash, Sqlite::new(Durability::ProcessCrash));
