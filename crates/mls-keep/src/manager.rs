@@ -64,8 +64,7 @@ impl PersistenceManager {
     /// `Invalid` if the client belongs to another keep, `Conflict` if this keep has a client of this identity already or
     /// somebody else changed it; and the errors of the backend.
     pub async fn save_client_state<C: CryptoProvider>(&self, client: &mut Client<C>) -> Result<()> {
-        client.attach(&self.keep).await?;
-        client.save().await
+        client.attach_and_save(&self.keep, None).await
     }
 
     /// Loads a client with the default cryptography ([`RustCrypto`]).
@@ -91,13 +90,12 @@ impl PersistenceManager {
     }
 
     /// Saves what is not durable yet of one group, and of the client's own material, without which the group could not be
-    /// used.
+    /// used. A client that was only in memory is saved whole.
     ///
     /// # Errors
     /// `NotFound` if the client has no such group; and as [`save_client_state`](Self::save_client_state).
     pub async fn save_group_state<C: CryptoProvider>(&self, client: &mut Client<C>, group: &GroupId) -> Result<()> {
-        client.attach(&self.keep).await?;
-        client.save_group(group).await
+        client.attach_and_save(&self.keep, Some(group)).await
     }
 
     /// Loads a group of `client` into memory, so that its next operation reads nothing.

@@ -25,7 +25,8 @@ pub struct ClientStore {
     pub(super) keep: Keep,
     pub(super) token: [u8; 16],
     pub(super) key: Key,
-    pub(super) stored: Bytes,
+    /// The root as stored; `None` while the client is new.
+    pub(super) stored: Option<Bytes>,
     pub(super) root: Root,
     pub(super) nodes: NodeStore,
 }
@@ -40,20 +41,14 @@ pub struct Record {
 }
 
 impl ClientStore {
-    pub(super) async fn create(keep: Keep, root: Root) -> Result<Self> {
+    /// A client that is not stored before its first commit.
+    pub(super) async fn new(keep: Keep, root: Root) -> Result<Self> {
         let token = keep.header().token(&root.identity)?;
-        let stored = keep.seal(&root, &token)?;
         let (key, nodes) = names(&keep, &token)?;
-        let swap = Swap { key: key.clone(), expected: None, replacement: Some(stored.clone()) };
-        keep.backend().commit(Commit { puts: Vec::new(), swap, deletes: Vec::new() }).await.map_err(
-            |error| match error.kind() {
-                ErrorKind::Conflict => {
-                    Error::new(ErrorKind::Conflict, "the keep has a client of this identity already")
-                }
-                _ => error,
-            },
-        )?;
-        Ok(Self { keep, token, key, stored, root, nodes })
+        if keep.backend().load(&key).await?.is_some() {
+            return Err(client_exists());
+        }
+        Ok(Self { keep, token, key, stored: None, root, nodes })
     }
 
     pub(super) async fn open(keep: Keep, identity: &[u8]) -> Result<Self> {
@@ -62,7 +57,7 @@ impl ClientStore {
         let stored = keep.backend().load(&key).await?.ok_or_else(no_client)?;
         let root = Root::open(keep.header(), &token, &stored)?;
         ensure_active(&root)?;
-        let client = Self { keep, token, key, stored, root, nodes };
+        let client = Self { keep, token, key, stored: Some(stored), root, nodes };
         client.delete_garbage().await;
         Ok(client)
     }
@@ -124,16 +119,20 @@ impl ClientStore {
     /// Reads from the newest root. Returns whether it is another one than before.
     ///
     /// # Errors
-    /// `NotFound` if the client was deleted, `Corrupt`, `UnsupportedVersion`; and the errors of the backend.
+    /// `NotFound` if the client was deleted, `Conflict` if it is new and somebody else made one of its identity, `Corrupt`, `UnsupportedVersion`; and the errors of the backend.
     pub async fn refresh(&mut self) -> Result<bool> {
-        let stored = self.keep.backend().load(&self.key).await?.ok_or_else(no_client)?;
+        let stored = self.keep.backend().load(&self.key).await?;
         if stored == self.stored {
             return Ok(false);
         }
+        if self.stored.is_none() {
+            return Err(client_exists());
+        }
+        let stored = stored.ok_or_else(no_client)?;
         let root = Root::open(self.keep.header(), &self.token, &stored)?;
         ensure_active(&root)?;
         self.root = root;
-        self.stored = stored;
+        self.stored = Some(stored);
         Ok(true)
     }
 
@@ -143,7 +142,7 @@ impl ClientStore {
     /// `Conflict` if somebody else committed in between; and the errors of the backend.
     pub async fn delete(self) -> Result<()> {
         let deletes = self.keep.backend().list(self.nodes.prefix()).await?;
-        let swap = Swap { key: self.key.clone(), expected: Some(self.stored.clone()), replacement: None };
+        let swap = Swap { key: self.key.clone(), expected: self.stored.clone(), replacement: None };
         self.keep.backend().commit(Commit { puts: Vec::new(), swap, deletes }).await
     }
 
@@ -185,7 +184,7 @@ impl ClientStore {
         match result {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 let stored = self.keep.backend().load(&self.key).await?;
-                if stored.as_ref() == Some(&self.stored) {
+                if stored == self.stored {
                     return Err(error);
                 }
                 Err(Error::new(ErrorKind::Conflict, "the client was changed by somebody else while it was read"))
@@ -233,6 +232,10 @@ fn ensure_active(root: &Root) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(ErrorKind::UnsupportedVersion, "the client is in a state that this program does not know"))
+}
+
+fn client_exists() -> Error {
+    Error::new(ErrorKind::Conflict, "the keep has a client of this identity already")
 }
 
 fn no_client() -> Error {

@@ -54,7 +54,7 @@ impl ClientStore {
                 // Roots are unique by their salt, so the stored bytes tell whether it was this commit.
                 match self.keep.backend().load(&self.key).await {
                     Ok(Some(stored)) if stored == replacement => {}
-                    Ok(Some(stored)) if stored == self.stored => {
+                    Ok(stored) if stored == self.stored => {
                         return Err(Error::new(ErrorKind::Unavailable, "the commit was not applied").with_source(error));
                     }
                     _ => return Err(error),
@@ -64,7 +64,7 @@ impl ClientStore {
         }
         batch.landed();
         self.root = root;
-        self.stored = replacement;
+        self.stored = Some(replacement);
         Ok(committed)
     }
 
@@ -144,7 +144,7 @@ impl ClientStore {
         let atomic = self.keep.capabilities().atomic_commit;
         let root = Root {
             number: self.root.number + 1,
-            previous: digest(&self.stored),
+            previous: self.stored.as_deref().map(digest).unwrap_or_default(),
             identity: self.root.identity.clone(),
             seed: self.root.seed,
             standing: self.root.standing,
@@ -155,7 +155,7 @@ impl ClientStore {
         };
         let stored = self.keep.seal(&root, &self.token)?;
         let deletes = batch.replaced.iter().map(|name| self.nodes.key(name)).collect::<Result<Vec<Key>>>()?;
-        let swap = Swap { key: self.key.clone(), expected: Some(self.stored.clone()), replacement: Some(stored) };
+        let swap = Swap { key: self.key.clone(), expected: self.stored.clone(), replacement: Some(stored) };
         Ok((root, Commit { puts: std::mem::take(&mut batch.puts), swap, deletes }))
     }
 }

@@ -124,20 +124,29 @@ impl Keep {
         Ok(identities)
     }
 
-    /// Makes a client. An identity is 1 to [`MAX_IDENTITY_LEN`] bytes.
+    /// Makes a client with nothing in it. An identity is 1 to [`MAX_IDENTITY_LEN`] bytes.
     ///
     /// # Errors
     /// `Conflict` if there is a client of this identity, `Invalid` if the identity is over its limit; and the errors of
     /// the backend.
     pub async fn create_client(&self, identity: &[u8]) -> Result<ClientStore> {
+        let mut client = self.new_client(identity).await?;
+        client.commit(&Changes::new()).await?;
+        Ok(client)
+    }
+
+    /// Begins to make a client. It is stored by its first commit, together with what that changes.
+    ///
+    /// # Errors
+    /// As [`create_client`](Self::create_client). The first commit is a `Conflict` if somebody else was faster.
+    pub async fn new_client(&self, identity: &[u8]) -> Result<ClientStore> {
         if identity.is_empty() || identity.len() > MAX_IDENTITY_LEN {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 format!("an identity has 1 to {MAX_IDENTITY_LEN} bytes, this one {}", identity.len()),
             ));
         }
-        let root = Root::first(identity, self.entropy())?;
-        ClientStore::create(self.clone(), root).await
+        ClientStore::new(self.clone(), Root::new(identity, self.entropy())?).await
     }
 
     /// Opens a client.

@@ -25,7 +25,7 @@ const STORED: u8 = 2;
 
 /// What a client's root says.
 pub(crate) struct Root {
-    /// How many commits made this root: 1 for the first.
+    /// How many commits made this root: 0 before the first.
     pub(crate) number: u64,
     /// SHA-256 of the root before it as stored; zeros for the first.
     pub(crate) previous: [u8; 32],
@@ -61,12 +61,12 @@ pub(crate) struct Reservation {
 }
 
 impl Root {
-    /// The first root of a client.
-    pub(crate) fn first(identity: &[u8], entropy: &dyn Entropy) -> Result<Self> {
+    /// The root of a client that nothing was committed to.
+    pub(crate) fn new(identity: &[u8], entropy: &dyn Entropy) -> Result<Self> {
         let mut seed = [0; 8];
         entropy.fill(&mut seed)?;
         Ok(Self {
-            number: 1,
+            number: 0,
             previous: [0; 32],
             identity: identity.to_vec(),
             // Zero would be the cutter's public default.

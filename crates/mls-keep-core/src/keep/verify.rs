@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::client::{ClientStore, top_of};
@@ -89,14 +90,14 @@ impl ClientStore {
         let replacement = commit.swap.replacement.clone().unwrap_or_default();
         self.keep.backend().commit(commit).await?;
         self.root = root;
-        self.stored = replacement;
+        self.stored = Some(replacement);
         Ok(walk.orphans.len())
     }
 
     async fn walk(&self, progress: &mut (dyn FnMut(usize) + Send)) -> Result<Walk> {
         let listed = self.keep.backend().list(self.nodes.prefix()).await?;
         let mut walk = Walk::default();
-        walk.found.statistics.stored_bytes = self.stored.len();
+        walk.found.statistics.stored_bytes = self.stored.as_ref().map_or(0, Bytes::len);
         match &self.root.directory {
             Tree::Empty => {}
             Tree::Inline(node) => walk.node(node, &Place::Directory),

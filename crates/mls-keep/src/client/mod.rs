@@ -149,20 +149,28 @@ impl<C: CryptoProvider> Client<C> {
         self.store.as_ref().is_some_and(|store| store.keep().store_id() == keep.store_id())
     }
 
-    /// Makes the client belong to `keep`. It is not saved by this.
-    pub(crate) async fn attach(&mut self, keep: &Keep) -> Result<()> {
+    /// Saves the client, or one group of it, in `keep`, to which it belongs from here on. A client that cannot be saved belongs to no keep.
+    pub(crate) async fn attach_and_save(&mut self, keep: &Keep, group: Option<&GroupId>) -> Result<()> {
         if self.belongs_to(keep) {
-            return Ok(());
+            return match group {
+                Some(group) => self.save_group(group).await,
+                None => self.save().await,
+            };
         }
         if self.store.is_some() {
             return Err(Error::new(ErrorKind::Invalid, "the client belongs to another keep"));
         }
-        self.store = Some(keep.create_client(&self.profile.identity).await?);
-        self.policy = SavePolicy::EveryOperation;
-        Ok(())
+        self.store = Some(keep.new_client(&self.profile.identity).await?);
+        // All of it, whatever was asked for: the groups that stay in memory alone would be forgotten with it.
+        let saved = self.save().await;
+        match saved {
+            Ok(()) => self.policy = SavePolicy::EveryOperation,
+            Err(_) => self.store = None,
+        }
+        saved
     }
 
-    pub(crate) async fn save_group(&mut self, group: &GroupId) -> Result<()> {
+    async fn save_group(&mut self, group: &GroupId) -> Result<()> {
         self.group(group).await?;
         self.save_scopes(vec![group.as_slice().to_vec()]).await
     }
