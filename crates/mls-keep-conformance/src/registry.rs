@@ -171,7 +171,7 @@ mod needs {
 
     /// The provided `commit` compares and then saves, so it is safe for a single writer only.
     pub(super) fn races_within_a_handle(claimed: &Capabilities) -> bool {
-        claimed.swap > SwapScope::Handle || claimed.atomic_commit
+        claimed.swap >= SwapScope::Handle
     }
 
     pub(super) fn races_between_backends(claimed: &Capabilities) -> bool {

@@ -78,7 +78,7 @@ impl StorageBackend for Broken {
         if self.has(Fault::AppendsOnSave) {
             let before = self.inner.load(key).await?.unwrap_or_default();
             if before.len() > data.len() {
-                data = [&data[..], &before[data.len()..]].concat().into();
+                data = [&data[..], before.get(data.len()..).unwrap_or_default()].concat().into();
             }
         }
         self.inner.save(&self.map(key), data).await

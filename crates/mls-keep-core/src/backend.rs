@@ -106,8 +106,8 @@ pub trait StorageBackend: Send + Sync + 'static {
         Capabilities::weakest()
     }
 
-    /// Ends the use of the store and frees what it holds. Calls after this are [`ErrorKind::Poisoned`]. Closing twice is
-    /// `Ok`.
+    /// Ends the use of the store and frees what it holds. Closing twice is `Ok`. If anything was freed, all other calls
+    /// after this are [`ErrorKind::Poisoned`].
     async fn close(&self) -> Result<()> {
         Ok(())
     }

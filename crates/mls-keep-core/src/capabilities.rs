@@ -20,8 +20,11 @@ pub struct Capabilities {
 /// Who may race for a root and still see exactly one winner.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum SwapScope {
-    /// Users of one backend value only. Two processes, or two backends on one store, can overwrite each other.
+    /// Nobody: who commits must be alone, or commits are lost. What the provided
+    /// [`commit`](crate::StorageBackend::commit) gives.
     #[default]
+    OneWriter,
+    /// Users of one backend value. Two processes, or two backends on one store, can overwrite each other.
     Handle,
     /// One process at a time can have the store open; within it the users of one backend value.
     ExclusiveProcess,

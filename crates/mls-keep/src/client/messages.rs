@@ -1,17 +1,22 @@
 //! Sending and receiving.
 
 use mls_keep_core::{Error, ErrorKind, Result, ScopeId};
-use openmls::framing::{MlsMessageBodyIn, MlsMessageOut, ProcessedMessageContent, ProtocolMessage, Sender};
+use openmls::framing::{
+    MlsMessageBodyIn, MlsMessageIn, MlsMessageOut, ProcessedMessageContent, ProtocolMessage, Sender,
+};
 use openmls::group::{GroupId, MlsGroup};
 use openmls::prelude::OpenMlsProvider;
-use openmls_basic_credential::SignatureKeyPair;
+use openmls::prelude::tls_codec::Deserialize as _;
 
-use super::groups::{identity_of, parse_message};
+use super::groups::identity_of;
 use super::history::{Arrival, HistoryRecord, Message, arrived, remember};
 use super::load::no_group;
-use super::{BoxError, Client, CryptoProvider};
+use super::{BoxError, Client, CryptoProvider, draft};
 use crate::provider::Provider;
 use crate::{record, record_key};
+
+/// Longest MLS message that is taken in, bytes.
+pub const MAX_MESSAGE_LEN: usize = 64 << 20;
 
 /// What a received message was.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -51,7 +56,7 @@ impl<C: CryptoProvider> Client<C> {
         let (sender, keep, outbox) = (self.identity().to_vec(), self.profile.settings.history, self.outbox);
         self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
-            let message = create_message(group, tx.provider, tx.signer, content)?;
+            let message = draft::create_message(group, tx.provider, tx.signer, content)?;
             if keep {
                 let epoch = group.epoch().as_u64();
                 let entry = HistoryRecord { sender: sender.clone(), epoch, own: true, content: content.to_vec() };
@@ -154,26 +159,10 @@ fn process<C: CryptoProvider>(
     }
 }
 
-#[cfg(not(feature = "virtual-clients-draft"))]
-fn create_message<C: CryptoProvider>(
-    group: &mut MlsGroup,
-    provider: &Provider<C>,
-    signer: &SignatureKeyPair,
-    content: &[u8],
-) -> Result<MlsMessageOut, BoxError> {
-    Ok(group.create_message(provider, signer, content)?)
-}
-
-#[cfg(feature = "virtual-clients-draft")]
-fn create_message<C: CryptoProvider>(
-    group: &mut MlsGroup,
-    provider: &Provider<C>,
-    signer: &SignatureKeyPair,
-    content: &[u8],
-) -> Result<MlsMessageOut, BoxError> {
-    // Confirmed at once: the message leaves only after the commit, so there is nothing to wait for.
-    let message = group.create_unconfirmed_message(provider, signer, content)?;
-    let generation = message.confirmation.generation;
-    group.confirm_application_message(provider.storage(), group.epoch(), generation)?;
-    Ok(message.message)
+pub(super) fn parse_message(bytes: &[u8]) -> Result<MlsMessageIn> {
+    if bytes.len() > MAX_MESSAGE_LEN {
+        return Err(Error::new(ErrorKind::Invalid, format!("an MLS message has at most {MAX_MESSAGE_LEN} bytes")));
+    }
+    MlsMessageIn::tls_deserialize_exact(bytes)
+        .map_err(|error| Error::new(ErrorKind::Invalid, "these bytes are no MLS message").with_source(error))
 }

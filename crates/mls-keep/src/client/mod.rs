@@ -1,13 +1,15 @@
 //! [`Client`]: one MLS device identity and its groups.
 //!
-//! `builder` makes one, `load` reads one from a keep, `session` runs OpenMLS calls as one transaction, `groups` and
-//! `messages` are the calls that most programs need, all made of transactions, `history`, `outbox` and `records` are what
+//! `builder` makes one, `load` reads one from a keep, `session` runs OpenMLS calls as one transaction, `groups`, `membership`
+//! and `messages` are the calls that most programs need, all made of transactions, `history`, `outbox` and `records` are what
 //! they left.
 
 mod builder;
+mod draft;
 mod groups;
 mod history;
 mod load;
+mod membership;
 mod messages;
 mod outbox;
 mod records;
@@ -29,9 +31,10 @@ use openmls_traits::random::OpenMlsRand;
 use crate::memory::{GroupMemory, ScopeMemory, add_changes};
 use crate::policy::SavePolicy;
 pub use builder::{ClientBuilder, GroupSettings};
-pub use groups::{GroupSummary, Invitation, Joined, MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, NAME_EXTENSION};
+pub use groups::{GroupSummary, MAX_NAME_LEN, Member, NAME_EXTENSION};
 pub use history::Message;
-pub use messages::Received;
+pub use membership::{Invitation, Joined};
+pub use messages::{MAX_MESSAGE_LEN, Received};
 pub use outbox::Outgoing;
 pub use session::{BoxError, GroupsTransaction, RecordWriter, Scope, Session, Transaction};
 

@@ -95,3 +95,55 @@ pub(super) fn put(
     storage.put(&scope, record_key::outgoing(number), Some(record::encode(&outgoing)?));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_executor::block_on;
+
+    use super::*;
+    use crate::{Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager};
+
+    #[test]
+    fn what_is_made_for_others_waits_until_it_was_delivered() {
+        block_on(async {
+            let encryption = Encryption::hkdf_sha256(MasterKey::new([7; 32]));
+            let manager = PersistenceManager::builder(MemoryBackend::new()).encryption(encryption).open().await?;
+            let persistence = Persistence { manager: manager.clone(), save: Default::default() };
+            let mut alice = Client::builder("alice").persistence(persistence).create().await?;
+            let mut bob = Client::builder("bob").create().await?;
+            let group = alice.create_group("tea").await?;
+            alice.self_update(&group).await?;
+            assert_eq!(alice.outbox(&group).await?, [], "nothing waits before it is switched on");
+
+            alice.set_outbox(true);
+            let key_package = bob.key_package().await?.to_bytes().unwrap();
+            let invitation = alice.invite(&group, &[key_package]).await?;
+            let message = alice.send(&group, "hello").await?;
+            let commit = alice.self_update(&group).await?;
+            drop(alice);
+
+            let mut alice = manager.load_client_state("alice").await?;
+            let waiting = alice.outbox(&group).await?;
+            let bytes = |message: &MlsMessageOut| message.to_bytes().unwrap();
+            let made = [&invitation.commit, &message, &commit].map(bytes);
+            assert_eq!(waiting.iter().map(|outgoing| outgoing.number).collect::<Vec<_>>(), [0, 1, 2]);
+            assert_eq!(waiting.iter().map(|outgoing| &outgoing.message).collect::<Vec<_>>(), made.each_ref());
+            assert_eq!(waiting[0].welcome, Some(bytes(&invitation.welcome)));
+            assert_eq!(waiting[1].welcome, None);
+
+            alice.delivered(&group, 1).await?;
+            assert_eq!(alice.delivered(&group, 1).await.unwrap_err().kind(), ErrorKind::NotFound);
+            let numbers = |waiting: Vec<Outgoing>| waiting.iter().map(|outgoing| outgoing.number).collect::<Vec<_>>();
+            assert_eq!(numbers(alice.outbox(&group).await?), [0, 2]);
+            alice.delivered(&group, 0).await?;
+            alice.delivered(&group, 2).await?;
+            alice.set_outbox(true);
+            alice.send(&group, "no number comes twice").await?;
+            assert_eq!(numbers(alice.outbox(&group).await?), [3]);
+            alice.forget_group(&group).await?;
+            assert_eq!(alice.outbox(&group).await?, []);
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    }
+}

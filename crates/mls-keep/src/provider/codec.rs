@@ -98,6 +98,8 @@ impl Buffer {
         std::mem::take(&mut *self.0)
     }
 
+    /// Inlined, since serde gives byte strings byte by byte: a call for each would be most of an encoding's time.
+    #[inline(always)]
     fn append(&mut self, bytes: &[u8]) {
         if self.0.capacity() - self.0.len() < bytes.len() {
             self.grow(bytes.len());
@@ -114,13 +116,13 @@ impl Buffer {
 }
 
 impl std::io::Write for &mut Buffer {
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.append(bytes);
         Ok(bytes.len())
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.append(bytes);
         Ok(())
