@@ -178,7 +178,7 @@ impl<C: CryptoProvider> Client<C> {
         Ok(Zeroizing::new(secret.map_err(|error| aborted(error.into()))?))
     }
 
-    pub(super) async fn name_of(&self, group: &GroupId) -> Result<String> {
+    pub(super) async fn name_of(&mut self, group: &GroupId) -> Result<String> {
         let key = record_key::listed_group(group.as_slice());
         match self.read_record(&mls_keep_core::ScopeId::client(), &key).await? {
             Some(value) => Ok(record::decode::<ListedGroup>(&value)?.name),

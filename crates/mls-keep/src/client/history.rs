@@ -80,7 +80,7 @@ impl<C: CryptoProvider> Client<C> {
         found.into_iter().rev().map(decode).collect()
     }
 
-    pub(super) async fn message(&self, group: &GroupId, number: u64) -> Result<Option<Message>> {
+    pub(super) async fn message(&mut self, group: &GroupId, number: u64) -> Result<Option<Message>> {
         let scope = ScopeId::group(group.as_slice())?;
         let value = self.read_record(&scope, &record_key::message(number)).await?;
         let decode = |value| Ok(record::decode::<HistoryRecord>(&value)?.into_message(group.clone(), number));

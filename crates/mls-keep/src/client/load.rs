@@ -44,18 +44,49 @@ impl<C: CryptoProvider> Client<C> {
         })
     }
 
+    /// Reads from the newest state of the store from here on. Returns whether somebody else changed the client.
+    ///
+    /// Operations that change something notice by themselves. Call this before reading, where other processes use the same
+    /// client.
+    ///
+    /// # Errors
+    /// `NotFound` if the client was deleted, `Corrupt`, `UnsupportedVersion`; and the errors of the backend.
+    pub async fn refresh(&mut self) -> Result<bool> {
+        match &mut self.store {
+            Some(store) => store.refresh().await,
+            None => Ok(false),
+        }
+    }
+
     /// Drops what somebody else has changed in the store, as far as that is known here.
     pub(super) async fn freshen(&mut self) -> Result<()> {
-        let Some(store) = &mut self.store else { return Ok(()) };
         if self.uncertain {
-            store.refresh().await?;
+            self.refresh().await?;
             self.uncertain = false;
         }
+        loop {
+            let fresh = self.try_freshen().await;
+            if !self.must_repeat(&fresh).await? {
+                return fresh;
+            }
+        }
+    }
+
+    async fn try_freshen(&mut self) -> Result<()> {
+        let Some(store) = &self.store else { return Ok(()) };
         let own = ScopeId::client();
         if self.own.unsaved.is_empty() && store.scope_version(&own).await? != self.own.version {
             self.own = read_scope(store, &own).await?;
         }
         Ok(())
+    }
+
+    /// Whether a read has to be repeated, because somebody else replaced what it read.
+    pub(super) async fn must_repeat<T>(&mut self, read: &Result<T>) -> Result<bool> {
+        match read {
+            Err(error) if error.kind() == ErrorKind::Conflict => self.refresh().await,
+            _ => Ok(false),
+        }
     }
 
     /// A group as OpenMLS holds it, loaded if it is not in memory or memory is older than the store.
@@ -81,6 +112,17 @@ impl<C: CryptoProvider> Client<C> {
 
     /// A group's scope, read if it is not in memory or memory is older than the store; empty if there is none.
     pub(super) async fn load_scope_or_default(&mut self, id: &[u8]) -> Result<&mut GroupMemory> {
+        loop {
+            let loaded = self.try_load_scope(id).await;
+            if !self.must_repeat(&loaded).await? {
+                loaded?;
+                return Ok(self.groups.entry(id.to_vec()).or_default());
+            }
+        }
+    }
+
+    /// As [`load_scope_or_default`](Self::load_scope_or_default), from the root that is read from now.
+    pub(super) async fn try_load_scope(&mut self, id: &[u8]) -> Result<()> {
         let scope = ScopeId::group(id)?;
         let known = self.groups.get(id);
         if let Some(store) = &self.store
@@ -92,7 +134,7 @@ impl<C: CryptoProvider> Client<C> {
                 self.groups.insert(id.to_vec(), GroupMemory { scope, group: None, used: self.uses });
             }
         }
-        Ok(self.groups.entry(id.to_vec()).or_default())
+        Ok(())
     }
 }
 

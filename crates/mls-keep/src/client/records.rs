@@ -36,7 +36,32 @@ impl<C: CryptoProvider> Client<C> {
     }
 
     /// One record of any kind: unsaved, or stored.
-    pub(super) async fn read_record(&self, scope: &ScopeId, key: &[u8]) -> Result<Option<Value>> {
+    pub(super) async fn read_record(&mut self, scope: &ScopeId, key: &[u8]) -> Result<Option<Value>> {
+        loop {
+            let value = self.try_read_record(scope, key).await;
+            if !self.must_repeat(&value).await? {
+                return value;
+            }
+        }
+    }
+
+    /// Records of any kind: unsaved ones over stored ones.
+    pub(super) async fn read_records(
+        &mut self,
+        scope: &ScopeId,
+        prefix: &[u8],
+        limit: usize,
+        backwards: bool,
+    ) -> Result<Vec<(Vec<u8>, Value)>> {
+        loop {
+            let records = self.try_read_records(scope, prefix, limit, backwards).await;
+            if !self.must_repeat(&records).await? {
+                return records;
+            }
+        }
+    }
+
+    async fn try_read_record(&self, scope: &ScopeId, key: &[u8]) -> Result<Option<Value>> {
         if let Some(unsaved) = self.scope_memory(scope).and_then(|memory| memory.unsaved.get(key)) {
             return Ok(unsaved.value.clone());
         }
@@ -46,8 +71,7 @@ impl<C: CryptoProvider> Client<C> {
         }
     }
 
-    /// Records of any kind: unsaved ones over stored ones.
-    pub(super) async fn read_records(
+    async fn try_read_records(
         &self,
         scope: &ScopeId,
         prefix: &[u8],

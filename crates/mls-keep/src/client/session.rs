@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use mls_keep_core::{Changes, Error, ErrorKind, Result, ScopeId, Value};
+use mls_keep_core::{Changes, Error, ErrorKind, Result, ScopeId, ScopeVersion, Value};
 use openmls::group::{GroupId, MlsGroup};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::OpenMlsProvider;
@@ -65,6 +65,13 @@ pub struct Session<'c, C: CryptoProvider> {
     client: &'c mut Client<C>,
     provider: Provider<C>,
     groups: Vec<MlsGroup>,
+    bases: Bases,
+}
+
+/// The states that a transaction was begun from.
+struct Bases {
+    own: Option<ScopeVersion>,
+    groups: BTreeMap<Vec<u8>, Option<ScopeVersion>>,
 }
 
 impl<C: CryptoProvider> Client<C> {
@@ -134,11 +141,13 @@ impl<C: CryptoProvider> Client<C> {
         for group in groups {
             self.loaded_group(group).await?;
         }
+        let mut bases = Bases { own: self.own.version, groups: BTreeMap::new() };
         let mut named = BTreeMap::new();
         let mut loaded = Vec::with_capacity(groups.len());
         for id in groups {
             let memory = self.groups.get_mut(id.as_slice()).ok_or_else(no_group)?;
             memory.used = self.uses;
+            bases.groups.insert(id.as_slice().to_vec(), memory.scope.version);
             named.insert(id.as_slice().to_vec(), Arc::clone(&memory.scope.records));
             // Taken, so that whatever happens to the session, memory is not ahead of the records. It is there, unless the
             // group is named twice.
@@ -147,7 +156,7 @@ impl<C: CryptoProvider> Client<C> {
         }
         let storage = TransactionStorage::new(Arc::clone(&self.own.records), named);
         let provider = Provider::new(Arc::clone(&self.crypto), storage);
-        Ok(Session { client: self, provider, groups: loaded })
+        Ok(Session { client: self, provider, groups: loaded, bases })
     }
 
     /// Runs `f` until it does not conflict with another writer. For operations that may be repeated.
@@ -167,23 +176,27 @@ impl<C: CryptoProvider> Client<C> {
     }
 
     /// Commits or keeps what a transaction did.
-    async fn finish(&mut self, changes: TransactionChanges, groups: Vec<MlsGroup>) -> Result<()> {
+    async fn finish(&mut self, changes: TransactionChanges, groups: Vec<MlsGroup>, bases: Bases) -> Result<()> {
         for id in &changes.taken_as_absent {
             // It may have records that are not of MLS: a history that outlived its group.
-            let memory = self.load_scope_or_default(id).await?;
-            if memory.scope.has_group() {
+            let loaded = self.try_load_scope(id).await;
+            // Read from another root, the groups that were named would not be what the transaction saw.
+            self.uncertain |= loaded.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict);
+            loaded?;
+            if self.groups.get(id).is_some_and(|memory| memory.scope.has_group()) {
                 return Err(Error::new(ErrorKind::Invalid, "a transaction used a group that it did not name"));
             }
         }
         let own_staged = self.own.staged(&changes.client);
         let mut staged = Vec::with_capacity(changes.groups.len());
         let mut commit = Changes::new();
-        add_changes(&mut commit, &ScopeId::client(), self.own.version, &own_staged)?;
+        add_changes(&mut commit, &ScopeId::client(), bases.own, &own_staged)?;
         for (id, group) in changes.groups {
             let scope = ScopeId::group(&id)?;
-            let memory = self.load_scope_or_default(&id).await?;
+            let memory = self.groups.entry(id.clone()).or_default();
+            let base = bases.groups.get(&id).copied().unwrap_or(memory.scope.version);
             let group_staged = memory.scope.staged(&group.changes);
-            add_changes(&mut commit, &scope, memory.scope.version, &group_staged)?;
+            add_changes(&mut commit, &scope, base, &group_staged)?;
             staged.push((id, scope, group, group_staged));
         }
 
@@ -268,7 +281,7 @@ impl<C: CryptoProvider> Session<'_, C> {
     /// As [`Client::transact`].
     pub async fn commit(self) -> Result<()> {
         let changes = self.provider.into_storage().into_changes();
-        self.client.finish(changes, self.groups).await
+        self.client.finish(changes, self.groups, self.bases).await
     }
 }
 
