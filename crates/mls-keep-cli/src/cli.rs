@@ -1,0 +1,300 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+use mls_keep::{MAX_NAME_LEN, limits};
+
+use crate::output::Output;
+
+const AFTER_HELP: &str = "\
+A first session:
+  mls-keep keygen alice.key
+  export MLS_KEEP_STORE=sqlite:alice.db MLS_KEEP_KEY=alice.key
+  mls-keep init alice
+  mls-keep group create tea
+  mls-keep invite tea bob.kp --commit tea.commit --welcome bob.welcome    (bob.kp: bob's `key-package --out bob.kp`)
+  mls-keep send tea 'at five?' --out 1.mls
+
+Files that commands write are MLS messages (RFC 9420). An existing file is never replaced without --force.
+Exit codes: 0 done, 1 failed, 2 the command cannot be meant like this.";
+
+/// MLS clients whose state survives: each command is one sealed, atomic, durable commit.
+#[derive(Debug, Parser)]
+#[command(name = "mls-keep", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// Where the keep is: sqlite:PATH
+    #[arg(long, value_name = "URL", env = "MLS_KEEP_STORE", global = true)]
+    pub(crate) store: Option<String>,
+    /// The file with the master key, made by `keygen`
+    #[arg(long, value_name = "FILE", env = "MLS_KEEP_KEY", global = true, value_hint = ValueHint::FilePath)]
+    #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    pub(crate) key: Option<PathBuf>,
+    /// The file with a passphrase in its first line, instead of a master key
+    #[arg(long, value_name = "FILE", global = true, value_hint = ValueHint::FilePath)]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// The client, if the keep has several
+    #[arg(long, value_name = "NAME", env = "MLS_KEEP_IDENTITY", global = true)]
+    pub(crate) identity: Option<String>,
+    /// Print one JSON value
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a master key: 32 random bytes as text, in a file that only you can read
+    Keygen {
+        /// Must not exist
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Create a client, and the keep if there is none
+    Init {
+        /// What other members will see
+        #[arg(value_parser = identity)]
+        name: String,
+    },
+    /// List the clients of the keep
+    Clients,
+    /// Make a key package, with which somebody can invite this client once
+    KeyPackage {
+        #[command(flatten)]
+        out: Out,
+    },
+    /// Create, list, look at and leave groups
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// Add members, by their key packages
+    ///
+    /// The commit goes to the members that were there before, the Welcome to the new ones. Receive what the others sent
+    /// first: when two members commit at the same time, the group falls apart into two.
+    Invite {
+        #[command(flatten)]
+        group: Group,
+        /// Files with key packages; - is standard input
+        #[arg(required = true, value_name = "KEYPACKAGE", value_hint = ValueHint::FilePath)]
+        key_packages: Vec<PathBuf>,
+        #[command(flatten)]
+        commit: CommitOut,
+        /// Where the Welcome for the new members is written
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        welcome: PathBuf,
+    },
+    /// Enter a group by a Welcome
+    Join {
+        /// The file with the Welcome; - is standard input
+        #[arg(value_hint = ValueHint::FilePath)]
+        welcome: PathBuf,
+    },
+    /// Encrypt a message for a group
+    Send {
+        #[command(flatten)]
+        group: Group,
+        /// The text; - is standard input, taken as it is. Other users of this machine can see a command's arguments
+        #[arg(allow_hyphen_values = true)]
+        text: String,
+        #[command(flatten)]
+        out: Out,
+    },
+    /// Take in messages, commits and proposals, in the order in which they are given
+    ///
+    /// Prints `GROUP<TAB>SENDER<TAB>TEXT` for a message, `GROUP<TAB>epoch N` for a commit, and
+    /// `GROUP<TAB>proposal<TAB>SENDER` for a proposal. In names and texts \n, \t, \r, \\, \u{..} and \x.. stand for what would break a line or act on a
+    /// terminal. What was received before is printed again, with a note on standard error.
+    ///
+    /// Stops at the first file that fails and says which; those before it are done. Running it again with all of them
+    /// does no harm.
+    Receive {
+        /// - is standard input
+        #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        files: Vec<PathBuf>,
+    },
+    /// Renew this client's keys in a group, and commit what others proposed
+    Update {
+        #[command(flatten)]
+        group: Group,
+        #[command(flatten)]
+        commit: CommitOut,
+    },
+    /// Remove a member from a group
+    Remove {
+        #[command(flatten)]
+        group: Group,
+        /// The member's identity; every device of that name is removed
+        member: String,
+        #[command(flatten)]
+        commit: CommitOut,
+    },
+    /// Print the messages of a group, sent and received: `SENDER<TAB>TEXT`
+    History {
+        #[command(flatten)]
+        group: Group,
+        /// Only the last N
+        #[arg(long, value_name = "N")]
+        last: Option<usize>,
+    },
+    /// List what was made for others and never written to a file, and write it
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
+    /// Print sizes and counts
+    Stat,
+    /// Walk and open everything; exit 1 if anything is wrong
+    Verify,
+    /// Live through the whole life of three clients on three SQLite keeps, and measure it
+    #[cfg(feature = "sqlite")]
+    Demo {
+        /// Where the keeps are made and stay; a directory that is empty or not there. Without it they are temporary
+        #[arg(long, value_hint = ValueHint::DirPath)]
+        dir: Option<PathBuf>,
+    },
+    /// Print a shell's completions
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupCommand {
+    /// Create a group with this client as its only member
+    Create {
+        /// Travels to those who join
+        #[arg(value_parser = group_name)]
+        name: String,
+    },
+    /// List the groups of this client
+    List,
+    /// List the members of a group
+    Members {
+        #[command(flatten)]
+        group: Group,
+    },
+    /// Show a group as it stands
+    Show {
+        #[command(flatten)]
+        group: Group,
+    },
+    /// Propose to leave; done when another member commits it (`update`) and this client received that
+    Leave {
+        #[command(flatten)]
+        group: Group,
+        #[command(flatten)]
+        out: Out,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OutboxCommand {
+    /// List what was made for others and never written to a file, because the disk was full or the program was killed
+    List,
+    /// Write it
+    Write {
+        #[command(flatten)]
+        group: Group,
+        /// The number that `outbox list` shows
+        number: u64,
+        #[command(flatten)]
+        out: Out,
+        /// Where the Welcome is written, if there is one
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        welcome: Option<PathBuf>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Group {
+    /// The group's name or its hex id
+    #[arg(value_name = "GROUP")]
+    pub(crate) group: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Out {
+    /// Where the MLS message is written
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: PathBuf,
+    /// Replace existing files
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CommitOut {
+    /// Where the commit for the other members is written
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) commit: PathBuf,
+    /// Replace existing files
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+impl Cli {
+    /// What was typed. A mistake ends the program with exit code 2, as help does with 0.
+    pub(crate) fn read() -> Self {
+        let matches = Self::command().get_matches();
+        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let global = &mut cli.global;
+        // What is typed wins over what the environment says.
+        if global.passphrase_file.is_some() && source_of_key(&matches) == Some(ValueSource::EnvVariable) {
+            global.key = None;
+        }
+        // An empty variable is how shells say that there is none.
+        global.store = global.store.take().filter(|store| !store.is_empty());
+        global.key = global.key.take().filter(|key| !key.as_os_str().is_empty());
+        global.identity = global.identity.take().filter(|identity| !identity.is_empty());
+        cli
+    }
+}
+
+impl Global {
+    pub(crate) fn output(&self) -> Output {
+        Output { json: self.json }
+    }
+}
+
+/// Where the key comes from: options of every command may stand at any level.
+fn source_of_key(matches: &ArgMatches) -> Option<ValueSource> {
+    let here = matches.value_source("key");
+    let below = matches.subcommand().and_then(|(_, matches)| source_of_key(matches));
+    here.max(below)
+}
+
+fn identity(text: &str) -> std::result::Result<String, String> {
+    bounded(text, limits::MAX_IDENTITY_LEN)
+}
+
+fn group_name(text: &str) -> std::result::Result<String, String> {
+    bounded(text, MAX_NAME_LEN)
+}
+
+fn bounded(text: &str, max: usize) -> std::result::Result<String, String> {
+    match text.len() {
+        0 => Err("it is empty".to_owned()),
+        len if len > max => Err(format!("it has {len} bytes, and at most {max} are allowed")),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

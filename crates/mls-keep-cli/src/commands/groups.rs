@@ -1,0 +1,231 @@
+//! Key packages, groups and their members.
+
+use std::path::{Path, PathBuf};
+
+use mls_keep::openmls::framing::MlsMessageOut;
+use mls_keep::openmls::group::GroupId;
+use mls_keep::{ErrorKind, GroupSummary, Member};
+use serde_json::{Map, Value, json};
+
+use super::outbox::{self, Parcel};
+use super::to_bytes;
+use crate::failure::{Failure, Result};
+use crate::files::{self, NewFile};
+use crate::names::{Groups, escape, hex, is_meant, put_bytes};
+use crate::output::{columns, extended};
+use crate::session::Session;
+
+/// `key-package`
+pub(super) async fn key_package(session: &mut Session, out: NewFile) -> Result<()> {
+    let key_package = session.client.key_package().await?;
+    let path = out.path().to_path_buf();
+    // Nobody has seen it, so another one does as well.
+    let advice = "The key package is lost, and harms nobody. Mend the cause and run `key-package` again.";
+    out.write(&to_bytes(&key_package)?).map_err(|failure| failure.advise_always(advice))?;
+    session.output.line(format!("for whoever invites this client, once: {}", path.display()))?;
+    session.output.json(|| json!({ "file": path.to_string_lossy() }))
+}
+
+/// `group create`
+pub(super) async fn create(session: &mut Session, name: &str) -> Result<()> {
+    let group = session.client.create_group(name).await?;
+    session.output.line(format!("{}\t{}", escape(name.as_bytes()), hex(group.as_slice())))?;
+    session.output.json(|| json!({ "id": hex(group.as_slice()), "name": name }))
+}
+
+/// `group list`
+pub(super) async fn list(session: &mut Session) -> Result<()> {
+    let groups = session.groups().await?;
+    let mut summaries = Vec::new();
+    for (id, _) in groups.iter() {
+        summaries.push(session.client.group(id).await?);
+    }
+    if summaries.is_empty() {
+        session.output.line("no groups: `mls-keep group create NAME` makes one, `mls-keep join WELCOME` enters one")?;
+    } else {
+        let row = |group: &GroupSummary| {
+            vec![
+                escape(group.name.as_bytes()),
+                hex(group.id.as_slice()),
+                group.epoch.to_string(),
+                group.members.to_string(),
+                state(group).to_owned(),
+            ]
+        };
+        let header = ["NAME", "ID", "EPOCH", "MEMBERS", "STATE"];
+        session.output.line(columns(&header, summaries.iter().map(row).collect()))?;
+    }
+    session.output.json(|| summaries.iter().map(summary_json).collect())
+}
+
+/// `group show`
+pub(super) async fn show(session: &mut Session, typed: &str) -> Result<()> {
+    let (_, group) = session.group(typed).await?;
+    let group = session.client.group(&group).await?;
+    let rows = [
+        ("name", escape(group.name.as_bytes())),
+        ("id", hex(group.id.as_slice())),
+        ("epoch", group.epoch.to_string()),
+        ("members", group.members.to_string()),
+        ("state", state(&group).to_owned()),
+        ("proposals that wait", group.pending_proposals.to_string()),
+        ("ciphersuite", format!("{:?}", group.ciphersuite)),
+    ];
+    for (name, value) in rows {
+        session.output.line(format!("{:<20} {value}", format!("{name}:")))?;
+    }
+    session.output.json(|| summary_json(&group))
+}
+
+/// `group members`
+pub(super) async fn members(session: &mut Session, typed: &str) -> Result<()> {
+    let (_, group) = session.group(typed).await?;
+    let members = session.client.members(&group).await?;
+    let own_key = session.client.credential().signature_key.as_slice().to_vec();
+    let is_own = |member: &Member| member.signature_key == own_key;
+    let row = |member: &Member| {
+        let identity = escape(&member.identity);
+        let own = if is_own(member) { "this client" } else { "" };
+        vec![member.index.to_string(), identity, hex(&member.signature_key), own.to_owned()]
+    };
+    session.output.line(columns(&["LEAF", "IDENTITY", "SIGNATURE KEY", ""], members.iter().map(row).collect()))?;
+    session.output.json(|| {
+        let value = |member: &Member| {
+            let mut value = Map::new();
+            value.insert("index".into(), member.index.into());
+            put_bytes(&mut value, "identity", &member.identity);
+            value.insert("signature_key".into(), hex(&member.signature_key).into());
+            value.insert("own".into(), is_own(member).into());
+            Value::from(value)
+        };
+        members.iter().map(value).collect()
+    })
+}
+
+/// `group leave`
+pub(super) async fn leave(session: &mut Session, typed: &str, parcel: Parcel) -> Result<()> {
+    let (groups, group) = session.group(typed).await?;
+    let proposal = session.client.leave(&group).await?;
+    let made = Made { name: "file", ..Made::new(&proposal)? };
+    hand_out(session, &groups, &group, made, parcel).await
+}
+
+/// The key packages of files.
+pub(super) fn read_key_packages(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    paths.iter().map(|path| Ok((path.clone(), files::read_message(path)?))).collect()
+}
+
+/// `invite`
+pub(super) async fn invite(
+    session: &mut Session,
+    typed: &str,
+    key_packages: &[(PathBuf, Vec<u8>)],
+    parcel: Parcel,
+) -> Result<()> {
+    let (groups, group) = session.group(typed).await?;
+    let bytes: Vec<_> = key_packages.iter().map(|(_, bytes)| bytes).collect();
+    let invitation = session.client.invite(&group, &bytes).await.map_err(|error| {
+        let advice =
+            "Nothing was changed. `invite` takes the files that `key-package --out` wrote, fresh and used once.";
+        let failure = Failure::from(error).advise(ErrorKind::Invalid, advice).advise(ErrorKind::Aborted, advice);
+        match key_packages {
+            [(path, _)] if failure.kind() == Some(ErrorKind::Invalid) => failure.about(path.display()),
+            _ => failure,
+        }
+    })?;
+    let invited = Some(key_packages.len());
+    let welcome = Some(to_bytes(&invitation.welcome)?);
+    let made = Made { welcome, invited, ..Made::new(&invitation.commit)? };
+    hand_out(session, &groups, &group, made, parcel).await
+}
+
+/// `join`
+pub(super) async fn join(session: &mut Session, welcome: &Path) -> Result<()> {
+    let bytes = files::read_message(welcome)?;
+    let joined = session.client.join(bytes).await.map_err(|error| {
+        let aborted =
+            "Nothing was changed. A Welcome works once, and only for the client whose key package was invited.";
+        let invalid = "Nothing was changed. `join` takes the file that `invite --welcome` wrote.";
+        let failure = Failure::from(error).about(welcome.display());
+        failure.advise(ErrorKind::Aborted, aborted).advise(ErrorKind::Invalid, invalid)
+    })?;
+    let groups = session.groups().await?;
+    session.output.line(format!("{}\tepoch {}", groups.label(&joined.id), joined.epoch))?;
+    session.output.json(|| json!({ "group": groups.to_json(&joined.id), "epoch": joined.epoch }))
+}
+
+/// `update`
+pub(super) async fn update(session: &mut Session, typed: &str, parcel: Parcel) -> Result<()> {
+    let (groups, group) = session.group(typed).await?;
+    let commit = session.client.self_update(&group).await?;
+    hand_out(session, &groups, &group, Made::new(&commit)?, parcel).await
+}
+
+/// `remove`
+pub(super) async fn remove(session: &mut Session, typed: &str, member: &str, parcel: Parcel) -> Result<()> {
+    let (groups, group) = session.group(typed).await?;
+    let members = session.client.members(&group).await?;
+    let Some(meant) = members.iter().find(|other| is_meant(&other.identity, member)) else {
+        let what = format!("the group has no member `{member}`");
+        let advice = format!("`mls-keep group members {}` shows who is there.", hex(group.as_slice()));
+        return Err(Failure::new(ErrorKind::NotFound, what, advice));
+    };
+    if meant.identity == session.client.identity() {
+        let what = "a client cannot remove itself";
+        let advice = "Nothing was changed. `mls-keep group leave` proposes to leave.";
+        return Err(Failure::new(ErrorKind::Invalid, what, advice));
+    }
+    let commit = session.client.remove(&group, &meant.identity).await?;
+    hand_out(session, &groups, &group, Made::new(&commit)?, parcel).await
+}
+
+/// What an operation made for others.
+struct Made {
+    message: Vec<u8>,
+    welcome: Option<Vec<u8>>,
+    /// What the message is called in JSON.
+    name: &'static str,
+    invited: Option<usize>,
+}
+
+impl Made {
+    fn new(message: &MlsMessageOut) -> Result<Self> {
+        Ok(Self { message: to_bytes(message)?, welcome: None, name: "commit", invited: None })
+    }
+}
+
+/// Writes the files of an operation, and prints what it was.
+async fn hand_out(session: &mut Session, groups: &Groups, group: &GroupId, made: Made, parcel: Parcel) -> Result<()> {
+    let (lines, files) = (parcel.to_lines(), parcel.to_json(made.name));
+    outbox::deliver(session, group, &made.message, made.welcome.as_deref(), parcel).await?;
+    let summary = session.client.group(group).await;
+    let epoch = summary.map(|group| group.epoch).map_err(|error| {
+        Failure::from(error).advise_always("The operation is durable and its files are written: do not repeat it.")
+    })?;
+    session.output.line(format!("{}\tepoch {epoch}", groups.label(group)))?;
+    lines.iter().try_for_each(|line| session.output.line(line))?;
+    session.output.json(|| {
+        let invited = made.invited.map(|invited| ("invited".to_owned(), invited.into()));
+        extended(json!({ "group": groups.to_json(group), "epoch": epoch }), files.into_iter().chain(invited))
+    })
+}
+
+fn state(group: &GroupSummary) -> &'static str {
+    match (group.is_active, group.pending_proposals) {
+        (false, _) => "removed",
+        (true, 0) => "member",
+        (true, _) => "member, a proposal waits for a commit",
+    }
+}
+
+fn summary_json(group: &GroupSummary) -> Value {
+    json!({
+        "id": hex(group.id.as_slice()),
+        "name": group.name,
+        "epoch": group.epoch,
+        "members": group.members,
+        "active": group.is_active,
+        "pending_proposals": group.pending_proposals,
+        "ciphersuite": format!("{:?}", group.ciphersuite),
+    })
+}

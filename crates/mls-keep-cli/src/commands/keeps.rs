@@ -1,0 +1,189 @@
+//! Keys, keeps and their clients as a whole.
+
+use std::path::Path;
+
+use mls_keep::{Client, ErrorKind, Persistence, PersistenceManager, SavePolicy, Statistics, Verification};
+use serde_json::{Map, Value, json};
+
+use crate::cli::Global;
+use crate::failure::{Failure, Result};
+use crate::names::{escape, put_bytes};
+use crate::output::columns;
+use crate::session::{close, identities, open_keep};
+use crate::store::Access;
+use crate::{key, progress};
+
+/// `keygen`
+pub(super) fn keygen(global: &Global, file: &Path) -> Result<()> {
+    key::generate(file)?;
+    global
+        .output()
+        .line(format!("{}: keep a copy in a safe place. Without it the keep cannot be opened", file.display()))?;
+    global.output().json(|| json!({ "file": file.to_string_lossy() }))
+}
+
+/// `init`
+pub(super) async fn init(global: &Global, name: &str) -> Result<()> {
+    let manager = open_keep(global, Access::Create).await?;
+    let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
+    let client = Client::builder(name).persistence(persistence).create().await.map_err(|error| {
+        let advice = "Nothing was changed. Use that client, or choose another name.";
+        Failure::from(error).advise(ErrorKind::Conflict, advice)
+    })?;
+    drop(client);
+    close(&manager).await;
+    global.output().line(format!("{}: ready", escape(name.as_bytes())))?;
+    global.output().json(|| json!({ "identity": name, "store": global.store }))
+}
+
+/// `clients`
+pub(super) async fn clients(global: &Global) -> Result<()> {
+    let manager = open_keep(global, Access::Existing).await?;
+    let identities = identities(&manager, global).await?;
+    close(&manager).await;
+    for identity in &identities {
+        global.output().line(escape(identity))?;
+    }
+    global.output().json(|| {
+        let value = |identity: &Vec<u8>| {
+            let mut value = Map::new();
+            put_bytes(&mut value, "identity", identity);
+            Value::from(value)
+        };
+        identities.iter().map(value).collect()
+    })
+}
+
+/// `stat`
+pub(super) async fn stat(global: &Global) -> Result<()> {
+    let manager = open_keep(global, Access::Existing).await?;
+    let checked = check_all(&manager, global).await?;
+    let promised = manager.keep().capabilities();
+    close(&manager).await;
+
+    let output = global.output();
+    let durable = format!("{:?}", promised.durability);
+    output.line(format!("store: {}", global.store.as_deref().unwrap_or_default()))?;
+    output.line(format!("an acknowledged operation survives: {durable}"))?;
+    output.line(format!("deleted bytes are erased from its files: {}", yes(promised.erases_deleted)))?;
+    output.line("")?;
+    let header = ["CLIENT", "COMMITS", "GROUPS", "RECORDS", "NODES", "STORED BYTES", "VALUE BYTES", "ORPHANS"];
+    output.line(columns(&header, checked.iter().map(Checked::row).collect()))?;
+    output.json(|| {
+        json!({
+            "store": global.store,
+            "durability": durable,
+            "erases_deleted": promised.erases_deleted,
+            "clients": checked.iter().map(Checked::to_json).collect::<Vec<_>>(),
+        })
+    })
+}
+
+/// `verify`
+pub(super) async fn verify(global: &Global) -> Result<()> {
+    let manager = open_keep(global, Access::Existing).await?;
+    let checked = check_all(&manager, global).await?;
+    close(&manager).await;
+
+    let output = global.output();
+    let problems: usize = checked.iter().map(|client| client.found.problems.len()).sum();
+    for client in &checked {
+        let name = escape(&client.identity);
+        let Statistics { nodes, records, .. } = client.found.statistics;
+        match client.found.problems.len() {
+            0 => output.line(format!("{name}\tsound\t{nodes} nodes, {records} records, groups: {}", client.groups))?,
+            wrong => output.line(format!("{name}\tdamaged\tproblems: {wrong}"))?,
+        }
+        for problem in &client.found.problems {
+            output.line(format!("{name}\t{}", escape(problem.as_bytes())))?;
+        }
+    }
+    output.json(|| {
+        let clients: Vec<_> = checked.iter().map(Checked::to_json).collect();
+        json!({ "sound": problems == 0, "clients": clients })
+    })?;
+    if problems == 0 {
+        return Ok(());
+    }
+    let advice = "Stop using this copy and restore a backup.";
+    Err(Failure::new(ErrorKind::Corrupt, format!("something is damaged; problems found: {problems}"), advice))
+}
+
+/// A client that was walked through.
+struct Checked {
+    identity: Vec<u8>,
+    commits: u64,
+    groups: usize,
+    found: Verification,
+}
+
+impl Checked {
+    fn row(&self) -> Vec<String> {
+        let Statistics { records, nodes, stored_bytes, value_bytes, orphans, .. } = self.found.statistics;
+        let counts = [records, nodes, stored_bytes, value_bytes, orphans].map(|count| count.to_string());
+        [escape(&self.identity), self.commits.to_string(), self.groups.to_string()].into_iter().chain(counts).collect()
+    }
+
+    fn to_json(&self) -> Value {
+        let counted = &self.found.statistics;
+        let mut value = Map::new();
+        put_bytes(&mut value, "identity", &self.identity);
+        value.insert("sound".into(), self.found.is_sound().into());
+        value.insert("problems".into(), self.found.problems.clone().into());
+        for (name, count) in [
+            ("groups", self.groups),
+            ("scopes", counted.scopes),
+            ("records", counted.records),
+            ("nodes", counted.nodes),
+            ("chunks", counted.chunks),
+            ("stored_bytes", counted.stored_bytes),
+            ("value_bytes", counted.value_bytes),
+            ("orphans", counted.orphans),
+        ] {
+            value.insert(name.into(), count.into());
+        }
+        value.insert("commits".into(), self.commits.into());
+        value.into()
+    }
+}
+
+async fn check_all(manager: &PersistenceManager, global: &Global) -> Result<Vec<Checked>> {
+    let mut checked = Vec::new();
+    for identity in identities(manager, global).await? {
+        checked.push(check(manager, identity).await?);
+    }
+    Ok(checked)
+}
+
+/// Opens everything of a client: its nodes, and what OpenMLS makes of them.
+async fn check(manager: &PersistenceManager, identity: Vec<u8>) -> Result<Checked> {
+    let store = manager.keep().open_client(&identity).await?;
+    let bar = progress::counter(&format!("nodes of {}", escape(&identity)));
+    let found = store.verify(&mut |nodes| bar.set_position(nodes as u64)).await;
+    bar.finish_and_clear();
+    let mut checked = Checked { identity, commits: store.number(), groups: 0, found: found? };
+    // Damage of the nodes was listed; it would only be met again.
+    if checked.found.is_sound() {
+        match open_groups(manager, &checked.identity).await {
+            Ok(groups) => checked.groups = groups,
+            Err(error) if error.kind() == ErrorKind::Corrupt => checked.found.problems.push(error.to_string()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(checked)
+}
+
+async fn open_groups(manager: &PersistenceManager, identity: &[u8]) -> mls_keep::Result<usize> {
+    let mut client = manager.load_client_state(identity).await?;
+    let groups = client.groups().await?;
+    for (group, _) in &groups {
+        client.group(group).await?;
+        client.history(group, usize::MAX).await?;
+        client.outbox(group).await?;
+    }
+    Ok(groups.len())
+}
+
+fn yes(is: bool) -> &'static str {
+    if is { "yes" } else { "no" }
+}

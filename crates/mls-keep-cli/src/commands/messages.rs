@@ -1,0 +1,128 @@
+//! Sending, receiving, and what was sent and received.
+
+use std::path::{Path, PathBuf};
+
+use mls_keep::{ErrorKind, Message, Received};
+use serde_json::{Map, Value, json};
+
+use super::outbox::{self, Parcel};
+use super::to_bytes;
+use crate::failure::{Failure, Result};
+use crate::files;
+use crate::names::{Groups, escape, put_bytes};
+use crate::output::{extended, note};
+use crate::session::Session;
+
+/// `send`
+pub(super) async fn send(session: &mut Session, typed: &str, text: &str, parcel: Parcel) -> Result<()> {
+    let (groups, group) = session.group(typed).await?;
+    let text = if text == "-" { files::read_text()? } else { text.as_bytes().to_vec() };
+    let message = session.client.send(&group, text).await?;
+    let (lines, files) = (parcel.to_lines(), parcel.to_json("file"));
+    outbox::deliver(session, &group, &to_bytes(&message)?, None, parcel).await?;
+    lines.iter().try_for_each(|line| session.output.line(line))?;
+    session.output.json(|| extended(json!({ "group": groups.to_json(&group) }), files))
+}
+
+const INVALID_ADVICE: &str =
+    "Nothing was changed. `receive` takes messages, commits and proposals of others; a Welcome goes to `join`.";
+const ABORTED_ADVICE: &str = "Nothing was changed. Receive what was sent before it first; if it is older than this client's epoch, leave it out.";
+
+/// `receive`
+pub(super) async fn receive(session: &mut Session, paths: &[PathBuf]) -> Result<()> {
+    let groups = session.groups().await?;
+    let mut values = Vec::new();
+    let mut result = Ok(());
+    for path in paths {
+        match receive_one(session, &groups, path).await {
+            Ok(value) => values.push(value),
+            Err(failure) => {
+                result = Err(failure);
+                break;
+            }
+        }
+    }
+    // Also when one failed: what was received is durable and will not come again as new.
+    session.output.json(|| values.into())?;
+    result
+}
+
+async fn receive_one(session: &mut Session, groups: &Groups, path: &Path) -> Result<Value> {
+    let bytes = files::read_message(path)?;
+    let received = session.client.receive(bytes).await.map_err(|error| {
+        let failure = Failure::from(error).about(path.display());
+        failure
+            .advise(ErrorKind::NotFound, "Nothing was changed. The client is not in the group that this is for.")
+            .advise(ErrorKind::Invalid, INVALID_ADVICE)
+            .advise(ErrorKind::Aborted, ABORTED_ADVICE)
+    })?;
+    let output = session.output;
+    let mut value = Map::new();
+    value.insert("file".into(), path.to_string_lossy().into());
+    value.insert("already_received".into(), matches!(received, Received::AlreadyReceived(_)).into());
+    match &received {
+        Received::Message(message) | Received::AlreadyReceived(Some(message)) => {
+            if matches!(received, Received::AlreadyReceived(_)) {
+                note(&format!("{}: already received", path.display()));
+            }
+            let (group, text) = (groups.label(&message.group), escape(&message.content));
+            output.line(format!("{group}\t{}\t{text}", escape(&message.sender)))?;
+            value.insert("type".into(), "message".into());
+            value.insert("group".into(), groups.to_json(&message.group));
+            put_message(&mut value, message);
+        }
+        Received::AlreadyReceived(None) => {
+            note(&format!("{}: already received", path.display()));
+            value.insert("type".into(), "known".into());
+        }
+        Received::Commit { group, epoch, removed } => {
+            output.line(format!("{}\tepoch {epoch}", groups.label(group)))?;
+            if *removed {
+                note(&format!("{}: this client was removed from the group; its history stays", groups.label(group)));
+            }
+            value.insert("type".into(), "commit".into());
+            value.insert("group".into(), groups.to_json(group));
+            value.insert("epoch".into(), (*epoch).into());
+            value.insert("removed".into(), (*removed).into());
+        }
+        Received::Proposal { group, sender } => {
+            output.line(format!("{}\tproposal\t{}", groups.label(group), escape(sender)))?;
+            value.insert("type".into(), "proposal".into());
+            value.insert("group".into(), groups.to_json(group));
+            put_bytes(&mut value, "sender", sender);
+        }
+        _ => {
+            let what =
+                format!("{}: this was received, and is of a kind that this program does not know", path.display());
+            return Err(Failure::new(ErrorKind::UnsupportedVersion, what, "Use a newer version of mls-keep."));
+        }
+    }
+    Ok(value.into())
+}
+
+/// `history`
+pub(super) async fn history(session: &mut Session, typed: &str, last: Option<usize>) -> Result<()> {
+    let (_, group) = session.group(typed).await?;
+    let messages = session.client.history(&group, last.unwrap_or(usize::MAX)).await?;
+    let line = |message: &Message| format!("{}\t{}\n", escape(&message.sender), escape(&message.content));
+    let lines: String = messages.iter().map(line).collect();
+    if !lines.is_empty() {
+        session.output.line(lines.trim_end_matches('\n'))?;
+    }
+    session.output.json(|| {
+        let value = |message: &Message| {
+            let mut value = Map::new();
+            put_message(&mut value, message);
+            Value::from(value)
+        };
+        messages.iter().map(value).collect()
+    })
+}
+
+fn put_message(value: &mut Map<String, Value>, message: &Message) {
+    value.insert("number".into(), message.number.into());
+    value.insert("epoch".into(), message.epoch.into());
+    value.insert("own".into(), message.own.into());
+    put_bytes(value, "sender", &message.sender);
+    put_bytes(value, "text", &message.content);
+}

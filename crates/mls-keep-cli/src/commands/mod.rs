@@ -1,0 +1,118 @@
+//! The commands.
+
+mod groups;
+mod keeps;
+mod messages;
+mod outbox;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+use mls_keep::ErrorKind;
+use mls_keep::openmls::framing::MlsMessageOut;
+
+use crate::cli::{Cli, Command, CommitOut, Global, GroupCommand, Out, OutboxCommand};
+use crate::failure::{Failure, Result};
+use crate::files::NewFile;
+use crate::session::Session;
+use outbox::Parcel;
+
+/// Runs what was typed.
+///
+/// Files to be written are prepared before the keep is opened, so that a file that is in the way costs nothing.
+pub(crate) async fn run(cli: &Cli) -> Result<()> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Keygen { file } => keeps::keygen(global, file),
+        Command::Init { name } => keeps::init(global, name).await,
+        Command::Clients => keeps::clients(global).await,
+        Command::Stat => keeps::stat(global).await,
+        Command::Verify => keeps::verify(global).await,
+        #[cfg(feature = "sqlite")]
+        Command::Demo { dir } => crate::demo::run(global.output(), dir.as_deref()).await,
+        Command::Completions { shell } => completions(global, *shell),
+        Command::KeyPackage { out } => {
+            let out = file(out)?;
+            with_client(global, async |session| groups::key_package(session, out).await).await
+        }
+        Command::Group(command) => group(global, command).await,
+        Command::Invite { group, key_packages, commit, welcome } => {
+            let parcel = Parcel::new(committed(commit)?, Some(NewFile::prepare(welcome, commit.force)?))?;
+            let key_packages = groups::read_key_packages(key_packages)?;
+            with_client(global, async |session| groups::invite(session, &group.group, &key_packages, parcel).await)
+                .await
+        }
+        Command::Join { welcome } => with_client(global, async |session| groups::join(session, welcome).await).await,
+        Command::Send { group, text, out } => {
+            let parcel = Parcel::new(file(out)?, None)?;
+            with_client(global, async |session| messages::send(session, &group.group, text, parcel).await).await
+        }
+        Command::Receive { files } => {
+            with_client(global, async |session| messages::receive(session, files).await).await
+        }
+        Command::Update { group, commit } => {
+            let parcel = Parcel::new(committed(commit)?, None)?;
+            with_client(global, async |session| groups::update(session, &group.group, parcel).await).await
+        }
+        Command::Remove { group, member, commit } => {
+            let parcel = Parcel::new(committed(commit)?, None)?;
+            with_client(global, async |session| groups::remove(session, &group.group, member, parcel).await).await
+        }
+        Command::History { group, last } => {
+            with_client(global, async |session| messages::history(session, &group.group, *last).await).await
+        }
+        Command::Outbox(OutboxCommand::List) => with_client(global, outbox::list).await,
+        Command::Outbox(OutboxCommand::Write { group, number, out, welcome }) => {
+            let welcome = welcome.as_deref().map(|path| NewFile::prepare(path, out.force)).transpose()?;
+            let parcel = Parcel::new(file(out)?, welcome)?;
+            with_client(global, async |session| outbox::write(session, &group.group, *number, parcel).await).await
+        }
+    }
+}
+
+async fn group(global: &Global, command: &GroupCommand) -> Result<()> {
+    match command {
+        GroupCommand::Create { name } => with_client(global, async |session| groups::create(session, name).await).await,
+        GroupCommand::List => with_client(global, groups::list).await,
+        GroupCommand::Members { group } => {
+            with_client(global, async |session| groups::members(session, &group.group).await).await
+        }
+        GroupCommand::Show { group } => {
+            with_client(global, async |session| groups::show(session, &group.group).await).await
+        }
+        GroupCommand::Leave { group, out } => {
+            let parcel = Parcel::new(file(out)?, None)?;
+            with_client(global, async |session| groups::leave(session, &group.group, parcel).await).await
+        }
+    }
+}
+
+async fn with_client(global: &Global, command: impl AsyncFnOnce(&mut Session) -> Result<()>) -> Result<()> {
+    let mut session = Session::open(global).await?;
+    command(&mut session).await?;
+    session.close().await;
+    Ok(())
+}
+
+fn file(out: &Out) -> Result<NewFile> {
+    NewFile::prepare(&out.out, out.force)
+}
+
+fn committed(out: &CommitOut) -> Result<NewFile> {
+    NewFile::prepare(&out.commit, out.force)
+}
+
+fn completions(global: &Global, shell: Shell) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "mls-keep", &mut script);
+    let script = String::from_utf8_lossy(&script);
+    global.output().line(script.trim_end())?;
+    global.output().json(|| script.into())
+}
+
+/// The TLS encoding of an MLS message.
+pub(crate) fn to_bytes(message: &MlsMessageOut) -> Result<Vec<u8>> {
+    message.to_bytes().map_err(|error| {
+        let what = format!("an MLS message cannot be encoded: {error}");
+        Failure::new(ErrorKind::Internal, what, "This is a defect of mls-keep: please report it.")
+    })
+}

@@ -1,0 +1,143 @@
+//! From a durable operation to the files that travel.
+//!
+//! What an operation makes for others stands in the client's outbox from the commit that made it until its files are
+//! written. So neither a full disk nor a kill between the two loses a commit that the client itself has merged already.
+
+use std::path::Path;
+
+use mls_keep::openmls::group::GroupId;
+use mls_keep::{ErrorKind, Outgoing};
+use serde_json::{Value, json};
+
+use crate::failure::{Failure, Result};
+use crate::files::NewFile;
+use crate::names::{Groups, hex};
+use crate::output::{columns, extended, note};
+use crate::session::Session;
+
+/// The files of one operation.
+pub(super) struct Parcel {
+    message: NewFile,
+    welcome: Option<NewFile>,
+}
+
+impl Parcel {
+    pub(super) fn new(message: NewFile, welcome: Option<NewFile>) -> Result<Self> {
+        if welcome.as_ref().is_some_and(|welcome| welcome.is_same_as(&message)) {
+            let what = format!("{} is named twice", message.path().display());
+            return Err(Failure::usage(what, "The Welcome and the commit go to different people: name two files."));
+        }
+        Ok(Self { message, welcome })
+    }
+
+    /// The files' names in JSON, the first one's under `name`.
+    pub(super) fn to_json(&self, name: &str) -> Vec<(String, Value)> {
+        let path = |path: &Path| Value::from(path.to_string_lossy());
+        let welcome = self.welcome.as_ref().map(|file| ("welcome".to_owned(), path(file.path())));
+        [(name.to_owned(), path(self.message.path()))].into_iter().chain(welcome).collect()
+    }
+
+    /// Who gets which file, for people.
+    pub(super) fn to_lines(&self) -> Vec<String> {
+        let welcome = self.welcome.as_ref().map(|file| format!("for those who join: {}", file.path().display()));
+        [format!("for the other members: {}", self.message.path().display())].into_iter().chain(welcome).collect()
+    }
+
+    fn write(self, message: &[u8], welcome: Option<&[u8]>) -> Result<()> {
+        self.message.write(message)?;
+        match (self.welcome, welcome) {
+            (Some(file), Some(welcome)) => file.write(welcome),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Writes what an operation made, and takes it out of the outbox.
+///
+/// The operation is durable when this begins, so nothing here may say that nothing was changed.
+pub(super) async fn deliver(
+    session: &mut Session,
+    group: &GroupId,
+    message: &[u8],
+    welcome: Option<&[u8]>,
+    parcel: Parcel,
+) -> Result<()> {
+    let written = parcel.write(message, welcome);
+    let outbox = session.client.outbox(group).await.unwrap_or_default();
+    let number = outbox.iter().rev().find(|outgoing| outgoing.message == message).map(|outgoing| outgoing.number);
+    if let Err(failure) = written {
+        let files = if welcome.is_some() { "--out FILE --welcome FILE" } else { "--out FILE" };
+        let number = number.map_or("NUMBER".to_owned(), |number| number.to_string());
+        return Err(failure.advise_always(format!(
+            "The operation is durable and only its file is missing: do not repeat it. Mend the cause, then run \
+             `mls-keep outbox write {} {number} {files}`.",
+            hex(group.as_slice())
+        )));
+    }
+    match number {
+        Some(number) => delivered(session, group, number).await,
+        None => note("the files are written, but the outbox cannot be read now: they may be offered again"),
+    }
+    // Unless another process is about to write it.
+    if number.is_some_and(|number| outbox.iter().any(|outgoing| outgoing.number < number)) {
+        note("more was made in this group and not written to a file yet: see `mls-keep outbox list`");
+    }
+    Ok(())
+}
+
+/// `outbox list`
+pub(super) async fn list(session: &mut Session) -> Result<()> {
+    let groups = session.groups().await?;
+    let mut waiting = Vec::new();
+    for (group, _) in groups.iter() {
+        waiting.extend(session.client.outbox(group).await?);
+    }
+    if waiting.is_empty() {
+        session.output.line("nothing waits")?;
+    } else {
+        let row = |outgoing: &Outgoing| {
+            let what = if outgoing.welcome.is_some() { "commit and Welcome" } else { "message, commit or proposal" };
+            vec![groups.label(&outgoing.group), outgoing.number.to_string(), what.to_owned()]
+        };
+        session.output.line(columns(&["GROUP", "NUMBER", "WHAT"], waiting.iter().map(row).collect()))?;
+    }
+    session.output.json(|| waiting.iter().map(|outgoing| to_json(&groups, outgoing)).collect())
+}
+
+/// `outbox write`
+pub(super) async fn write(session: &mut Session, typed: &str, number: u64, parcel: Parcel) -> Result<()> {
+    let (groups, group) = session.group(typed).await?;
+    let outbox = session.client.outbox(&group).await?;
+    let outgoing = outbox.iter().find(|outgoing| outgoing.number == number).ok_or_else(|| {
+        let what = format!("the outbox of the group has no number {number}");
+        Failure::new(ErrorKind::NotFound, what, "`mls-keep outbox list` shows what waits.")
+    })?;
+    match (&outgoing.welcome, &parcel.welcome) {
+        (Some(_), None) => {
+            let what = "there is a Welcome as well";
+            return Err(Failure::usage(what, "Say --welcome FILE: without it the new members cannot join."));
+        }
+        (None, Some(_)) => return Err(Failure::usage("there is no Welcome to be written", "Leave --welcome out.")),
+        _ => {}
+    }
+    let (lines, files) = (parcel.to_lines(), parcel.to_json("file"));
+    parcel.write(&outgoing.message, outgoing.welcome.as_deref())?;
+    delivered(session, &group, number).await;
+    lines.iter().try_for_each(|line| session.output.line(line))?;
+    session.output.json(|| extended(to_json(&groups, outgoing), files))
+}
+
+async fn delivered(session: &mut Session, group: &GroupId, number: u64) {
+    // The files are there. At worst they are offered again.
+    if let Err(error) = session.client.delivered(group, number).await {
+        note(&format!("the files are written, but stay in the outbox: {error}"));
+    }
+}
+
+fn to_json(groups: &Groups, outgoing: &Outgoing) -> Value {
+    json!({
+        "group": groups.to_json(&outgoing.group),
+        "number": outgoing.number,
+        "has_welcome": outgoing.welcome.is_some(),
+    })
+}

@@ -1,0 +1,42 @@
+//! `mls-keep`: MLS clients (RFC 9420) that survive restarts, driven from the command line.
+//!
+//! `cli` is what can be typed, `commands` is what it does. `store` and `key` open a keep, `files` reads and writes the
+//! files that travel, `names` makes what others wrote harmless, `output` prints, `failure` says what went wrong.
+
+mod cli;
+mod commands;
+#[cfg(feature = "sqlite")]
+mod demo;
+mod failure;
+mod files;
+mod key;
+mod names;
+mod output;
+mod progress;
+mod session;
+mod store;
+
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+
+use futures_executor::block_on;
+
+use cli::Cli;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    // A panic is a defect. What it says may quote a value, so only the place is told.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        Failure::defect(&place).print();
+    }));
+    let run = AssertUnwindSafe(|| block_on(commands::run(&Cli::read())));
+    match std::panic::catch_unwind(run) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => {
+            failure.print();
+            failure.exit_code()
+        }
+        Err(_) => ExitCode::FAILURE,
+    }
+}

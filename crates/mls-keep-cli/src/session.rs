@@ -1,0 +1,139 @@
+//! An opened keep, and the client that a command is about.
+
+use mls_keep::openmls::group::GroupId;
+use mls_keep::{Client, ErrorKind, PersistenceManager};
+
+use crate::cli::Global;
+use crate::failure::{Failure, Result};
+use crate::key;
+use crate::names::{self, Groups, escape};
+use crate::output::{Output, note};
+use crate::store::{Access, Store};
+
+/// A client with its keep.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) output: Output,
+    manager: PersistenceManager,
+}
+
+impl Session {
+    /// Opens the keep and loads the client that `global` names.
+    pub(crate) async fn open(global: &Global) -> Result<Self> {
+        let manager = open_keep(global, Access::Existing).await?;
+        let mut client = load_client(&manager, global).await?;
+        // What is to be sent is kept until its file is written.
+        client.set_outbox(true);
+        Ok(Self { client, output: global.output(), manager })
+    }
+
+    /// Ends the session in order.
+    pub(crate) async fn close(self) {
+        drop(self.client);
+        close(&self.manager).await;
+    }
+
+    /// All groups of the client.
+    pub(crate) async fn groups(&mut self) -> Result<Groups> {
+        Ok(Groups::new(self.client.groups().await?))
+    }
+
+    /// The group that is meant by its name or id.
+    pub(crate) async fn group(&mut self, typed: &str) -> Result<(Groups, GroupId)> {
+        let groups = self.groups().await?;
+        let group = groups.find(typed)?;
+        Ok((groups, group))
+    }
+}
+
+/// Opens the keep that `global` names. With [`Access::Create`] it is made if there is none.
+pub(crate) async fn open_keep(global: &Global, access: Access) -> Result<PersistenceManager> {
+    let url = global.store.as_deref().ok_or_else(|| {
+        Failure::usage("no store is named", "Say --store sqlite:PATH, or set MLS_KEEP_STORE to sqlite:PATH.")
+    })?;
+    let store = Store::parse(url)?;
+    let encryption = match (&global.key, &global.passphrase_file) {
+        (Some(path), None) => key::from_key_file(path)?,
+        (None, Some(path)) => key::from_passphrase_file(path)?,
+        (Some(_), Some(_)) => {
+            return Err(Failure::usage("both a key and a passphrase are named", "Name the one that opens the keep."));
+        }
+        (None, None) => {
+            return Err(Failure::usage(
+                "no key is named",
+                "Say --key FILE or --passphrase-file FILE, or set MLS_KEEP_KEY; `mls-keep keygen FILE` makes a key.",
+            ));
+        }
+    };
+    let missing = |failure: Failure| match access {
+        Access::Existing => failure.advise(ErrorKind::NotFound, "`mls-keep init NAME` makes a keep with a client."),
+        Access::Create => failure.advise(ErrorKind::NotFound, "Make the directory first."),
+    };
+    let backend = store.open(access).map_err(|error| missing(error.into()))?;
+    let builder = PersistenceManager::builder_shared(backend).encryption(encryption);
+    let opened = match access {
+        Access::Existing => builder.open_existing().await,
+        Access::Create => builder.open().await,
+    };
+    opened.map_err(|error| missing(Failure::from(error).about(url)))
+}
+
+/// Closes a keep. Everything is durable before that, so that a failure is worth a note only.
+pub(crate) async fn close(manager: &PersistenceManager) {
+    match manager.close().await {
+        Ok(()) => {}
+        // Somebody else uses the store, and will tidy up.
+        Err(error) if error.kind() == ErrorKind::Busy => {}
+        Err(error) => note(&format!("everything is durable, but the store could not tidy up ({})", error.kind())),
+    }
+}
+
+/// The clients that a command is about: the one that is named, or all of them.
+pub(crate) async fn identities(manager: &PersistenceManager, global: &Global) -> Result<Vec<Vec<u8>>> {
+    let all = manager.clients().await?;
+    match &global.identity {
+        Some(typed) => find_identity(&all, typed).map(|identity| vec![identity]),
+        None => Ok(all),
+    }
+}
+
+async fn load_client(manager: &PersistenceManager, global: &Global) -> Result<Client> {
+    let identity = match &global.identity {
+        Some(typed) => match manager.load_client_state(typed).await {
+            // It may have been typed as it is printed.
+            Err(error) if error.kind() == ErrorKind::NotFound => find_identity(&manager.clients().await?, typed)?,
+            loaded => return Ok(loaded?),
+        },
+        None => only_identity(manager.clients().await?)?,
+    };
+    Ok(manager.load_client_state(&identity).await?)
+}
+
+fn find_identity(all: &[Vec<u8>], typed: &str) -> Result<Vec<u8>> {
+    all.iter().find(|identity| names::is_meant(identity, typed)).cloned().ok_or_else(|| {
+        let advice = match all {
+            [] => "It has none: `mls-keep init NAME` makes one.".to_owned(),
+            _ => format!("It has: {}", listed(all)),
+        };
+        Failure::new(ErrorKind::NotFound, format!("the keep has no client `{typed}`"), advice)
+    })
+}
+
+fn only_identity(mut all: Vec<Vec<u8>>) -> Result<Vec<u8>> {
+    match (all.pop(), all.as_slice()) {
+        (Some(only), []) => Ok(only),
+        (None, _) => {
+            let advice = "`mls-keep init NAME` makes a client.";
+            Err(Failure::new(ErrorKind::NotFound, "the keep has no client", advice))
+        }
+        (Some(last), _) => {
+            all.push(last);
+            let advice = format!("Say --identity NAME, or set MLS_KEEP_IDENTITY: {}", listed(&all));
+            Err(Failure::usage("the keep has several clients and none is named", advice))
+        }
+    }
+}
+
+fn listed(identities: &[Vec<u8>]) -> String {
+    identities.iter().map(|identity| escape(identity)).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,94 @@
+//! A keep whose file was damaged.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{Person, Town};
+
+#[test]
+fn verify_notices_a_flipped_bit_in_every_stored_value() {
+    let town = Town::new();
+    let alice = keep_with_messages(&town);
+    let db = rusqlite::Connection::open(alice.dir.join("keep.db")).unwrap();
+    let mut rows = db.prepare("SELECT value FROM keep").unwrap();
+    let values: Vec<Vec<u8>> = rows.query_map([], |row| row.get(0)).unwrap().map(|value| value.unwrap()).collect();
+    drop(rows);
+    db.close().unwrap();
+    assert!(values.len() >= 4, "header, root and nodes");
+    let file = alice.dir.join("keep.db");
+    let sound = fs::read(&file).unwrap();
+    for value in values {
+        let at = sound.windows(16).position(|window| window == &value[..16]).unwrap();
+        flip(&file, &sound, at + 8);
+        let verified = alice.run(&["verify"]);
+        let kinds = ["(Corrupt)", "(WrongKey)", "(UnsupportedVersion)"];
+        assert_eq!((verified.code, verified.err.lines().count()), (Some(1), 2), "byte {at}: {verified:?}");
+        assert!(kinds.iter().any(|kind| verified.err.contains(kind)), "byte {at}: {verified:?}");
+    }
+}
+
+#[test]
+fn damage_anywhere_is_an_error_or_changes_nothing() {
+    let town = Town::new();
+    let alice = keep_with_messages(&town);
+    let history = alice.history();
+    let file = alice.dir.join("keep.db");
+    let sound = fs::read(&file).unwrap();
+    let mut noticed = 0;
+    for at in (0..sound.len()).step_by(211) {
+        flip(&file, &sound, at);
+        let verified = alice.run(&["verify"]);
+        let read = alice.run(&["history", "tea"]);
+        match verified.code {
+            // Free space of a page.
+            Some(0) => assert_eq!(read.out, history, "byte {at} changes what is read"),
+            _ => {
+                noticed += 1;
+                assert_eq!((verified.code, verified.err.lines().count()), (Some(1), 2), "byte {at}: {verified:?}");
+                assert!(!verified.err.contains("(Internal)"), "byte {at}: {verified:?}");
+                assert!(read.code == Some(1) || read.out == history, "byte {at}: {read:?}");
+            }
+        }
+    }
+    assert!(noticed > 0);
+    fs::write(&file, &sound).unwrap();
+    assert_eq!(alice.run(&["verify"]).code, Some(0));
+}
+
+fn keep_with_messages(town: &Town) -> Person {
+    let (alice, _bob) = town.friends();
+    for number in 0..20 {
+        alice.ok(&["send", "tea", &format!("message {number}"), "--out", &format!("{number}.mls")]);
+    }
+    assert_eq!(alice.run(&["verify"]).code, Some(0));
+    alice
+}
+
+/// The sound file with one bit flipped, and nothing of what opening an earlier one left.
+fn flip(file: &Path, sound: &[u8], at: usize) {
+    let mut damaged = sound.to_vec();
+    *damaged.get_mut(at).expect("a place in the file") ^= 0x10;
+    for rest in ["-wal", "-shm"] {
+        drop(fs::remove_file(format!("{}{rest}", file.display())));
+    }
+    fs::write(file, damaged).expect("the file is written");
+}
+
+#[test]
+fn verify_lists_what_is_wrong() {
+    let town = Town::new();
+    let (alice, _bob) = town.friends();
+    let db = rusqlite::Connection::open(alice.dir.join("keep.db")).unwrap();
+    let changed = db.execute("DELETE FROM keep WHERE CAST(key AS TEXT) LIKE 'n/%'", []).unwrap();
+    db.close().unwrap();
+    assert!(changed > 0);
+    let ran = alice.fails(&["verify"], 1, "Corrupt", "restore a backup");
+    assert!(ran.out.starts_with("alice\tdamaged\tproblems: "), "{ran:?}");
+    let ran = alice.run(&["--json", "verify"]);
+    assert_eq!(ran.code, Some(1));
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value["sound"], false);
+    assert!(!value["clients"][0]["problems"].as_array().unwrap().is_empty());
+}
