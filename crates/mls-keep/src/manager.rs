@@ -169,8 +169,8 @@ impl PersistenceManagerBuilder {
     /// # Errors
     /// `Invalid` without an encryption, `WrongKey`, `UnsupportedVersion`, `Corrupt`; and the errors of the backend.
     pub async fn open(self) -> Result<PersistenceManager> {
-        let (backend, encryption, entropy) = self.parts()?;
-        Ok(PersistenceManager { keep: Keep::open_or_create(backend, &encryption, entropy).await? })
+        let encryption = self.encryption.ok_or_else(no_encryption)?;
+        Ok(PersistenceManager { keep: Keep::open_or_create(self.backend, &encryption, self.entropy).await? })
     }
 
     /// Opens a keep that is there, and makes none.
@@ -178,15 +178,8 @@ impl PersistenceManagerBuilder {
     /// # Errors
     /// `NotFound` if there is none; and as [`open`](Self::open).
     pub async fn open_existing(self) -> Result<PersistenceManager> {
-        let (backend, encryption, entropy) = self.parts()?;
-        Ok(PersistenceManager { keep: Keep::open(backend, &encryption, entropy).await? })
-    }
-
-    fn parts(self) -> Result<(Arc<dyn StorageBackend>, Encryption, Arc<dyn Entropy>)> {
-        let encryption = self.encryption.ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, "a keep needs an encryption: there is no unencrypted mode")
-        })?;
-        Ok((self.backend, encryption, self.entropy))
+        let encryption = self.encryption.ok_or_else(no_encryption)?;
+        Ok(PersistenceManager { keep: Keep::open(self.backend, &encryption, self.entropy).await? })
     }
 }
 
@@ -194,4 +187,8 @@ impl fmt::Debug for PersistenceManagerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PersistenceManagerBuilder").finish_non_exhaustive()
     }
+}
+
+fn no_encryption() -> Error {
+    Error::new(ErrorKind::Invalid, "a keep needs an encryption: there is no unencrypted mode")
 }

@@ -186,9 +186,9 @@ impl Walk {
                 if level.is_some_and(|level| level != node.level()) {
                     return Err(Error::new(ErrorKind::Corrupt, "a node of a map is at the wrong level"));
                 }
-                let (first, last) = node.bounds();
-                let early = first.zip(from.as_ref()).is_some_and(|(first, from)| first < from);
-                let late = last.zip(before.as_ref()).is_some_and(|(last, before)| last >= before);
+                let (first, last) = node.bounds().unzip();
+                let early = first.zip(from.as_deref()).is_some_and(|(first, from)| first < from);
+                let late = last.zip(before.as_deref()).is_some_and(|(last, before)| last >= before);
                 if early || late {
                     return Err(Error::new(ErrorKind::Corrupt, "a node of a map has keys that belong elsewhere"));
                 }

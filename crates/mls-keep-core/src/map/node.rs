@@ -81,12 +81,10 @@ impl Node {
     }
 
     /// The first and the last key.
-    pub(crate) fn bounds(&self) -> (Option<&Arc<[u8]>>, Option<&Arc<[u8]>>) {
+    pub(crate) fn bounds(&self) -> Option<(&[u8], &[u8])> {
         match self {
-            Self::Leaf(entries) => (entries.first().map(|entry| &entry.key), entries.last().map(|entry| &entry.key)),
-            Self::Inner { entries, .. } => {
-                (entries.first().map(|entry| &entry.key), entries.last().map(|entry| &entry.key))
-            }
+            Self::Leaf(entries) => Some((&entries.first()?.key, &entries.last()?.key)),
+            Self::Inner { entries, .. } => Some((&entries.first()?.key, &entries.last()?.key)),
         }
     }
 
