@@ -1,4 +1,40 @@
-//! The narrow waist of mls-keep.
+//! The narrow waist of mls-keep: what a store must do, how bytes are sealed, and how records become one commit.
+//!
+//! It names no MLS, no engine, no runtime, no clock and no global source of random bytes. Most programs use `mls-keep`,
+//! which is built on it; those who write a backend need [`StorageBackend`] and little else.
+//!
+//! - [`StorageBackend`]: four methods are all that a store must have. [`MemoryBackend`] is the executable specification,
+//!   [`Capabilities`] what a store really promises.
+//! - [`Keep`]: an opened backend with its keys. [`Encryption`] says how it is opened.
+//! - [`ClientStore`]: one client's root, and the records of its scopes. [`ClientStore::commit`] applies [`Changes`] as
+//!   one sealed, atomic, durable commit.
+//!
+//! Every stored byte is described in `docs/format.md`.
+//!
+//! ```
+//! use mls_keep_core::{Changes, Encryption, Entropy, Keep, MasterKey, MemoryBackend, Result, ScopeId};
+//! use std::sync::Arc;
+//!
+//! # struct System;
+//! # impl Entropy for System {
+//! #     fn fill(&self, out: &mut [u8]) -> Result<()> {
+//! #         use std::hash::{BuildHasher, RandomState};
+//! #         out.iter_mut().for_each(|byte| *byte = RandomState::new().hash_one(0) as u8);
+//! #         Ok(())
+//! #     }
+//! # }
+//! # futures_executor::block_on(async {
+//! let encryption = Encryption::hkdf_sha256(MasterKey::generate(&System)?);
+//! let keep = Keep::open_or_create(Arc::new(MemoryBackend::new()), &encryption, Arc::new(System)).await?;
+//! let mut client = keep.create_client(b"alice").await?;
+//!
+//! let mut changes = Changes::new();
+//! changes.scope(ScopeId::client(), None).put(b"key".to_vec(), b"value".to_vec().into(), None)?;
+//! client.commit(&changes).await?;
+//! assert_eq!(client.record(&ScopeId::client(), b"key").await?.unwrap().as_slice(), b"value");
+//! # Ok::<(), mls_keep_core::Error>(())
+//! # }).unwrap();
+//! ```
 
 mod backend;
 mod capabilities;
