@@ -1,1 +1,22 @@
-//! Tests of mls-keep as a whole.
+//! What the tests of mls-keep as a whole share: backends that fail, what is compared before and after, and the pair of
+//! clients that is killed.
+
+// A test fails by panicking.
+#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
+
+pub mod fault;
+pub mod mail;
+pub mod needles;
+pub mod observe;
+pub mod operation;
+pub mod pair;
+pub mod random;
+pub mod senders;
+pub mod store;
+pub mod wait;
+pub mod world;
+
+/// The examples of the README compile.
+#[doc = include_str!("../../README.md")]
+#[cfg(doctest)]
+pub struct Readme;

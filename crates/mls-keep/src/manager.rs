@@ -64,7 +64,7 @@ impl PersistenceManager {
     /// `Invalid` if the client belongs to another keep, `Conflict` if this keep has a client of this identity already or
     /// somebody else changed it; and the errors of the backend.
     pub async fn save_client_state<C: CryptoProvider>(&self, client: &mut Client<C>) -> Result<()> {
-        client.attach_and_save(&self.keep, None).await
+        client.attach_and_save(&self.keep).await
     }
 
     /// Loads a client with the default cryptography ([`RustCrypto`]).
@@ -89,13 +89,15 @@ impl PersistenceManager {
         Client::load(store, crypto, SavePolicy::EveryOperation).await
     }
 
-    /// Saves what is not durable yet of one group, and of the client's own material, without which the group could not be
-    /// used. A client that was only in memory is saved whole.
+    /// Saves what is not durable yet of one group, and with it of the whole client, in one commit: an operation changes a
+    /// group together with others or with the client's own material (a Welcome uses up a key package), and half of one
+    /// would be neither before nor after.
     ///
     /// # Errors
     /// `NotFound` if the client has no such group; and as [`save_client_state`](Self::save_client_state).
     pub async fn save_group_state<C: CryptoProvider>(&self, client: &mut Client<C>, group: &GroupId) -> Result<()> {
-        client.attach_and_save(&self.keep, Some(group)).await
+        client.group(group).await?;
+        client.attach_and_save(&self.keep).await
     }
 
     /// Loads a group of `client` into memory, so that its next operation reads nothing.

@@ -74,7 +74,6 @@ pub struct Changes {
 }
 
 /// What one commit changes in one scope.
-#[derive(Debug)]
 pub struct ScopeChanges {
     pub(crate) base: Option<ScopeVersion>,
     pub(crate) remove: bool,
@@ -85,6 +84,17 @@ pub struct ScopeChanges {
 pub(crate) enum RecordChange {
     Put { value: Value, base: Option<Value> },
     Remove,
+}
+
+impl fmt::Debug for ScopeChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The keys of the application's records are as secret as their values.
+        f.debug_struct("ScopeChanges")
+            .field("base", &self.base)
+            .field("remove", &self.remove)
+            .field("records", &self.records.len())
+            .finish()
+    }
 }
 
 impl Changes {

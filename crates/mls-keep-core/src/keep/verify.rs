@@ -75,7 +75,8 @@ impl ClientStore {
     /// them: it conflicts and starts again with new nodes.
     ///
     /// # Errors
-    /// `Conflict` if somebody else committed meanwhile, `Corrupt` if the client is not sound: then nothing is deleted.
+    /// `Conflict` if somebody else committed meanwhile: call again. `Corrupt` if the client is not sound: then nothing is
+    /// deleted.
     pub async fn gc(&mut self) -> Result<usize> {
         let walk = self.walk(&mut |_| ()).await?;
         if let Some(problem) = walk.found.problems.first() {
@@ -88,7 +89,12 @@ impl ClientStore {
         let (root, mut commit) = self.prepare(self.root.directory.clone(), &mut batch)?;
         commit.deletes.extend(walk.orphans.iter().cloned());
         let replacement = commit.swap.replacement.clone().unwrap_or_default();
-        self.keep.backend().commit(commit).await?;
+        if let Err(error) = self.keep.backend().commit(commit).await {
+            if error.kind() == ErrorKind::Conflict {
+                self.refresh().await?;
+            }
+            return Err(error);
+        }
         self.root = root;
         self.stored = Some(replacement);
         Ok(walk.orphans.len())

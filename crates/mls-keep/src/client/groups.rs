@@ -22,7 +22,7 @@ pub const NAME_EXTENSION: u16 = 0xf04b;
 pub const MAX_NAME_LEN: usize = 255;
 
 /// A group as it stands.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct GroupSummary {
     /// The MLS group id.
@@ -42,7 +42,7 @@ pub struct GroupSummary {
 }
 
 /// A member of a group.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Member {
     /// The index of its leaf.

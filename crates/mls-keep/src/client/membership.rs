@@ -15,7 +15,7 @@ use super::session::aborted;
 use super::{Client, CryptoProvider, draft, outbox};
 
 /// What inviting makes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Invitation {
     /// For the members that were there before.
     pub commit: MlsMessageOut,
@@ -24,7 +24,7 @@ pub struct Invitation {
 }
 
 /// What joining gives.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Joined {
     /// The MLS group id.
     pub id: GroupId,

@@ -19,7 +19,7 @@ use crate::{record, record_key};
 pub const MAX_MESSAGE_LEN: usize = 64 << 20;
 
 /// What a received message was.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Received {
     /// An application message.

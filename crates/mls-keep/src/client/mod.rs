@@ -5,6 +5,7 @@
 //! they left.
 
 mod builder;
+mod debug;
 mod draft;
 mod groups;
 mod history;
@@ -19,9 +20,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use mls_keep_core::{ClientStore, Error, ErrorKind, Keep, Result, ScopeId};
+use mls_keep_core::{Changes, ClientStore, Committed, Error, ErrorKind, Keep, Result, ScopeId};
 use openmls::credentials::CredentialWithKey;
-use openmls::group::GroupId;
 use openmls::prelude::Ciphersuite;
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::RustCrypto;
@@ -129,8 +129,15 @@ impl<C: CryptoProvider> Client<C> {
     /// `Invalid` if the client belongs to no keep, `Conflict` if somebody else changed it; and the errors of the backend.
     /// What was unsaved stays so.
     pub async fn save(&mut self) -> Result<()> {
-        let groups = self.groups.keys().cloned().collect();
-        self.save_scopes(groups).await
+        let changes = self.unsaved()?;
+        let store = self.store.as_mut().ok_or_else(not_kept)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.uncertain = true;
+        let committed = store.commit(&changes).await;
+        self.uncertain = committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown);
+        self.saved(&committed?)
     }
 
     /// What the client's keep holds of it, for what has nothing to do with MLS: `verify`, `gc`, statistics. `None` if the
@@ -152,54 +159,38 @@ impl<C: CryptoProvider> Client<C> {
         self.store.as_ref().is_some_and(|store| store.keep().store_id() == keep.store_id())
     }
 
-    /// Saves the client, or one group of it, in `keep`, to which it belongs from here on. A client that cannot be saved belongs to no keep.
-    pub(crate) async fn attach_and_save(&mut self, keep: &Keep, group: Option<&GroupId>) -> Result<()> {
+    /// Saves the client in `keep`, to which it belongs from here on. A client that cannot be saved belongs to no keep.
+    pub(crate) async fn attach_and_save(&mut self, keep: &Keep) -> Result<()> {
         if self.belongs_to(keep) {
-            return match group {
-                Some(group) => self.save_group(group).await,
-                None => self.save().await,
-            };
+            return self.save().await;
         }
         if self.store.is_some() {
             return Err(Error::new(ErrorKind::Invalid, "the client belongs to another keep"));
         }
-        self.store = Some(keep.new_client(&self.profile.identity).await?);
-        // All of it, whatever was asked for: the groups that stay in memory alone would be forgotten with it.
-        let saved = self.save().await;
-        match saved {
-            Ok(()) => self.policy = SavePolicy::EveryOperation,
-            Err(_) => self.store = None,
-        }
-        saved
+        // Not the client's before it is stored: whoever drops this call has a client in memory, as before.
+        let mut store = keep.new_client(&self.profile.identity).await?;
+        let committed = store.commit(&self.unsaved()?).await?;
+        self.store = Some(store);
+        self.policy = SavePolicy::EveryOperation;
+        self.saved(&committed)
     }
 
-    async fn save_group(&mut self, group: &GroupId) -> Result<()> {
-        self.group(group).await?;
-        self.save_scopes(vec![group.as_slice().to_vec()]).await
-    }
-
-    /// Commits what is unsaved of these groups and of the client's own scope.
-    async fn save_scopes(&mut self, groups: Vec<Vec<u8>>) -> Result<()> {
-        let mut changes = mls_keep_core::Changes::new();
+    fn unsaved(&self) -> Result<Changes> {
+        let mut changes = Changes::new();
         add_changes(&mut changes, &ScopeId::client(), self.own.version, &self.own.unsaved)?;
-        for (id, group) in self.groups.iter().filter(|(id, _)| groups.contains(id)) {
+        for (id, group) in &self.groups {
             add_changes(&mut changes, &ScopeId::group(id)?, group.scope.version, &group.scope.unsaved)?;
         }
-        let store = self.store.as_mut().ok_or_else(not_kept)?;
-        if changes.is_empty() {
-            return Ok(());
-        }
-        self.uncertain = true;
-        let committed = store.commit(&changes).await;
-        self.uncertain = committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown);
-        let committed = committed?;
+        Ok(changes)
+    }
+
+    /// What was unsaved became durable.
+    fn saved(&mut self, committed: &Committed) -> Result<()> {
         if !self.own.unsaved.is_empty() {
-            self.own.saved(&ScopeId::client(), &committed);
+            self.own.saved(&ScopeId::client(), committed);
         }
-        for (id, group) in self.groups.iter_mut().filter(|(id, _)| groups.contains(id)) {
-            if !group.scope.unsaved.is_empty() {
-                group.scope.saved(&ScopeId::group(id)?, &committed);
-            }
+        for (id, group) in self.groups.iter_mut().filter(|(_, group)| !group.scope.unsaved.is_empty()) {
+            group.scope.saved(&ScopeId::group(id)?, committed);
         }
         self.trim();
         Ok(())

@@ -12,7 +12,7 @@ use crate::provider::{Scope, TransactionStorage};
 use crate::{record, record_key};
 
 /// What one operation on a group made for others, from the group's outbox.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Outgoing {
     /// The group.

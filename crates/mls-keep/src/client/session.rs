@@ -43,7 +43,7 @@ pub struct GroupsTransaction<'t, C> {
 }
 
 /// Where a record of the application stands: with what it is loaded, saved and deleted.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub enum Scope {
     /// With the client.
     Client,

@@ -1,0 +1,67 @@
+//! What goes into a log: counts and states. Names, identities, ids and texts are secret towards whoever reads it.
+
+use std::fmt::{Debug, Formatter, Result};
+
+use super::{GroupSummary, Invitation, Joined, Member, Outgoing, Received, Scope};
+
+impl Debug for GroupSummary {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("GroupSummary")
+            .field("epoch", &self.epoch)
+            .field("members", &self.members)
+            .field("is_active", &self.is_active)
+            .field("pending_proposals", &self.pending_proposals)
+            .field("ciphersuite", &self.ciphersuite)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Debug for Member {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("Member").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+impl Debug for Invitation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("Invitation").finish_non_exhaustive()
+    }
+}
+
+impl Debug for Joined {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("Joined").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+impl Debug for Outgoing {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("Outgoing")
+            .field("number", &self.number)
+            .field("message", &self.message.len())
+            .field("welcome", &self.welcome.as_ref().map(Vec::len))
+            .finish_non_exhaustive()
+    }
+}
+
+impl Debug for Received {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::Message(message) => f.debug_tuple("Message").field(message).finish(),
+            Self::AlreadyReceived(message) => f.debug_tuple("AlreadyReceived").field(message).finish(),
+            Self::Commit { epoch, removed, .. } => {
+                f.debug_struct("Commit").field("epoch", epoch).field("removed", removed).finish_non_exhaustive()
+            }
+            Self::Proposal { .. } => f.debug_struct("Proposal").finish_non_exhaustive(),
+        }
+    }
+}
+
+impl Debug for Scope {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_str(match self {
+            Self::Client => "Client",
+            Self::Group(_) => "Group(..)",
+        })
+    }
+}

@@ -1,0 +1,41 @@
+//! Measures other persistence for OpenMLS: one subject and one size of group per run.
+//!
+//! `mls-keep-peers --subject NAME --members N --past-epochs N --repetitions N --dir DIR [--marks]` prints one JSON line
+//! for each operation and one for the length of the files. `integration-tests/bench.sh` runs it and reads them.
+
+mod args;
+mod counterpart;
+mod discard;
+mod measure;
+mod peer;
+mod scenario;
+mod stores;
+
+use openmls_memory_storage::MemoryStorage;
+
+use args::Args;
+use discard::Discard;
+use measure::Meter;
+use peer::{Peer, Store};
+use scenario::{Figures, Result};
+use stores::{Cbor, Json, Nowhere, Practice, Sqlite, WholeFile};
+
+fn main() -> Result<()> {
+    let args = Args::parse(std::env::args().skip(1))?;
+    let (dir, plan) = (args.dir.as_path(), args.plan);
+    let figures = match args.subject.as_str() {
+        "sqlite-as-shipped" => measure(Sqlite::<Json>::new(dir, Practice::AsShipped), &args),
+        "sqlite-best-json" => measure(Sqlite::<Json>::new(dir, Practice::Best), &args),
+        "sqlite-best-cbor" => measure(Sqlite::<Cbor>::new(dir, Practice::Best), &args),
+        "memory-whole-file" => measure(WholeFile::new(dir), &args),
+        "memory-only" => measure(Nowhere::<MemoryStorage>::new(true), &args),
+        "openmls-alone" => measure(Nowhere::<Discard>::new(false), &args),
+        other => Err(format!("no subject is called {other}").into()),
+    }?;
+    measure::print(&args.subject, plan, &figures)
+}
+
+fn measure(store: impl Store, args: &Args) -> Result<Figures> {
+    let mut peer = Peer::new(store, args.plan.past_epochs)?;
+    scenario::run(&mut peer, args.plan, Meter::new(&args.dir, args.marks)?)
+}

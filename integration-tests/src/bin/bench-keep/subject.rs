@@ -1,0 +1,117 @@
+//! [`KeepSubject`]: a client of mls-keep on SQLite, as the scenario's subject.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_executor::block_on;
+use mls_keep::openmls::group::GroupId;
+use mls_keep::{Client, Encryption, GroupSettings, MasterKey, Persistence, PersistenceManager, Received, SavePolicy};
+use mls_keep_core::{Durability, StorageBackend};
+use mls_keep_sqlite::{Config, SqliteBackend};
+
+use crate::counting::Counting;
+use crate::scenario::{Result, Subject};
+
+pub(crate) const IDENTITY: &str = "alice@example.com";
+
+pub(crate) struct KeepSubject {
+    path: PathBuf,
+    sealed: Arc<AtomicU64>,
+    open: Option<(PersistenceManager, Client)>,
+}
+
+impl KeepSubject {
+    pub(crate) fn new(dir: &Path, past_epochs: usize) -> Result<Self> {
+        let path = dir.join("alice.keep");
+        let sealed = Arc::new(AtomicU64::new(0));
+        let backend = Counting::new(sqlite(&path, Durability::PowerLoss)?, Arc::clone(&sealed));
+        let manager = block_on(open(backend))?;
+        let settings = GroupSettings { max_past_epochs: past_epochs, ..GroupSettings::default() };
+        let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
+        let client = block_on(Client::builder(IDENTITY).settings(settings).persistence(persistence).create())?;
+        Ok(Self { path, sealed, open: Some((manager, client)) })
+    }
+
+    fn client(&mut self) -> Result<&mut Client> {
+        let (_, client) = self.open.as_mut().ok_or("the keep is closed")?;
+        Ok(client)
+    }
+}
+
+pub(crate) fn sqlite(path: &Path, durability: Durability) -> Result<SqliteBackend> {
+    Ok(SqliteBackend::open(path, Config { durability, ..Config::default() })?)
+}
+
+/// Opens the keep of `backend`, or makes it. A benchmark has no secrets, so its key is a fixed one.
+pub(crate) async fn open(backend: impl StorageBackend) -> Result<PersistenceManager> {
+    let encryption = Encryption::hkdf_sha256(MasterKey::new([7; 32]));
+    Ok(PersistenceManager::builder(backend).encryption(encryption).open().await?)
+}
+
+impl Subject for KeepSubject {
+    fn key_package(&mut self) -> Result<Vec<u8>> {
+        Ok(block_on(self.client()?.key_package())?.to_bytes()?)
+    }
+
+    fn create_group(&mut self) -> Result<GroupId> {
+        Ok(block_on(self.client()?.create_group(""))?)
+    }
+
+    fn invite(&mut self, group: &GroupId, key_package: &[u8]) -> Result<Vec<u8>> {
+        Ok(block_on(self.client()?.invite(group, &[key_package]))?.commit.to_bytes()?)
+    }
+
+    fn join(&mut self, welcome: &[u8]) -> Result<GroupId> {
+        Ok(block_on(self.client()?.join(welcome))?.id)
+    }
+
+    fn forget(&mut self, group: &GroupId) -> Result<()> {
+        Ok(block_on(self.client()?.forget_group(group))?)
+    }
+
+    fn send(&mut self, group: &GroupId, content: &[u8]) -> Result<Vec<u8>> {
+        Ok(block_on(self.client()?.send(group, content))?.to_bytes()?)
+    }
+
+    fn receive(&mut self, _: &GroupId, message: &[u8]) -> Result<()> {
+        match block_on(self.client()?.receive(message))? {
+            Received::Message(_) | Received::Commit { .. } => Ok(()),
+            other => Err(format!("received {other:?}").into()),
+        }
+    }
+
+    fn self_update(&mut self, group: &GroupId) -> Result<Vec<u8>> {
+        Ok(block_on(self.client()?.self_update(group))?.to_bytes()?)
+    }
+
+    fn close(&mut self) -> Result<()> {
+        match self.open.take() {
+            Some((manager, _)) => Ok(block_on(manager.close())?),
+            None => Ok(()),
+        }
+    }
+
+    fn load(&mut self, group: &GroupId) -> Result<()> {
+        let backend = Counting::new(sqlite(&self.path, Durability::PowerLoss)?, Arc::clone(&self.sealed));
+        let manager = block_on(open(backend))?;
+        let mut client = block_on(manager.load_client_state(IDENTITY))?;
+        block_on(manager.load_group_state(&mut client, group))?;
+        self.open = Some((manager, client));
+        Ok(())
+    }
+
+    fn stored_len(&self) -> Result<u64> {
+        Ok(std::fs::metadata(&self.path)?.len())
+    }
+
+    fn sealed_len(&mut self) -> Result<Option<u64>> {
+        let store = self.client()?.store().ok_or("the client is not kept")?;
+        let found = block_on(store.verify(&mut |_| {}))?;
+        Ok(Some(found.statistics.stored_bytes as u64))
+    }
+
+    fn sealed(&mut self) -> Option<u64> {
+        Some(self.sealed.swap(0, Ordering::Relaxed))
+    }
+}

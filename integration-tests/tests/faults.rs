@@ -1,0 +1,312 @@
+//! Every operation, interrupted at every call of the backend: it is done or it is not, memory and storage agree, and it
+//! can be done again.
+
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use integration_tests::fault::{Fault, FaultBackend, Faults, FourMethods, Lasting, Stall};
+use integration_tests::observe::{Shape, observe, shape};
+use integration_tests::operation::{Operation, Output, Scenario};
+use integration_tests::store::{Contents, contents, load, open, open_keep, open_shared, restore};
+use integration_tests::wait::block_on;
+use mls_keep::{Client, Error, ErrorKind, Persistence};
+use mls_keep_core::{MemoryBackend, StorageBackend};
+
+/// What the backend under test can do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    /// A commit is one call.
+    Atomic,
+    /// A commit is a row of saves and deletes.
+    FourMethods,
+}
+
+/// How an operation ended.
+#[derive(Debug)]
+enum Ending {
+    Done(Output),
+    Failed(Error),
+    Panicked,
+    Dropped,
+}
+
+/// When the client is looked at: before it is used again, or only afterwards.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    First,
+    Last,
+}
+
+struct Expected {
+    operation: Operation,
+    scenario: Scenario,
+    before: Contents,
+    after: Shape,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    cases: u64,
+    applied_but_failed: u64,
+}
+
+impl Kind {
+    fn backend(self, store: MemoryBackend, faults: &Faults) -> Arc<dyn StorageBackend> {
+        let backend = FaultBackend::new(store, faults.clone());
+        match self {
+            Self::Atomic => Arc::new(backend),
+            Self::FourMethods => Arc::new(FourMethods(backend)),
+        }
+    }
+}
+
+#[test]
+fn an_operation_that_fails_at_any_call_of_an_atomic_backend_can_be_done_again() {
+    every_fault(Kind::Atomic);
+}
+
+#[test]
+fn an_operation_that_fails_at_any_call_of_four_methods_can_be_done_again() {
+    every_fault(Kind::FourMethods);
+}
+
+#[test]
+fn an_operation_that_is_dropped_at_any_poll_can_be_done_again() {
+    let mut tally = Tally::default();
+    for operation in Operation::ALL {
+        let expected = Expected::new(operation);
+        for kind in [Kind::Atomic, Kind::FourMethods] {
+            for stall in [Stall::BeforeApplying, Stall::AfterApplying] {
+                for look in [Look::First, Look::Last] {
+                    let mut polls = 1;
+                    while expected.drop_after(polls, kind, stall, look, &mut tally) {
+                        polls += 1;
+                    }
+                    assert!(polls > 1 || operation == Operation::Export, "{operation:?} never waits");
+                }
+            }
+        }
+    }
+    println!("dropped futures: {tally:?}");
+}
+
+#[test]
+fn a_client_that_was_not_created_can_be_created_again() {
+    let mut cases = 0;
+    for kind in [Kind::Atomic, Kind::FourMethods] {
+        for fault in [Fault::BeforeApplying, Fault::AfterApplying] {
+            for lasting in [Lasting::Once, Lasting::Sticky] {
+                for at in 1.. {
+                    let case = format!("creating on {kind:?}, {fault:?} {lasting:?} at call {at}");
+                    let (store, faults) = (MemoryBackend::new(), Faults::new());
+                    faults.arm(at, fault, lasting);
+                    let first = create(kind.backend(store.clone(), &faults));
+                    let injected = faults.disarm() > 0;
+                    cases += 1;
+                    if first.is_err() {
+                        match create(kind.backend(store.clone(), &faults)) {
+                            // The first time was the reply that was lost.
+                            Err(error) if error.kind() == ErrorKind::Conflict => {}
+                            again => drop(again.unwrap_or_else(|error| panic!("{case}: again {error:?}"))),
+                        }
+                    }
+                    let mut alice = load(&open(store.clone()).unwrap(), "alice")
+                        .unwrap_or_else(|error| panic!("{case}: {:?}, then {error:?}", first.err()));
+                    block_on(alice.create_group("tea")).unwrap();
+                    assert_agrees(&case, &mut alice, &store);
+                    assert_no_orphans(&case, &store, kind);
+                    if !injected {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    println!("creating: {cases} cases");
+}
+
+fn create(backend: Arc<dyn StorageBackend>) -> mls_keep::Result<Client> {
+    let persistence = Persistence { manager: open_shared(backend)?, save: Default::default() };
+    block_on(Client::builder("alice").persistence(persistence).create())
+}
+
+fn every_fault(kind: Kind) {
+    let mut tally = Tally::default();
+    for operation in Operation::ALL {
+        let expected = Expected::new(operation);
+        for fault in [Fault::BeforeApplying, Fault::AfterApplying] {
+            for lasting in [Lasting::Once, Lasting::Sticky] {
+                for look in [Look::First, Look::Last] {
+                    let mut at = 1;
+                    while expected.fail_at(at, kind, fault, lasting, look, &mut tally) {
+                        at += 1;
+                    }
+                    assert!(at > 1, "{operation:?} does not call the backend");
+                }
+            }
+        }
+    }
+    println!("{kind:?}: {tally:?}");
+}
+
+impl Expected {
+    fn new(operation: Operation) -> Self {
+        let scenario = operation.prepare();
+        let store = restore(&scenario.alice);
+        let before = stored(&store);
+        let mut alice = load(&open(store.clone()).unwrap(), "alice").unwrap();
+        drop(catch_unwind(AssertUnwindSafe(|| block_on(operation.run(&mut alice, &scenario)))));
+        let after = shape(&stored(&store), &observe(&mut alice).unwrap());
+        assert_eq!(stored(&store) == before, operation.changes_nothing(), "{operation:?}");
+        Self { operation, scenario, before, after }
+    }
+
+    /// Returns whether there was a fault.
+    fn fail_at(&self, at: u64, kind: Kind, fault: Fault, lasting: Lasting, look: Look, tally: &mut Tally) -> bool {
+        let (store, faults) = (restore(&self.scenario.alice), Faults::new());
+        let manager = open_shared(kind.backend(store.clone(), &faults)).unwrap();
+        let mut alice = load(&manager, "alice").unwrap();
+        faults.arm(at, fault, lasting);
+        let result = catch_unwind(AssertUnwindSafe(|| block_on(self.operation.run(&mut alice, &self.scenario))));
+        let injected = faults.disarm() > 0;
+        let ending = match result {
+            Ok(Ok(output)) => Ending::Done(output),
+            Ok(Err(error)) => Ending::Failed(error),
+            Err(_) => Ending::Panicked,
+        };
+        let case = format!("{:?} on {kind:?}, {fault:?} {lasting:?} at call {at}, {look:?}", self.operation);
+        if let (Lasting::Once, Ending::Failed(error)) = (lasting, &ending) {
+            assert_ne!(error.kind(), ErrorKind::OutcomeUnknown, "{case}: the root could be read back");
+        }
+        self.check(&case, alice, &store, kind, ending, look, tally);
+        injected
+    }
+
+    /// Returns whether the future was dropped.
+    fn drop_after(&self, polls: u64, kind: Kind, stall: Stall, look: Look, tally: &mut Tally) -> bool {
+        let (store, faults) = (restore(&self.scenario.alice), Faults::new());
+        let manager = open_shared(kind.backend(store.clone(), &faults)).unwrap();
+        let mut alice = load(&manager, "alice").unwrap();
+        faults.stall(stall);
+        let ending = {
+            let mut future = pin!(self.operation.run(&mut alice, &self.scenario));
+            let mut context = Context::from_waker(Waker::noop());
+            let mut poll = || match future.as_mut().poll(&mut context) {
+                Poll::Ready(Ok(output)) => Some(Ending::Done(output)),
+                Poll::Ready(Err(error)) => Some(Ending::Failed(error)),
+                Poll::Pending => None,
+            };
+            let poll = || catch_unwind(AssertUnwindSafe(&mut poll)).unwrap_or(Some(Ending::Panicked));
+            std::iter::repeat_with(poll).take(polls as usize).find_map(|ending| ending).unwrap_or(Ending::Dropped)
+        };
+        faults.disarm();
+        let dropped = matches!(ending, Ending::Dropped);
+        let case = format!("{:?} on {kind:?}, {stall:?}, dropped at poll {polls}, {look:?}", self.operation);
+        self.check(&case, alice, &store, kind, ending, look, tally);
+        dropped
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is another thing")]
+    fn check(
+        &self,
+        case: &str,
+        mut alice: Client,
+        store: &MemoryBackend,
+        kind: Kind,
+        ending: Ending,
+        look: Look,
+        tally: &mut Tally,
+    ) {
+        tally.cases += 1;
+        let unchanged = stored(store) == self.before;
+        if !unchanged {
+            self.assert_after(case, store);
+        }
+        let done = !self.operation.changes_nothing() && !unchanged;
+        if matches!(look, Look::First) {
+            assert_agrees(case, &mut alice, store);
+        }
+        assert_no_orphans(case, store, kind);
+
+        let output = match ending {
+            Ending::Done(output) => {
+                assert_ne!(done, self.operation.changes_nothing(), "{case}: Ok, and nothing is stored");
+                Some(output)
+            }
+            Ending::Failed(error) => {
+                match error.kind() {
+                    ErrorKind::Unavailable => assert!(unchanged, "{case}: applied, and the error says it was not"),
+                    ErrorKind::OutcomeUnknown => {}
+                    ErrorKind::Aborted => assert_eq!(self.operation, Operation::ClosureError, "{case}: {error:?}"),
+                    _ => panic!("{case}: {error:?}"),
+                }
+                tally.applied_but_failed += u64::from(done);
+                None
+            }
+            Ending::Panicked => {
+                assert_eq!(self.operation, Operation::ClosurePanic, "{case}");
+                None
+            }
+            Ending::Dropped => None,
+        };
+
+        let output = match output {
+            Some(output) => Some(output),
+            None if self.operation.changes_nothing() => Some(Output::default()),
+            None if done => {
+                if self.operation.may_be_repeated() {
+                    let again = block_on(self.operation.run(&mut alice, &self.scenario));
+                    assert!(self.operation.is_known_as_done(&again), "{case}: again {again:?}");
+                }
+                None
+            }
+            None => {
+                let again = block_on(self.operation.run(&mut alice, &self.scenario));
+                let output = again.unwrap_or_else(|error| panic!("{case}: again {error:?}"));
+                self.assert_after(case, store);
+                Some(output)
+            }
+        };
+        assert_agrees(case, &mut alice, store);
+        self.operation.settle(&mut alice, &self.scenario, output);
+        assert_agrees(case, &mut alice, store);
+        assert_no_orphans(case, store, kind);
+    }
+
+    fn assert_after(&self, case: &str, store: &MemoryBackend) {
+        let contents = stored(store);
+        let mut fresh = load(&open(store.clone()).unwrap(), "alice").unwrap();
+        assert_eq!(shape(&contents, &observe(&mut fresh).unwrap()), self.after, "{case}: neither before nor after");
+    }
+}
+
+fn stored(store: &MemoryBackend) -> Contents {
+    contents(&open_keep(store.clone()).unwrap(), "alice").unwrap()
+}
+
+fn assert_agrees(case: &str, alice: &mut Client, store: &MemoryBackend) {
+    let mut fresh = load(&open(store.clone()).unwrap(), "alice").unwrap();
+    let seen = observe(alice).unwrap_or_else(|error| panic!("{case}: {error:?}"));
+    assert_eq!(seen, observe(&mut fresh).unwrap(), "{case}: memory and storage differ");
+}
+
+/// What a crash leaves is found and deleted; where a commit is atomic, it leaves nothing.
+fn assert_no_orphans(case: &str, store: &MemoryBackend, kind: Kind) {
+    let client = load(&open(store.clone()).unwrap(), "alice").unwrap();
+    let found = block_on(client.store().unwrap().verify(&mut |_| ())).unwrap();
+    assert!(found.is_sound(), "{case}: {:?}", found.problems);
+    match kind {
+        Kind::Atomic => assert_eq!(found.statistics.orphans, 0, "{case}"),
+        Kind::FourMethods => {
+            let mut client = load(&open(store.clone()).unwrap(), "alice").unwrap();
+            let collected = block_on(client.gc()).unwrap();
+            assert!(collected >= found.statistics.orphans, "{case}");
+            let found = block_on(client.store().unwrap().verify(&mut |_| ())).unwrap();
+            assert!(found.is_sound() && found.statistics.orphans == 0, "{case}: {found:?}");
+        }
+    }
+}

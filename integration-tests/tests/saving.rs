@@ -1,0 +1,143 @@
+//! Saving later than at every operation, and saving what was only in memory.
+
+#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use integration_tests::fault::{FaultBackend, Faults, Stall};
+use integration_tests::observe::observe;
+use integration_tests::operation::exchange;
+use integration_tests::store::{image, load, open};
+use integration_tests::wait::block_on;
+use integration_tests::world::{client, keep};
+use mls_keep::openmls::group::GroupId;
+use mls_keep::{Client, ErrorKind, SavePolicy, Scope};
+use mls_keep_core::MemoryBackend;
+
+#[test]
+fn with_manual_saving_nothing_is_stored_until_save() {
+    let (store, manager) = keep();
+    let mut alice = block_on(client(&manager, "alice", SavePolicy::Manual));
+    assert!(!alice.has_unsaved());
+    let before = image(&store);
+    let group = block_on(alice.create_group("tea")).unwrap();
+    block_on(alice.send(&group, "not yet")).unwrap();
+    block_on(alice.transact(&group, |tx| Ok(tx.records.put("draft", vec![5; 20_000])?))).unwrap();
+    let mut expected = observe(&mut alice).unwrap();
+    assert!(alice.has_unsaved());
+    assert_eq!(image(&store), before);
+
+    block_on(alice.save()).unwrap();
+    assert!(!alice.has_unsaved());
+    let mut loaded = load(&manager, "alice").unwrap();
+    assert_eq!(observe(&mut loaded).unwrap(), expected);
+    let draft = block_on(loaded.record(&Scope::Group(group.clone()), "draft")).unwrap().unwrap();
+    assert_eq!(draft.as_slice(), [5; 20_000]);
+
+    // What is unsaved stays so when the policy changes, and goes with the next operation's commit.
+    block_on(alice.send(&group, "unsaved")).unwrap();
+    alice.set_save_policy(SavePolicy::EveryOperation);
+    assert!(alice.has_unsaved());
+    block_on(alice.send(&group, "saved")).unwrap();
+    assert!(!alice.has_unsaved());
+    expected = observe(&mut alice).unwrap();
+    assert_eq!(observe(&mut load(&manager, "alice").unwrap()).unwrap(), expected);
+}
+
+#[test]
+fn a_client_that_was_in_memory_only_is_saved_as_it_is() {
+    let (store, manager) = keep();
+    let mut alice = block_on(Client::builder("alice").create()).unwrap();
+    assert!(alice.has_unsaved());
+    assert_eq!(block_on(alice.save()).unwrap_err().kind(), ErrorKind::Invalid);
+    let mut bob = block_on(Client::builder("bob").create()).unwrap();
+    let group = block_on(async {
+        let group = alice.create_group("tea").await.unwrap();
+        let package = bob.key_package().await.unwrap().to_bytes().unwrap();
+        let welcome = alice.invite(&group, &[package]).await.unwrap().welcome.to_bytes().unwrap();
+        bob.join(welcome).await.unwrap();
+        exchange(&group, &mut [&mut alice, &mut bob]).await;
+        group
+    });
+    assert!(image(&store).len() <= 1);
+    block_on(manager.save_client_state(&mut alice)).unwrap();
+    assert!(!alice.has_unsaved());
+    let mut loaded = load(&manager, "alice").unwrap();
+    assert_eq!(observe(&mut loaded).unwrap(), observe(&mut alice).unwrap());
+    block_on(exchange(&group, &mut [&mut loaded, &mut bob]));
+
+    let mut other = block_on(Client::builder("alice").create()).unwrap();
+    assert_eq!(block_on(manager.save_client_state(&mut other)).unwrap_err().kind(), ErrorKind::Conflict);
+    let (_, elsewhere) = keep();
+    assert_eq!(block_on(elsewhere.save_client_state(&mut alice)).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn a_save_that_was_dropped_can_be_made_again() {
+    for stall in [Stall::BeforeApplying, Stall::AfterApplying] {
+        for polls in 1.. {
+            let (store, faults) = (MemoryBackend::new(), Faults::new());
+            let manager = open(FaultBackend::new(store.clone(), faults.clone())).unwrap();
+            let mut alice = block_on(Client::builder("alice").create()).unwrap();
+            let group = block_on(alice.create_group("tea")).unwrap();
+            faults.stall(stall);
+            let ended = {
+                let mut saving = pin!(manager.save_client_state(&mut alice));
+                let mut context = Context::from_waker(Waker::noop());
+                (0..polls).any(|_| saving.as_mut().poll(&mut context).is_ready())
+            };
+            faults.disarm();
+            match block_on(manager.save_client_state(&mut alice)) {
+                Ok(()) => {}
+                // It was saved, and is loaded from there.
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Conflict);
+                    alice = load(&manager, "alice").unwrap();
+                }
+            }
+            assert_eq!(alice.save_policy(), SavePolicy::EveryOperation);
+            block_on(alice.send(&group, "saved")).unwrap();
+            assert!(!alice.has_unsaved());
+            assert_eq!(observe(&mut load(&manager, "alice").unwrap()).unwrap(), observe(&mut alice).unwrap());
+            if ended {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn saving_one_group_leaves_a_client_that_loads() {
+    let (_, manager) = keep();
+    let mut alice = block_on(client(&manager, "alice", SavePolicy::Manual));
+    let mut bob = block_on(client(&manager, "bob", SavePolicy::EveryOperation));
+    let tea = block_on(alice.create_group("tea")).unwrap();
+    // Another group, that uses up a key package of the client's own scope.
+    let coffee = block_on(async {
+        let coffee = bob.create_group("coffee").await.unwrap();
+        let package = alice.key_package().await.unwrap().to_bytes().unwrap();
+        let welcome = bob.invite(&coffee, &[package]).await.unwrap().welcome.to_bytes().unwrap();
+        alice.join(&welcome).await.unwrap();
+        coffee
+    });
+    block_on(manager.save_group_state(&mut alice, &tea)).unwrap();
+
+    let mut loaded = load(&manager, "alice").unwrap();
+    assert_eq!(block_on(manager.load_group_state(&mut loaded, &tea)).unwrap().name, "tea");
+    // Every group that is listed is there, and no key package was used up for one that is not.
+    observe(&mut loaded).unwrap();
+    let listed = block_on(loaded.groups()).unwrap();
+    assert!(listed.iter().any(|(id, _)| *id == coffee), "the key package is gone and the group is not there");
+    block_on(exchange(&coffee, &mut [&mut loaded, &mut bob]));
+
+    let unknown = GroupId::from_slice(b"unknown");
+    for error in [
+        block_on(manager.load_group_state(&mut loaded, &unknown)).unwrap_err(),
+        block_on(manager.save_group_state(&mut loaded, &unknown)).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+    let (_, elsewhere) = keep();
+    assert_eq!(block_on(elsewhere.load_group_state(&mut loaded, &tea)).unwrap_err().kind(), ErrorKind::Invalid);
+}
