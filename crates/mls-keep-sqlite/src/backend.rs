@@ -10,15 +10,11 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 use mls_keep_core::{Capabilities, Commit, Durability, Error, ErrorKind, Key, Result, StorageBackend, SwapScope};
 
-use crate::config::Config;
+use crate::config::{Config, MAX_VALUE_LEN};
 use crate::error::{closed, poisoned};
 use crate::open;
 use crate::store::{Change, Store};
 use crate::worker::{self, Request};
-
-/// Longest value, bytes: 16 times what the contract asks for. It bounds what a damaged or forged file can make a reader
-/// allocate.
-pub const MAX_VALUE_LEN: usize = 16 << 20;
 
 /// Keeps everything in one SQLite file.
 ///

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use mls_keep_core::{Durability, Error, ErrorKind, Result};
 
+/// Longest value, bytes: 16 times what the contract asks for. It bounds what a damaged or forged file can make a reader
+/// allocate.
+pub const MAX_VALUE_LEN: usize = 16 << 20;
+
 /// How an [`SqliteBackend`](crate::SqliteBackend) opens its file. The default is the safest choice for each field.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {

@@ -23,5 +23,5 @@ mod open;
 mod store;
 mod worker;
 
-pub use backend::{MAX_VALUE_LEN, SqliteBackend};
-pub use config::Config;
+pub use backend::SqliteBackend;
+pub use config::{Config, MAX_VALUE_LEN};

@@ -13,8 +13,7 @@ use rusqlite::limits::Limit;
 use rusqlite::types::Value;
 use rusqlite::{Connection, MAIN_DB, OpenFlags, Transaction, TransactionBehavior};
 
-use crate::backend::MAX_VALUE_LEN;
-use crate::config::Config;
+use crate::config::{Config, MAX_VALUE_LEN};
 use crate::error::{Stage, engine, file};
 
 /// "MLSk": what `file` and others recognise such a database by.

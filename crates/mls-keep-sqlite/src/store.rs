@@ -4,7 +4,7 @@ use bytes::Bytes;
 use mls_keep_core::{Commit, Error, ErrorKind, Key, Result, Swap};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
-use crate::backend::MAX_VALUE_LEN;
+use crate::config::MAX_VALUE_LEN;
 use crate::error::{Failure, Stage, engine, poisoned};
 
 const SELECT: &str = "SELECT value FROM keep WHERE key = ?1";

@@ -3,16 +3,18 @@
 use mls_keep_core::{Error, ErrorKind, Result};
 use openmls::extensions::{Extension, UnknownExtension};
 use openmls::framing::{MlsMessageBodyIn, MlsMessageOut};
-use openmls::group::{GroupId, ProcessedWelcome};
+use openmls::group::{CommitBuilder, GroupId, Initial, MlsGroup, ProcessedWelcome, QueuedProposal};
 use openmls::key_packages::{KeyPackage, KeyPackageIn};
 use openmls::messages::Welcome;
-use openmls::prelude::{LeafNodeParameters, OpenMlsProvider, ProtocolVersion};
+use openmls::prelude::{LeafNodeParameters, OpenMlsProvider, Proposal, ProtocolVersion};
+use openmls_basic_credential::SignatureKeyPair;
 
 use super::groups::{MAX_NAME_LEN, NAME_EXTENSION, identity_of, list};
 use super::load::no_group;
 use super::messages::parse_message;
 use super::session::aborted;
-use super::{Client, CryptoProvider, draft, outbox};
+use super::{BoxError, Client, CryptoProvider, draft, outbox};
+use crate::provider::Provider;
 
 /// What inviting makes.
 #[derive(Clone)]
@@ -109,7 +111,8 @@ impl<C: CryptoProvider> Client<C> {
         Ok(Joined { id, name, epoch })
     }
 
-    /// Renews this client's own keys in the group and commits what was proposed by others, and merges the commit.
+    /// Renews this client's own keys in the group, commits what others proposed, and merges the commit. An addition that
+    /// somebody else proposed is left out, and lapses with the epoch: [`invite`](Self::invite) adds members.
     ///
     /// # Errors
     /// As [`invite`](Self::invite).
@@ -117,19 +120,9 @@ impl<C: CryptoProvider> Client<C> {
         let outbox = self.outbox;
         self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
-            let bundle = group
-                .commit_builder()
-                .leaf_node_parameters(LeafNodeParameters::default())
-                .force_self_update(true)
-                .load_psks(tx.provider.storage())?
-                .build(tx.provider.rand(), tx.provider.crypto(), tx.signer, |_| true)?
-                .stage_commit(tx.provider)?;
-            draft::merge(group, tx.provider, &bundle)?;
-            let commit = bundle.into_commit();
-            if outbox {
-                outbox::put(tx.provider.storage(), group.group_id(), &commit, None)?;
-            }
-            Ok(commit)
+            commit(group, tx.provider, tx.signer, outbox, |builder| {
+                builder.leaf_node_parameters(LeafNodeParameters::default()).force_self_update(true)
+            })
         })
         .await
     }
@@ -147,18 +140,7 @@ impl<C: CryptoProvider> Client<C> {
             if leaves.is_empty() {
                 return Err(Error::new(ErrorKind::NotFound, "the group has no member of this identity").into());
             }
-            let bundle = group
-                .commit_builder()
-                .propose_removals(leaves)
-                .load_psks(tx.provider.storage())?
-                .build(tx.provider.rand(), tx.provider.crypto(), tx.signer, |_| true)?
-                .stage_commit(tx.provider)?;
-            draft::merge(group, tx.provider, &bundle)?;
-            let commit = bundle.into_commit();
-            if outbox {
-                outbox::put(tx.provider.storage(), group.group_id(), &commit, None)?;
-            }
-            Ok(commit)
+            commit(group, tx.provider, tx.signer, outbox, |builder| builder.propose_removals(leaves))
         })
         .await
     }
@@ -180,6 +162,28 @@ impl<C: CryptoProvider> Client<C> {
         })
         .await
     }
+}
+
+/// Makes a commit of what `build` asks for and of what others proposed, and merges it.
+fn commit<C: CryptoProvider>(
+    group: &mut MlsGroup,
+    provider: &Provider<C>,
+    signer: &SignatureKeyPair,
+    outbox: bool,
+    build: impl FnOnce(CommitBuilder<'_, Initial>) -> CommitBuilder<'_, Initial>,
+) -> Result<MlsMessageOut, BoxError> {
+    // Whoever is added needs a Welcome, and that is what `invite` makes.
+    let adds_nobody = |proposal: &QueuedProposal| !matches!(proposal.proposal(), Proposal::Add(_));
+    let bundle = build(group.commit_builder())
+        .load_psks(provider.storage())?
+        .build(provider.rand(), provider.crypto(), signer, adds_nobody)?
+        .stage_commit(provider)?;
+    draft::merge(group, provider, &bundle)?;
+    let commit = bundle.into_commit();
+    if outbox {
+        outbox::put(provider.storage(), group.group_id(), &commit, None)?;
+    }
+    Ok(commit)
 }
 
 /// A name is what somebody else wrote: shortened, and made text.
