@@ -129,7 +129,9 @@ impl<S: Store> Subject for Peer<S> {
     fn invite(&mut self, group: &GroupId, key_package: &[u8]) -> Result<Vec<u8>> {
         self.operation(group, |group, provider, signer| {
             let key_package = parse_key_package(provider, key_package)?;
-            let (commit, _, _) = checked!(group.add_members(provider, signer, &[key_package]));
+            // Without a new path, as mls-keep's own call does it.
+            let added = group.add_members_without_update(provider, signer, &[key_package]);
+            let (commit, _, _) = checked!(added);
             checked!(group.merge_pending_commit(provider));
             Ok(commit.to_bytes()?)
         })

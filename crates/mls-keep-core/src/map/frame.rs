@@ -16,7 +16,7 @@ const FRAME_LEN: usize = 10;
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 
-/// Level 1 is within 3 % of level 3 on OpenMLS state and takes half of its time (docs/decisions/0003-node-sizes.md).
+/// On OpenMLS state a higher level stores no less (docs/decisions/0003-node-sizes.md).
 const ZSTD_LEVEL: i32 = 1;
 
 /// Below this there is nothing to win.

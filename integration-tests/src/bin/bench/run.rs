@@ -12,8 +12,18 @@ use crate::{Options, Result, trace};
 const PEERS: [&str; 6] =
     ["sqlite-as-shipped", "sqlite-best-json", "sqlite-best-cbor", "memory-whole-file", "memory-only", "openmls-alone"];
 
+/// Groups under this many members are measured more often, since their operations are short against the moods of a disk.
+const LARGE: usize = 1000;
+const SMALL_GROUPS_PER_ROUND: usize = 4;
+
 /// Repetitions under the trace, where time is not taken.
 const TRACED_REPETITIONS: usize = 4;
+
+/// The plans of one round.
+fn passes(plans: &[(usize, usize)]) -> Vec<(usize, usize)> {
+    let again = (1..SMALL_GROUPS_PER_ROUND).flat_map(|_| plans.iter().filter(|(members, _)| *members < LARGE));
+    plans.iter().chain(again).copied().collect()
+}
 
 struct Runner<'o> {
     options: &'o Options,
@@ -25,7 +35,7 @@ pub(crate) fn everything(options: &Options) -> Result<Figures> {
     let json = options.json.as_deref().map(File::create).transpose()?;
     let mut runner = Runner { options, json, figures: Figures::default() };
     for round in 0..options.rounds {
-        for plan in options.plans() {
+        for plan in passes(&options.plans()) {
             for subject in ["keep"].into_iter().chain(PEERS) {
                 eprintln!("round {}: {subject}, {} members, {} past epochs", round + 1, plan.0, plan.1);
                 runner.measure(subject, plan, options.repetitions)?;
