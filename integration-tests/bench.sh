@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures mls-keep and its peers, and prints the tables of docs/performance.md:
 #
-#     integration-tests/bench.sh                      # everything, about half an hour on an idle machine
+#     integration-tests/bench.sh                      # everything, about ten minutes
 #     integration-tests/bench.sh --sizes 10,1000 --rounds 1
 #     integration-tests/bench.sh --json figures.jsonl # the raw figures as well
 #
