@@ -5,6 +5,7 @@
 //!
 //! - [`StorageBackend`]: four methods are all that a store must have. [`MemoryBackend`] is the executable specification,
 //!   [`Capabilities`] what a store really promises.
+//! - [`EngineThread`]: makes a backend of an [`Engine`], a store whose calls block, such as a database in a file.
 //! - [`Keep`]: an opened backend with its keys. [`Encryption`] says how it is opened.
 //! - [`ClientStore`]: one client's root, and the records of its scopes. [`ClientStore::commit`] applies [`Changes`] as
 //!   one sealed, atomic, durable commit.
@@ -40,6 +41,7 @@ mod backend;
 mod capabilities;
 mod codec;
 mod commit;
+mod engine;
 mod entropy;
 mod envelope;
 mod error;
@@ -54,6 +56,7 @@ mod text;
 pub use backend::StorageBackend;
 pub use capabilities::{Capabilities, Durability, SwapScope};
 pub use commit::{Commit, Swap};
+pub use engine::{Change, Engine, EngineThread};
 pub use entropy::Entropy;
 pub use envelope::{Argon2Params, Encryption};
 pub use error::{Error, ErrorKind, Result};
@@ -64,3 +67,10 @@ pub use key::Key;
 pub use map::{RecordRange, Value};
 pub use memory::MemoryBackend;
 pub use secret::MasterKey;
+
+/// What [`storage_backend!`] names.
+#[doc(hidden)]
+pub mod __private {
+    pub use async_trait::async_trait;
+    pub use bytes::Bytes;
+}

@@ -46,11 +46,6 @@ pub(crate) fn engine(source: rusqlite::Error, stage: Stage) -> Error {
     Failure::new(source, stage).to_error()
 }
 
-/// The error of every call after a close.
-pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Poisoned, "the SQLite backend is closed: open the store again")
-}
-
 /// The error of every call after a commit of unknown outcome.
 pub(crate) fn poisoned() -> Error {
     Error::new(ErrorKind::Poisoned, "an earlier write failed so that its outcome is not known: open the store again")

@@ -21,7 +21,6 @@ mod config;
 mod error;
 mod open;
 mod store;
-mod worker;
 
 pub use backend::SqliteBackend;
 pub use config::{Config, MAX_VALUE_LEN};

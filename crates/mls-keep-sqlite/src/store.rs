@@ -1,7 +1,7 @@
 //! [`Store`]: the connection and every statement that is run on it.
 
 use bytes::Bytes;
-use mls_keep_core::{Commit, Error, ErrorKind, Key, Result, Swap};
+use mls_keep_core::{Change, Engine, Error, ErrorKind, Key, Result};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::config::MAX_VALUE_LEN;
@@ -12,33 +12,6 @@ const RANGE: &str = "SELECT key FROM keep WHERE key >= ?1 AND key < ?2 ORDER BY 
 const UPSERT: &str =
     "INSERT INTO keep (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 const DELETE: &str = "DELETE FROM keep WHERE key = ?1";
-
-/// What one call changes: a commit, or a save or delete, which is a commit without a swap.
-#[derive(Debug, Default)]
-pub(crate) struct Change {
-    pub(crate) puts: Vec<(Key, Bytes)>,
-    pub(crate) swap: Option<Swap>,
-    pub(crate) deletes: Vec<Key>,
-}
-
-impl From<Commit> for Change {
-    fn from(commit: Commit) -> Self {
-        Self { puts: commit.puts, swap: Some(commit.swap), deletes: commit.deletes }
-    }
-}
-
-impl Change {
-    /// The bytes that the change stores.
-    pub(crate) fn len(&self) -> usize {
-        let root = self.swap.as_ref().and_then(|swap| swap.replacement.as_ref()).map_or(0, Bytes::len);
-        self.puts.iter().map(|(_, data)| data.len()).sum::<usize>() + root
-    }
-
-    fn largest_value(&self) -> usize {
-        let root = self.swap.as_ref().and_then(|swap| swap.replacement.as_ref());
-        self.puts.iter().map(|(_, data)| data).chain(root).map(Bytes::len).max().unwrap_or(0)
-    }
-}
 
 /// An open database. Lives on one thread.
 pub(crate) struct Store {
@@ -51,59 +24,6 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(conn: Connection) -> Self {
         Self { conn, poisoned: false }
-    }
-
-    /// The values of `keys`, all from one snapshot.
-    pub(crate) fn load_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
-        self.check()?;
-        // One statement is a snapshot by itself.
-        let snapshot = if keys.len() > 1 { Some(self.conn.unchecked_transaction().map_err(reading)?) } else { None };
-        let mut select = self.conn.prepare_cached(SELECT).map_err(reading)?;
-        let values = keys.iter().map(|key| load(&mut select, key)).collect::<Result<_>>()?;
-        drop(select);
-        if let Some(snapshot) = snapshot {
-            snapshot.commit().map_err(reading)?;
-        }
-        Ok(values)
-    }
-
-    /// At most `limit` keys that begin with `prefix` and come after `after`.
-    pub(crate) fn list(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
-        self.check()?;
-        let low = match after {
-            // The smallest name behind `after` is `after` with a zero byte.
-            Some(after) if after.as_str() >= prefix => [after.as_str().as_bytes(), &[0]].concat(),
-            _ => prefix.as_bytes().to_vec(),
-        };
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut range = self.conn.prepare_cached(RANGE).map_err(reading)?;
-        let mut rows = range.query(params![low, successor(prefix), limit]).map_err(reading)?;
-        let mut keys = Vec::new();
-        while let Some(row) = rows.next().map_err(reading)? {
-            let name = row.get_ref(0).map_err(reading)?.as_blob().map_err(|error| reading(error.into()))?;
-            let key = std::str::from_utf8(name).ok().and_then(|name| Key::new(name).ok());
-            keys.push(key.ok_or_else(|| {
-                Error::new(ErrorKind::Corrupt, "the SQLite file holds a key that is none: restore a backup")
-            })?);
-        }
-        Ok(keys)
-    }
-
-    /// Applies `changes` in one transaction with one flush, each with a result of its own.
-    ///
-    /// A refused change leaves the others alone. When the transaction fails they are tried one by one, so that each
-    /// is told what is true of it.
-    pub(crate) fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
-        let failure = match self.transact(changes) {
-            Ok(results) => return results,
-            Err(failure) => failure,
-        };
-        // Each of them would only wait and fail in the same way.
-        let shared = matches!(failure.kind(), ErrorKind::Busy | ErrorKind::ReadOnly);
-        if changes.len() > 1 && !shared && !self.poisoned {
-            return changes.chunks(1).flat_map(|change| self.apply(change)).collect();
-        }
-        changes.iter().map(|_| Err(failure.to_error())).collect()
     }
 
     /// Moves the log into the database and empties it, so that no deleted bytes are left in it.
@@ -120,18 +40,6 @@ impl Store {
             ));
         }
         Ok(())
-    }
-
-    /// Empties the log and closes. The store is closed whatever the result is.
-    pub(crate) fn close(mut self) -> Result<()> {
-        let emptied = match self.checkpoint() {
-            // The log still belongs to others, and the last of them empties it. After a commit of unknown outcome the
-            // next open sorts it out.
-            Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Poisoned) => Ok(()),
-            result => result,
-        };
-        let closed = self.conn.close().map_err(|(_, error)| engine(error, Stage::Write));
-        emptied.and(closed)
     }
 
     fn check(&self) -> Result<()> {
@@ -185,6 +93,73 @@ impl Store {
     }
 }
 
+impl Engine for Store {
+    /// The values of `keys`, all from one snapshot.
+    fn load_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        self.check()?;
+        // One statement is a snapshot by itself.
+        let snapshot = if keys.len() > 1 { Some(self.conn.unchecked_transaction().map_err(reading)?) } else { None };
+        let mut select = self.conn.prepare_cached(SELECT).map_err(reading)?;
+        let values = keys.iter().map(|key| load(&mut select, key)).collect::<Result<_>>()?;
+        drop(select);
+        if let Some(snapshot) = snapshot {
+            snapshot.commit().map_err(reading)?;
+        }
+        Ok(values)
+    }
+
+    /// At most `limit` keys that begin with `prefix` and come after `after`.
+    fn list(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
+        self.check()?;
+        let low = match after {
+            // The smallest name behind `after` is `after` with a zero byte.
+            Some(after) if after.as_str() >= prefix => [after.as_str().as_bytes(), &[0]].concat(),
+            _ => prefix.as_bytes().to_vec(),
+        };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut range = self.conn.prepare_cached(RANGE).map_err(reading)?;
+        let mut rows = range.query(params![low, successor(prefix), limit]).map_err(reading)?;
+        let mut keys = Vec::new();
+        while let Some(row) = rows.next().map_err(reading)? {
+            let name = row.get_ref(0).map_err(reading)?.as_blob().map_err(|error| reading(error.into()))?;
+            let key = std::str::from_utf8(name).ok().and_then(|name| Key::new(name).ok());
+            keys.push(key.ok_or_else(|| {
+                Error::new(ErrorKind::Corrupt, "the SQLite file holds a key that is none: restore a backup")
+            })?);
+        }
+        Ok(keys)
+    }
+
+    /// Applies `changes` in one transaction with one flush, each with a result of its own.
+    ///
+    /// A refused change leaves the others alone. When the transaction fails they are tried one by one, so that each
+    /// is told what is true of it.
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
+        let failure = match self.transact(changes) {
+            Ok(results) => return results,
+            Err(failure) => failure,
+        };
+        // Each of them would only wait and fail in the same way.
+        let shared = matches!(failure.kind(), ErrorKind::Busy | ErrorKind::ReadOnly);
+        if changes.len() > 1 && !shared && !self.poisoned {
+            return changes.chunks(1).flat_map(|change| self.apply(change)).collect();
+        }
+        changes.iter().map(|_| Err(failure.to_error())).collect()
+    }
+
+    /// Empties the log and closes. The store is closed whatever the result is.
+    fn close(mut self) -> Result<()> {
+        let emptied = match self.checkpoint() {
+            // The log still belongs to others, and the last of them empties it. After a commit of unknown outcome the
+            // next open sorts it out.
+            Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Poisoned) => Ok(()),
+            result => result,
+        };
+        let closed = self.conn.close().map_err(|(_, error)| engine(error, Stage::Write));
+        emptied.and(closed)
+    }
+}
+
 /// Applies one change inside of the open transaction. The inner error is a refusal, before anything was written.
 fn apply_one(conn: &Connection, change: &Change) -> rusqlite::Result<Result<()>> {
     if change.largest_value() > MAX_VALUE_LEN {
@@ -205,14 +180,12 @@ fn apply_one(conn: &Connection, change: &Change) -> rusqlite::Result<Result<()>>
             )));
         }
     }
-    let replaced = change.swap.iter().filter_map(|swap| Some((&swap.key, swap.replacement.as_ref()?)));
     let mut upsert = conn.prepare_cached(UPSERT)?;
-    for (key, data) in change.puts.iter().map(|(key, data)| (key, data)).chain(replaced) {
+    for (key, data) in change.stored() {
         upsert.execute(params![key.as_str().as_bytes(), data.as_ref()])?;
     }
-    let removed = change.swap.iter().filter(|swap| swap.replacement.is_none()).map(|swap| &swap.key);
     let mut delete = conn.prepare_cached(DELETE)?;
-    for key in change.deletes.iter().chain(removed) {
+    for key in change.removed() {
         delete.execute([key.as_str().as_bytes()])?;
     }
     Ok(Ok(()))

@@ -1,0 +1,1 @@
+//! Keep MLS clients in plain files: the file system adapter of mls-keep.

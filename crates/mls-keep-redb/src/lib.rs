@@ -1,0 +1,1 @@
+//! Keep MLS clients in a redb database: the redb adapter of mls-keep.
