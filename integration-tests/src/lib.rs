@@ -4,6 +4,7 @@
 // A test fails by panicking.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
+pub mod adapter;
 pub mod fault;
 pub mod mail;
 pub mod needles;

@@ -1,18 +1,20 @@
-//! [`Pair`]: two clients, each in an SQLite file of its own, that talk through a directory of letters.
+//! [`Pair`]: two clients, each in a store of its own, that talk through a directory of letters.
 //!
 //! What they do next follows from what is stored, so whoever opens them after a kill can go on.
 
 mod action;
+mod oracle;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mls_keep::openmls::group::GroupId;
 use mls_keep::{Client, ErrorKind, GroupSettings, Message, Persistence, PersistenceManager, Received, Result};
-use mls_keep_sqlite::{Config, SqliteBackend};
 
 pub use action::{Action, Who};
+pub use oracle::Oracle;
 
+use crate::adapter::Adapter;
 use crate::mail::{Letter, Mail};
 use crate::random::Random;
 use crate::store::encryption;
@@ -25,6 +27,7 @@ const SIDE: &str = "side";
 
 /// Two clients of one directory.
 pub struct Pair {
+    adapter: Adapter,
     directory: PathBuf,
     members: [Option<Member>; 2],
     mail: [Mail; 2],
@@ -52,13 +55,14 @@ struct Seen {
 }
 
 impl Pair {
-    /// Opens what is in `directory`.
+    /// Opens what is in `directory`, with the stores of `adapter`.
     ///
     /// # Errors
     /// As opening has.
-    pub async fn open(directory: &Path) -> Result<Self> {
+    pub async fn open(adapter: Adapter, directory: &Path) -> Result<Self> {
         let mail = Who::BOTH.map(|who| Mail::open(directory, who.name()));
-        let mut pair = Self { directory: directory.to_path_buf(), members: [None, None], mail, key_package: None };
+        let directory = directory.to_path_buf();
+        let mut pair = Self { adapter, directory, members: [None, None], mail, key_package: None };
         for who in Who::BOTH {
             if !pair.path(who).exists() {
                 continue;
@@ -316,8 +320,8 @@ impl Pair {
     }
 
     async fn open_keep(&self, who: Who) -> Result<PersistenceManager> {
-        let backend = SqliteBackend::open(self.path(who), Config::default())?;
-        PersistenceManager::builder(backend).encryption(encryption()).open().await
+        let backend = self.adapter.open(&self.path(who))?;
+        PersistenceManager::builder_shared(backend).encryption(encryption()).open().await
     }
 
     async fn enter(&mut self, who: Who, manager: PersistenceManager, mut client: Client) -> Result<()> {
@@ -335,7 +339,7 @@ impl Pair {
     }
 
     fn path(&self, who: Who) -> PathBuf {
-        self.directory.join(format!("{}.keep", who.name()))
+        self.adapter.path(&self.directory, who.name())
     }
 }
 

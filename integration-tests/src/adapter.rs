@@ -1,0 +1,59 @@
+//! [`Adapter`]: the adapters that keep on a local disk, by name.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use mls_keep_core::{Result, StorageBackend};
+
+/// An adapter that keeps on a local disk.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Adapter {
+    /// `mls-keep-sqlite`.
+    Sqlite,
+}
+
+impl Adapter {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::Sqlite];
+
+    /// As it stands in the URL of a store.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+        }
+    }
+
+    /// Where the store `name` of this adapter lies in `directory`: a file or a directory.
+    #[must_use]
+    pub fn path(self, directory: &Path, name: &str) -> PathBuf {
+        directory.join(format!("{name}.{}", self.name()))
+    }
+
+    /// Opens the store at `path`, or makes it.
+    ///
+    /// # Errors
+    /// As the adapter has.
+    pub fn open(self, path: &Path) -> Result<Arc<dyn StorageBackend>> {
+        Ok(match self {
+            Self::Sqlite => Arc::new(mls_keep_sqlite::SqliteBackend::open(path, mls_keep_sqlite::Config::default())?),
+        })
+    }
+}
+
+impl fmt::Display for Adapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Adapter {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|adapter| adapter.name() == name);
+        found.copied().ok_or_else(|| format!("there is no adapter {name:?}"))
+    }
+}
