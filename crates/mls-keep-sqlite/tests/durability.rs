@@ -206,9 +206,20 @@ fn deleted_bytes_leave_every_file() {
             save(&backend, &format!("n/{index}"), Bytes::from(marker.repeat(1 + index * 20))).unwrap();
         }
         assert!(directory_contains(dir.path(), marker), "the values are there while they are kept");
-        for index in 0..30 {
+        for index in 0..15 {
             block_on(backend.delete(&key(&format!("n/{index}")))).unwrap();
         }
+        // In a commit a new value takes the place of one that goes, shorter, as long, or longer.
+        let mut root = None;
+        for index in 15..30 {
+            let next = value(&index.to_string());
+            let mut commit = swap("root", root.as_ref(), Some(&next));
+            commit.puts = vec![(key(&format!("m/{index}")), Bytes::from(vec![1; index * 400 - 5000]))];
+            commit.deletes = vec![key(&format!("n/{index}"))];
+            block_on(backend.commit(commit)).unwrap();
+            root = Some(next);
+        }
+        block_on(backend.commit(swap("root", root.as_ref(), None))).unwrap();
         if checkpoint {
             block_on(backend.checkpoint()).unwrap();
             assert!(!directory_contains(dir.path(), marker), "after a checkpoint");
