@@ -1,1 +1,23 @@
-//! Keep MLS clients in a sled database: the sled adapter of mls-keep.
+//! The sled adapter of mls-keep: [`SledBackend`] keeps everything in a directory of sled 0.34.
+//!
+//! **When to choose it.** When your program has sled already and cannot have another engine. Otherwise take SQLite, redb or
+//! plain files: sled 0.34 promises less than an MLS client needs, and its own README calls it beta.
+//!
+//! **What it guarantees**, each by a test in the crate:
+//!
+//! - A commit is applied whole or not at all, and survives the end of the process when it was acknowledged.
+//! - One process at a time has the directory open; another one is `Busy` in bounded time.
+//! - What a killed process leaves of a snapshot that it was writing is removed; sled by itself would refuse to open.
+//! - A directory of somebody else or of a newer version is refused and stays as it is.
+//!
+//! **What it does not guarantee.** Power loss can undo commits that were acknowledged, and then keys are used twice. A
+//! damaged log is cut off without an error. Deleted bytes stay in the files. The README has the details.
+
+mod backend;
+mod config;
+mod error;
+mod open;
+mod store;
+
+pub use backend::SledBackend;
+pub use config::{Config, MAX_VALUE_LEN};

@@ -1,0 +1,175 @@
+//! From a path to a database that is known to be ours: the file, its lock, its identity, its table.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mls_keep_core::{Error, ErrorKind, Result};
+use redb::backends::FileBackend;
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableDefinition, TableError};
+
+use crate::config::Config;
+use crate::error::{engine, file, opening};
+use crate::store::{KEEP, Store};
+
+/// What says whose the file is: the version of the table beside it.
+const IDENTITY: TableDefinition<'_, &str, u32> = TableDefinition::new("mls-keep");
+const FORMAT: &str = "format";
+const FORMAT_VERSION: u32 = 1;
+
+/// How long to wait before a held lock is tried again. No operating system tells when a lock of a file is free.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// Opens or makes the database at `path`.
+pub(crate) fn open(path: &Path, config: &Config, progress: impl Fn(f64) + Send + Sync + 'static) -> Result<Store> {
+    let path = &std::path::absolute(path).map_err(|source| file(source, path))?;
+    let give_up = Instant::now() + config.busy_timeout;
+    let progress = Arc::new(progress);
+    loop {
+        let found = match find(path)? {
+            true => open_existing(path, config, Arc::clone(&progress)).map(Some),
+            false if config.create => create(path, config),
+            false => {
+                return Err(Error::new(ErrorKind::NotFound, format!("{} does not exist", path.display())));
+            }
+        };
+        match found {
+            Ok(Some(db)) => return Ok(Store::new(db, config.two_phase_commit)),
+            // Another process made it meanwhile.
+            Ok(None) => {}
+            Err(error) if error.kind() == ErrorKind::Busy && Instant::now() < give_up => thread::sleep(AGAIN),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether a regular file is at `path`.
+fn find(path: &Path) -> Result<bool> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(true),
+        Ok(_) => Err(Error::new(ErrorKind::Invalid, format!("{} is not a regular file", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if fs::symlink_metadata(path).is_ok() {
+                let text = format!("{} is a symbolic link to a file that does not exist", path.display());
+                return Err(Error::new(ErrorKind::Invalid, text));
+            }
+            Ok(false)
+        }
+        Err(error) => Err(file(error, path)),
+    }
+}
+
+fn open_existing(path: &Path, config: &Config, progress: Arc<impl Fn(f64) + Send + Sync + 'static>) -> Result<Database> {
+    let mut builder = builder(config);
+    builder.set_repair_callback(move |repair| progress(repair.progress()));
+    let db = builder.open(path).map_err(|error| opening(error, path))?;
+    // Of a process that was killed right after it made the file.
+    remove_if_there(&unfinished(path))?;
+    identify(&db, path)?;
+    Ok(db)
+}
+
+/// Makes the database under another name, whole and flushed, and then gives it its own. A kill leaves the other name, which
+/// the next one to come begins anew; redb never opens a file whose making was cut short.
+///
+/// The lock of the file under the other name says who makes it. `None` if somebody else has made it meanwhile.
+fn create(path: &Path, config: &Config) -> Result<Option<Database>> {
+    let parent = path.parent().unwrap_or(path);
+    if matches!(fs::metadata(parent), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        let text = format!("the directory {} does not exist: create it first", parent.display());
+        return Err(Error::new(ErrorKind::NotFound, text));
+    }
+    let name = unfinished(path);
+    let new = open_unfinished(&name)?;
+    match new.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(opening(DatabaseError::DatabaseAlreadyOpen, path)),
+        Err(TryLockError::Error(source)) => return Err(file(source, &name)),
+    }
+    // Who held the lock before may have given the file its name: then this is the database itself.
+    if find(path)? {
+        return Ok(None);
+    }
+    new.set_len(0).map_err(|source| file(source, &name))?;
+    // Of the same open file as the lock, which stays held until the database is closed.
+    let backend = FileBackend::new(new).map_err(|error| opening(error, path))?;
+    let db = builder(config).create_with_backend(backend).map_err(|error| opening(error, path))?;
+    let transaction = db.begin_write().map_err(engine)?;
+    transaction.open_table(KEEP).map_err(engine)?;
+    transaction.open_table(IDENTITY).map_err(engine)?.insert(FORMAT, FORMAT_VERSION).map_err(engine)?;
+    transaction.commit().map_err(engine)?;
+    fs::rename(&name, path).map_err(|source| file(source, path))?;
+    sync_directory(parent)?;
+    Ok(Some(db))
+}
+
+/// The name under which a database is made.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".new");
+    name.into()
+}
+
+fn open_unfinished(name: &Path) -> Result<File> {
+    if fs::symlink_metadata(name).is_ok_and(|found| !found.is_file()) {
+        return Err(Error::new(ErrorKind::Invalid, format!("{} is in the way: remove it", name.display())));
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(name).map_err(|source| file(source, name))
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file(error, path)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a database that is not ours.
+fn identify(db: &Database, path: &Path) -> Result<()> {
+    let transaction = db.begin_read().map_err(engine)?;
+    let version = match transaction.open_table(IDENTITY) {
+        Ok(table) => table.get(FORMAT).map_err(engine)?.map(|version| version.value()),
+        Err(TableError::TableDoesNotExist(_) | TableError::TableTypeMismatch { .. }) => None,
+        Err(error) => return Err(engine(error)),
+    };
+    match version {
+        Some(FORMAT_VERSION) => Ok(()),
+        Some(newer) if newer > FORMAT_VERSION => Err(Error::new(
+            ErrorKind::UnsupportedVersion,
+            format!(
+                "{} has format version {newer} and this program knows {FORMAT_VERSION}: update the program",
+                path.display()
+            ),
+        )),
+        Some(other) => Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("{} has format version {other}, which never existed: restore a backup", path.display()),
+        )),
+        None => Err(Error::new(
+            ErrorKind::Invalid,
+            format!("{} is the redb database of another program: name another file", path.display()),
+        )),
+    }
+}
+
+fn builder(config: &Config) -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(config.cache_len);
+    builder
+}
+
+/// Makes the names of new files durable.
+fn sync_directory(path: &Path) -> Result<()> {
+    if cfg!(unix) {
+        File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| file(source, path))?;
+    }
+    Ok(())
+}

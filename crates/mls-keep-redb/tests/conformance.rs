@@ -1,0 +1,32 @@
+//! The conformance suite on redb.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mls_keep_conformance::{Harness, async_trait, conformance_suite};
+use mls_keep_core::{Result, StorageBackend};
+use mls_keep_redb::{Config, RedbBackend};
+use tempfile::TempDir;
+
+struct Redb(TempDir);
+
+impl Redb {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("there is room for a temporary directory"))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("keep.redb")
+    }
+}
+
+#[async_trait]
+impl Harness for Redb {
+    async fn open(&self) -> Result<Arc<dyn StorageBackend>> {
+        // A second open is tried while the first is there, and need not wait long for its refusal.
+        let config = Config { busy_timeout: std::time::Duration::from_millis(50), ..Config::default() };
+        Ok(Arc::new(RedbBackend::open(self.path(), config)?))
+    }
+}
+
+conformance_suite!(Redb::new());

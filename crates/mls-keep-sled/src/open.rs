@@ -1,0 +1,151 @@
+//! From a path to a database that is known to be ours: the directory, its lock, what a kill left, the tree.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mls_keep_core::{Error, ErrorKind, Result};
+
+use crate::config::Config;
+use crate::error::{file, reading};
+use crate::store::Store;
+
+/// The file that says whose the directory is, and that is locked while it is open. sled has no file of this name.
+const LOCK: &str = "mls-keep.lock";
+
+/// What stands in it: a name, and the version of what stands beside it.
+const SIGNATURE: &str = "mls-keep-sled ";
+const FORMAT_VERSION: u32 = 1;
+
+/// Where everything stands.
+const TREE: &str = "keep";
+
+/// Opens or makes the directory at `path`.
+pub(crate) fn open(path: &Path, config: &Config) -> Result<Store> {
+    let created = find_or_create(path, config.create)?;
+    let lock = lock(path, config)?;
+    if created {
+        sync_directory(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+    }
+    heal(path)?;
+    let sled = sled::Config::new()
+        .path(path)
+        .cache_capacity(config.cache_len)
+        // Each write is flushed by itself, so nothing is left for a timer.
+        .flush_every_ms(None);
+    let db = sled.open().map_err(reading)?;
+    let tree = db.open_tree(TREE).map_err(reading)?;
+    Ok(Store::new(db, tree, lock))
+}
+
+/// Makes sure that a directory which may be ours is at `path`. Says whether it was made now.
+fn find_or_create(path: &Path, create: bool) -> Result<bool> {
+    let invalid = |what: &str| Err(Error::new(ErrorKind::Invalid, format!("{} is {what}", path.display())));
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => return invalid("a symbolic link: name the directory itself"),
+        Ok(found) if !found.is_dir() => return invalid("not a directory"),
+        Ok(_) => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file(error, path)),
+        Err(_) if !create => {
+            return Err(Error::new(ErrorKind::NotFound, format!("{} does not exist", path.display())));
+        }
+        Err(_) => {
+            let mut builder = fs::DirBuilder::new();
+            #[cfg(unix)]
+            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            return match builder.create(path) {
+                Ok(()) => Ok(true),
+                // Another process was faster.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+                Err(error) => Err(file(error, path)),
+            };
+        }
+    }
+    let mut entries = fs::read_dir(path).map_err(|source| file(source, path))?;
+    let signed = fs::symlink_metadata(path.join(LOCK)).is_ok_and(|found| found.is_file());
+    match (signed, entries.next().is_none()) {
+        (true, _) => Ok(false),
+        (false, true) if create => Ok(true),
+        (false, true) => Err(Error::new(ErrorKind::NotFound, format!("{} is empty: nothing is kept there", path.display()))),
+        (false, false) => invalid("a directory of something else: name another one"),
+    }
+}
+
+/// Takes the directory for this process, and makes sure that it is ours. The system frees the lock when the process ends.
+fn lock(path: &Path, config: &Config) -> Result<File> {
+    let name = path.join(LOCK);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(config.create);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut lock = options.open(&name).map_err(|source| file(source, &name))?;
+    let start = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if start.elapsed() < config.busy_timeout => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            Err(TryLockError::WouldBlock) => {
+                let text = format!("{} is open elsewhere: close it there or try again later", path.display());
+                return Err(Error::new(ErrorKind::Busy, text));
+            }
+            Err(TryLockError::Error(source)) => return Err(file(source, &name)),
+        }
+    }
+    let mut text = String::new();
+    let read = (&mut lock).take(64).read_to_string(&mut text);
+    read.map_err(|source| file(source, &name))?;
+    if text.is_empty() || (!text.ends_with('\n') && !path.join("db").exists()) {
+        // New, or a kill came while it was being written, before there was a database.
+        if !config.create {
+            return Err(Error::new(ErrorKind::NotFound, format!("{} is empty: nothing is kept there", path.display())));
+        }
+        sign(&mut lock).map_err(|source| file(source, &name))?;
+        sync_directory(path)?;
+        return Ok(lock);
+    }
+    let version = text.trim_end().strip_prefix(SIGNATURE).and_then(|version| version.parse::<u32>().ok());
+    match version {
+        Some(FORMAT_VERSION) => Ok(lock),
+        Some(newer) if newer > FORMAT_VERSION => Err(Error::new(
+            ErrorKind::UnsupportedVersion,
+            format!(
+                "{} has format version {newer} and this program knows {FORMAT_VERSION}: update the program",
+                path.display()
+            ),
+        )),
+        _ => Err(Error::new(ErrorKind::Invalid, format!("{} is a directory of something else", path.display()))),
+    }
+}
+
+fn sign(lock: &mut File) -> io::Result<()> {
+    lock.rewind()?;
+    lock.set_len(0)?;
+    lock.write_all(format!("{SIGNATURE}{FORMAT_VERSION}\n").as_bytes())?;
+    lock.sync_all()
+}
+
+/// Removes the snapshots that a killed process did not finish. sled takes such a file for a snapshot and refuses to open.
+/// Nothing is lost by it: a snapshot only saves reading the log.
+fn heal(path: &Path) -> Result<()> {
+    for entry in fs::read_dir(path).map_err(|source| file(source, path))? {
+        let name = entry.map_err(|source| file(source, path))?.file_name();
+        let text = name.to_string_lossy();
+        if text.starts_with("snap.") && text.ends_with(".generating") {
+            let leftover = path.join(&name);
+            fs::remove_file(&leftover).map_err(|source| file(source, &leftover))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the names of new files durable.
+fn sync_directory(path: &Path) -> Result<()> {
+    if cfg!(unix) {
+        File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| file(source, path))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! The conformance suite on sled.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mls_keep_conformance::{Harness, async_trait, conformance_suite};
+use mls_keep_core::{Result, StorageBackend};
+use mls_keep_sled::{Config, SledBackend};
+use tempfile::TempDir;
+
+struct Sled(TempDir);
+
+impl Sled {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("there is room for a temporary directory"))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("keep")
+    }
+}
+
+#[async_trait]
+impl Harness for Sled {
+    async fn open(&self) -> Result<Arc<dyn StorageBackend>> {
+        // A second open is tried while the first is there, and need not wait long for its refusal.
+        let config = Config { busy_timeout: std::time::Duration::from_millis(50), ..Config::default() };
+        Ok(Arc::new(SledBackend::open(self.path(), config)?))
+    }
+}
+
+conformance_suite!(Sled::new());
