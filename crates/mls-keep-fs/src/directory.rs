@@ -1,0 +1,164 @@
+//! From a path to a directory that is known to be ours, and that nobody else has open.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mls_keep_core::{Error, ErrorKind, Result};
+
+use crate::config::Config;
+use crate::error::{corrupt, file};
+
+/// The file that says whose the directory is, and that is locked while it is open.
+const LOCK: &str = "lock";
+
+/// What stands in it: a name, and the version of what stands beside it.
+const SIGNATURE: &str = "mls-keep-fs ";
+const FORMAT_VERSION: u32 = 1;
+
+/// How long to wait before a held lock is tried again. No operating system tells when a lock of a file is free.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// A directory that is locked by this value. The system frees the lock when the process ends, however it does.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Opens or makes the directory at `path`, and waits for its lock.
+    pub(crate) fn open(path: &Path, config: &Config) -> Result<Self> {
+        // Independent of later changes of the working directory.
+        let path = std::path::absolute(path).map_err(|source| file(source, path))?;
+        find_or_create(&path, config.create)?;
+        let lock = lock(&path, config.busy_timeout)?;
+        let directory = Self { path, _lock: lock };
+        directory.identify(config.create)?;
+        Ok(directory)
+    }
+
+    /// The path of an entry.
+    pub(crate) fn entry(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes the names of the entries durable, and the directory's own.
+    pub(crate) fn sync(&self) -> Result<()> {
+        sync_directory(&self.path)?;
+        self.path.parent().map_or(Ok(()), sync_directory)
+    }
+
+    /// Refuses what is not ours, and signs what is new. A kill while that was being done leaves no log.
+    fn identify(&self, create: bool) -> Result<()> {
+        let path = self.entry(LOCK);
+        let mut text = String::new();
+        (&self._lock).take(64).read_to_string(&mut text).map_err(|source| file(source, &path))?;
+        let made = fs::symlink_metadata(self.entry(crate::log::NAME)).is_ok();
+        let whole = format!("{SIGNATURE}{FORMAT_VERSION}\n");
+        if !made && whole.starts_with(&text) {
+            if !create {
+                let text = format!("{} is empty: nothing is kept there", self.path.display());
+                return Err(Error::new(ErrorKind::NotFound, text));
+            }
+            return sign(&self._lock).map_err(|source| file(source, &path));
+        }
+        let version = text.strip_suffix('\n').and_then(|text| text.strip_prefix(SIGNATURE)?.parse::<u32>().ok());
+        match version {
+            Some(FORMAT_VERSION) => Ok(()),
+            Some(newer) if newer > FORMAT_VERSION => Err(Error::new(
+                ErrorKind::UnsupportedVersion,
+                format!(
+                    "{} has format version {newer} and this program knows {FORMAT_VERSION}: update the program",
+                    self.path.display()
+                ),
+            )),
+            _ if made => Err(corrupt(&path, "the file does not say what this directory is")),
+            _ => Err(foreign(&self.path)),
+        }
+    }
+}
+
+/// Opens a regular file that is never a symbolic link, readable by its owner only if it is new.
+pub(crate) fn open_file(path: &Path, options: &mut OpenOptions) -> Result<File> {
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(corrupt(path, "it is not a regular file"));
+    }
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options.open(path).map_err(|source| file(source, path))
+}
+
+/// Makes a directory that its owner only can read, unless it is there.
+pub(crate) fn make_directory(path: &Path) -> Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // Looked at without following a link.
+            match fs::symlink_metadata(path) {
+                Ok(found) if found.is_dir() => Ok(()),
+                _ => Err(corrupt(path, "it is not a directory")),
+            }
+        }
+        Err(error) => Err(file(error, path)),
+    }
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_directory(path: &Path) -> Result<()> {
+    if cfg!(unix) {
+        File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| file(source, path))?;
+    }
+    Ok(())
+}
+
+/// Makes sure that a directory which may be ours is at `path`.
+fn find_or_create(path: &Path, create: bool) -> Result<()> {
+    let invalid = |what: &str| Err(Error::new(ErrorKind::Invalid, format!("{} is {what}", path.display())));
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => invalid("a symbolic link: name the directory itself"),
+        Ok(found) if !found.is_dir() => invalid("not a directory"),
+        Ok(_) if fs::symlink_metadata(path.join(LOCK)).is_ok_and(|found| found.is_file()) => Ok(()),
+        Ok(_) => match fs::read_dir(path).map_err(|source| file(source, path))?.next() {
+            Some(_) => Err(foreign(path)),
+            None if create => Ok(()),
+            None => Err(Error::new(ErrorKind::NotFound, format!("{} is empty: nothing is kept there", path.display()))),
+        },
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file(error, path)),
+        Err(_) if create => make_directory(path),
+        Err(_) => Err(Error::new(ErrorKind::NotFound, format!("{} does not exist", path.display()))),
+    }
+}
+
+fn lock(path: &Path, timeout: Duration) -> Result<File> {
+    let name = path.join(LOCK);
+    let lock = open_file(&name, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
+    let start = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if start.elapsed() < timeout => thread::sleep(AGAIN),
+            Err(TryLockError::WouldBlock) => {
+                let text = format!("{} is open elsewhere: close it there or try again later", path.display());
+                return Err(Error::new(ErrorKind::Busy, text));
+            }
+            Err(TryLockError::Error(source)) => return Err(file(source, &name)),
+        }
+    }
+}
+
+fn sign(mut lock: &File) -> io::Result<()> {
+    lock.rewind()?;
+    lock.set_len(0)?;
+    lock.write_all(format!("{SIGNATURE}{FORMAT_VERSION}\n").as_bytes())?;
+    lock.sync_all()
+}
+
+fn foreign(path: &Path) -> Error {
+    Error::new(ErrorKind::Invalid, format!("{} holds something else: name another directory", path.display()))
+}

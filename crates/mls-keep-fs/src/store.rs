@@ -1,0 +1,197 @@
+//! [`Store`]: the log, the files of values, and what the log says of them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::path::Path;
+
+use bytes::Bytes;
+use mls_keep_core::{Change, Durability, Engine, Error, ErrorKind, Key, Result};
+
+use crate::config::{Config, MAX_VALUE_LEN};
+use crate::directory::Directory;
+use crate::error::poisoned;
+use crate::log::Log;
+use crate::values::Values;
+
+/// How many times the log's usual length it may reach while nobody lets it rest.
+const LONGEST: u64 = 4;
+
+/// An open store. Lives on one thread.
+#[derive(Debug)]
+pub(crate) struct Store {
+    log: Log,
+    values: Values,
+    /// What the log says: a value, or that there is none. For all other keys the files are right.
+    recent: BTreeMap<Key, Option<Bytes>>,
+    checkpoint_len: u64,
+    /// Set when a flush has failed.
+    poisoned: bool,
+    /// Declared last, so that the lock is released when all else is closed.
+    _directory: Directory,
+}
+
+/// What the changes of a group have done so far: a value, or its absence.
+type Pending<'a> = HashMap<&'a Key, Option<&'a Bytes>>;
+
+impl Store {
+    /// Opens the directory at `path`, and makes it if it may.
+    pub(crate) fn open(path: &Path, config: &Config) -> Result<Self> {
+        config.check()?;
+        let directory = Directory::open(path, config)?;
+        let mut values = Values::open(&directory)?;
+        let mut recent = BTreeMap::new();
+        let flush = config.durability == Durability::PowerLoss;
+        let log = Log::open(
+            &directory,
+            config.checkpoint_len,
+            flush,
+            || Ok(values.keys()?.is_empty()),
+            &mut |(key, value)| drop(recent.insert(key, value)),
+        )?;
+        let checkpoint_len = u64::from(config.checkpoint_len);
+        Ok(Self { log, values, recent, checkpoint_len, poisoned: false, _directory: directory })
+    }
+
+    /// Gives each value of the log a file, and leaves nothing in the log, not even what was deleted.
+    pub(crate) fn checkpoint_and_erase(&mut self) -> Result<()> {
+        self.checkpoint()?;
+        self.log.wipe()
+    }
+
+    /// Gives each value of the log a file, and empties the log. A kill in the middle leaves files that say what the log says.
+    fn checkpoint(&mut self) -> Result<()> {
+        self.check()?;
+        if self.recent.is_empty() {
+            return Ok(());
+        }
+        let entries: Vec<_> = self.recent.iter().map(|(key, value)| (key, value.as_ref())).collect();
+        let done = self.values.store(&entries).and_then(|()| self.log.restart());
+        if let Err(error) = done {
+            // Without room it can be tried again. After any other failure it is not known which flush has done its work.
+            self.poisoned = error.kind() != ErrorKind::NoSpace;
+            return Err(error);
+        }
+        self.recent.clear();
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.poisoned { Err(poisoned()) } else { Ok(()) }
+    }
+
+    fn load(&self, key: &Key) -> Result<Option<Bytes>> {
+        match self.recent.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.values.load(key),
+        }
+    }
+
+    /// Adds `change` to what is pending, unless it is refused.
+    fn add<'a>(&self, change: &'a Change, pending: &mut Pending<'a>) -> Result<()> {
+        if change.largest_value() > MAX_VALUE_LEN {
+            let text = format!("a value is longer than {MAX_VALUE_LEN} bytes: split it");
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        if let Some(swap) = &change.swap {
+            let stored = match pending.get(&swap.key) {
+                Some(value) => value.cloned(),
+                None => self.load(&swap.key)?,
+            };
+            if stored != swap.expected {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    "the root is not the one that the commit was made from: load it again and repeat the operation",
+                ));
+            }
+        }
+        pending.extend(change.stored().map(|(key, data)| (key, Some(data))));
+        pending.extend(change.removed().map(|key| (key, None)));
+        Ok(())
+    }
+
+    /// All of `pending` in one record.
+    fn write(&mut self, pending: &Pending<'_>) -> Result<()> {
+        if pending.is_empty() {
+            return Ok(());
+        }
+        if self.log.len() > LONGEST * self.checkpoint_len {
+            // If it cannot be done the log just grows. What made this handle unusable is told below.
+            drop(self.checkpoint());
+            self.check()?;
+        }
+        let appended = self.log.append(pending.iter().map(|(key, value)| (*key, *value)));
+        if let Err(error) = appended {
+            self.poisoned = error.kind() == ErrorKind::OutcomeUnknown;
+            return Err(error);
+        }
+        self.recent.extend(pending.iter().map(|(key, value)| ((*key).clone(), value.cloned())));
+        Ok(())
+    }
+}
+
+impl Engine for Store {
+    fn load_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        self.check()?;
+        keys.iter().map(|key| self.load(key)).collect()
+    }
+
+    fn list(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
+        self.check()?;
+        let matches = |key: &&Key| key.as_str().starts_with(prefix) && after.is_none_or(|after| *key > after);
+        let low = match (after, Key::new(prefix.trim_end_matches('/'))) {
+            (Some(after), _) if after.as_str() >= prefix => Bound::Excluded(after.clone()),
+            // No key that begins with the prefix comes before the prefix without its last slash.
+            (_, Ok(prefix)) => Bound::Included(prefix),
+            _ => Bound::Unbounded,
+        };
+        let ahead = |key: &&Key| key.as_str() < prefix || key.as_str().starts_with(prefix);
+        let range = (low, Bound::Unbounded);
+        let recent = &self.recent;
+        let stored = self.values.keys()?.range(range.clone()).take_while(ahead).filter(matches);
+        let mut stored = stored.filter(|key| !recent.contains_key(*key)).peekable();
+        let new = recent.range(range).filter(|(_, value)| value.is_some()).map(|(key, _)| key);
+        let mut new = new.take_while(ahead).filter(matches).peekable();
+        let mut keys = Vec::new();
+        while keys.len() < limit {
+            let from_new = match (stored.peek(), new.peek()) {
+                (Some(stored), Some(new)) => new < stored,
+                (_, new) => new.is_some(),
+            };
+            let Some(key) = (if from_new { new.next() } else { stored.next() }) else { break };
+            keys.push(key.clone());
+        }
+        Ok(keys)
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
+        if self.poisoned {
+            return changes.iter().map(|_| Err(poisoned())).collect();
+        }
+        let mut pending = Pending::new();
+        let results: Vec<_> = changes.iter().map(|change| self.add(change, &mut pending)).collect();
+        match self.write(&pending) {
+            Ok(()) => results,
+            // Without room for all there may be room for some.
+            Err(error) if error.kind() == ErrorKind::NoSpace && changes.len() > 1 => {
+                changes.chunks(1).flat_map(|change| self.apply(change)).collect()
+            }
+            Err(error) => {
+                // What was refused was not applied in any case.
+                let failed = |()| Err(Error::new(error.kind(), error.to_string()));
+                results.into_iter().map(|result| result.and_then(failed)).collect()
+            }
+        }
+    }
+
+    fn idle(&mut self) {
+        if self.log.len() > self.checkpoint_len && !self.poisoned {
+            // Nobody waits for it. If it cannot be done the log just grows, and is tried again.
+            drop(self.checkpoint());
+        }
+    }
+
+    fn close(mut self) -> Result<()> {
+        // After a failed flush the next open sorts out what the log holds.
+        if self.poisoned { Ok(()) } else { self.checkpoint_and_erase() }
+    }
+}
