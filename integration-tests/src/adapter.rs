@@ -12,17 +12,37 @@ use mls_keep_core::{Result, StorageBackend};
 pub enum Adapter {
     /// `mls-keep-sqlite`.
     Sqlite,
+    /// `mls-keep-fs`.
+    File,
+    /// `mls-keep-redb`.
+    Redb,
+    /// `mls-keep-sled`.
+    Sled,
 }
 
 impl Adapter {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Sqlite];
+    pub const ALL: &[Self] = &[Self::Sqlite, Self::File, Self::Redb, Self::Sled];
 
     /// As it stands in the URL of a store.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "sqlite",
+            Self::File => "file",
+            Self::Redb => "redb",
+            Self::Sled => "sled",
+        }
+    }
+
+    /// What people call it.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::File => "plain files",
+            Self::Redb => "redb",
+            Self::Sled => "sled",
         }
     }
 
@@ -39,6 +59,9 @@ impl Adapter {
     pub fn open(self, path: &Path) -> Result<Arc<dyn StorageBackend>> {
         Ok(match self {
             Self::Sqlite => Arc::new(mls_keep_sqlite::SqliteBackend::open(path, mls_keep_sqlite::Config::default())?),
+            Self::File => Arc::new(mls_keep_fs::FsBackend::open(path, mls_keep_fs::Config::default())?),
+            Self::Redb => Arc::new(mls_keep_redb::RedbBackend::open(path, mls_keep_redb::Config::default())?),
+            Self::Sled => Arc::new(mls_keep_sled::SledBackend::open(path, mls_keep_sled::Config::default())?),
         })
     }
 }

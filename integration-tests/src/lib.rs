@@ -6,6 +6,7 @@
 
 pub mod adapter;
 pub mod fault;
+pub mod guarantees;
 pub mod mail;
 pub mod needles;
 pub mod observe;

@@ -50,3 +50,10 @@ fn every_test_that_a_document_names_is_there() {
         }
     }
 }
+
+#[test]
+fn the_page_of_guarantees_is_up_to_date() {
+    let stored = fs::read_to_string(root().join("docs/guarantees.md")).unwrap();
+    let made = integration_tests::guarantees::page();
+    assert!(stored == made, "cargo run -p integration-tests --bin guarantees > docs/guarantees.md");
+}

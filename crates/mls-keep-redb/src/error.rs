@@ -28,7 +28,9 @@ pub(crate) fn poisoned() -> Error {
 /// A failure of redb on the way to opening `path`.
 pub(crate) fn opening(source: DatabaseError, path: &Path) -> Error {
     let text = match &source {
-        DatabaseError::DatabaseAlreadyOpen => format!("{} is open elsewhere: close it there or try again later", path.display()),
+        DatabaseError::DatabaseAlreadyOpen => {
+            format!("{} is open elsewhere: close it there or try again later", path.display())
+        }
         _ => format!("{} cannot be opened: {source}", path.display()),
     };
     let source = redb::Error::from(source);
@@ -80,7 +82,9 @@ fn kind_of_io(error: &io::Error) -> ErrorKind {
 fn text_of(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Busy => "the redb file is open elsewhere: close it there or try again later",
-        ErrorKind::NoSpace => "no room is left for the redb file: free some, open the store again and repeat the operation",
+        ErrorKind::NoSpace => {
+            "no room is left for the redb file: free some, open the store again and repeat the operation"
+        }
         ErrorKind::ReadOnly => "the redb file may not be written: change its permissions or its mount",
         ErrorKind::Corrupt => "the file is not as this crate makes it, or it is damaged: restore a backup",
         ErrorKind::Invalid => "redb refuses the file or the size of a value: correct the call",

@@ -63,7 +63,11 @@ fn find(path: &Path) -> Result<bool> {
     }
 }
 
-fn open_existing(path: &Path, config: &Config, progress: Arc<impl Fn(f64) + Send + Sync + 'static>) -> Result<Database> {
+fn open_existing(
+    path: &Path,
+    config: &Config,
+    progress: Arc<impl Fn(f64) + Send + Sync + 'static>,
+) -> Result<Database> {
     let mut builder = builder(config);
     builder.set_repair_callback(move |repair| progress(repair.progress()));
     let db = builder.open(path).map_err(|error| opening(error, path))?;

@@ -13,7 +13,8 @@ pub(crate) fn reading(source: sled::Error) -> Error {
 
 /// A failure of sled while it writes or flushes: what it has written may be found by the next open.
 pub(crate) fn writing() -> Error {
-    let text = "writing or flushing sled's log failed, so whether the commit was applied is not known: open the store again";
+    let text =
+        "writing or flushing sled's log failed, so whether the commit was applied is not known: open the store again";
     Error::new(ErrorKind::OutcomeUnknown, text)
 }
 

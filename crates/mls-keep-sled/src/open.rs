@@ -68,7 +68,9 @@ fn find_or_create(path: &Path, create: bool) -> Result<bool> {
     match (signed, entries.next().is_none()) {
         (true, _) => Ok(false),
         (false, true) if create => Ok(true),
-        (false, true) => Err(Error::new(ErrorKind::NotFound, format!("{} is empty: nothing is kept there", path.display()))),
+        (false, true) => {
+            Err(Error::new(ErrorKind::NotFound, format!("{} is empty: nothing is kept there", path.display())))
+        }
         (false, false) => invalid("a directory of something else: name another one"),
     }
 }

@@ -1,0 +1,71 @@
+//! The page `docs/guarantees.md`, made of what the backends claim and of the tests that show it.
+
+mod promises;
+
+use std::fmt::Write as _;
+
+use mls_keep_core::{Capabilities, Durability, MemoryBackend, StorageBackend, SwapScope};
+
+pub use promises::{Promise, SECTIONS, Section};
+
+use crate::adapter::Adapter;
+
+const HEAD: &str = "\
+# Guarantees
+
+What holds, and the test that shows it: the file, and the test in it. This page is made of what the backends say in `capabilities` and of a
+list of tests, by `cargo run -p integration-tests --bin guarantees`; `promises.rs::the_page_of_guarantees_is_up_to_date` checks that it is, and
+`promises.rs::every_test_that_a_document_names_is_there` that the tests are there.
+
+## What a backend claims
+
+The conformance suite tests each claim; `mls-keep stat` prints it.
+
+| backend | who may race for a root | an acknowledged commit survives | a commit is one step | deleted bytes are gone after closing | largest value |
+|---|---|---|---|---|---|
+";
+
+/// The page.
+///
+/// # Panics
+/// If a backend cannot be opened.
+#[must_use]
+pub fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for adapter in Adapter::ALL {
+        let directory = tempfile::tempdir().unwrap();
+        let backend = adapter.open(&adapter.path(directory.path(), "keep")).unwrap();
+        claims(&mut page, adapter.title(), &backend.capabilities());
+    }
+    claims(&mut page, "memory", &MemoryBackend::new().capabilities());
+    claims(&mut page, "four methods, nothing claimed", &Capabilities::weakest());
+    for section in SECTIONS {
+        write!(page, "\n## {}\n\n| promise | test |\n|---|---|\n", section.title).unwrap();
+        for Promise { text, tests } in section.promises {
+            let tests: Vec<_> = tests.iter().map(|test| format!("`{test}`")).collect();
+            writeln!(page, "| {text} | {} |", tests.join(", ")).unwrap();
+        }
+        if !section.note.is_empty() {
+            writeln!(page, "\n{}", section.note).unwrap();
+        }
+    }
+    page
+}
+
+fn claims(page: &mut String, name: &str, claimed: &Capabilities) {
+    let swap = match claimed.swap {
+        SwapScope::OneWriter => "nobody: one writer",
+        SwapScope::Handle => "the users of one backend",
+        SwapScope::ExclusiveProcess => "the users of one backend; a second process gets `Busy`",
+        SwapScope::Everyone => "everyone",
+    };
+    let durability = match claimed.durability {
+        Durability::None => "nothing",
+        Durability::ProcessCrash => "the end of the process",
+        Durability::PowerLoss => "power loss",
+    };
+    let atomic = if claimed.atomic_commit { "yes" } else { "no: before or after all the same" };
+    let erases = if claimed.erases_deleted { "yes" } else { "no" };
+    let largest = claimed.max_value_len.map_or("any".to_owned(), |len| format!("{} MiB", len >> 20));
+    writeln!(page, "| {name} | {swap} | {durability} | {atomic} | {erases} | {largest} |").unwrap();
+}
