@@ -8,12 +8,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use integration_tests::fault::{Fault, FaultBackend, Faults, FourMethods, Lasting, Stall};
 use integration_tests::observe::{Shape, observe, shape};
 use integration_tests::operation::{Operation, Output, Scenario};
 use integration_tests::store::{Contents, contents, load, open, open_keep, open_shared, restore};
 use integration_tests::wait::block_on;
 use mls_keep::{Client, Error, ErrorKind, Persistence};
+use mls_keep_conformance::fault::{Fault, FaultBackend, Faults, FourMethods, Lasting, Stall};
 use mls_keep_core::{MemoryBackend, StorageBackend};
 
 /// What the backend under test can do.

@@ -5,7 +5,6 @@
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use integration_tests::fault::{FaultBackend, Faults, Stall};
 use integration_tests::observe::observe;
 use integration_tests::operation::exchange;
 use integration_tests::store::{image, load, open};
@@ -13,6 +12,7 @@ use integration_tests::wait::block_on;
 use integration_tests::world::{client, keep};
 use mls_keep::openmls::group::GroupId;
 use mls_keep::{Client, ErrorKind, SavePolicy, Scope};
+use mls_keep_conformance::fault::{FaultBackend, Faults, Stall};
 use mls_keep_core::MemoryBackend;
 
 #[test]

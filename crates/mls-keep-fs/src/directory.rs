@@ -54,17 +54,20 @@ impl Directory {
     /// Refuses what is not ours, and signs what is new. A kill while that was being done leaves no log.
     fn identify(&self, create: bool) -> Result<()> {
         let path = self.entry(LOCK);
-        let mut text = String::new();
-        (&self._lock).take(64).read_to_string(&mut text).map_err(|source| file(source, &path))?;
+        let mut text = Vec::new();
+        (&self._lock).take(64).read_to_end(&mut text).map_err(|source| file(source, &path))?;
         let made = fs::symlink_metadata(self.entry(crate::log::NAME)).is_ok();
-        let whole = format!("{SIGNATURE}{FORMAT_VERSION}\n");
-        if !made && whole.starts_with(&text) {
+        let whole = format!("{SIGNATURE}{FORMAT_VERSION}\n").into_bytes();
+        // What a power cut leaves of it is cut, or zero where nothing has reached the medium.
+        let begun = text.len() <= whole.len() && text.iter().zip(&whole).all(|(is, should)| is == should || *is == 0);
+        if !made && begun {
             if !create {
                 let text = format!("{} is empty: nothing is kept there", self.path.display());
                 return Err(Error::new(ErrorKind::NotFound, text));
             }
             return sign(&self._lock).map_err(|source| file(source, &path));
         }
+        let text = String::from_utf8_lossy(&text);
         let version = text.strip_suffix('\n').and_then(|text| text.strip_prefix(SIGNATURE)?.parse::<u32>().ok());
         match version {
             Some(FORMAT_VERSION) => Ok(()),

@@ -1,0 +1,252 @@
+//! From the system calls of a child to what they change.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A file, whatever its name is.
+pub type FileId = usize;
+
+/// What a system call changes. Paths are relative to the child's directory.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Bytes of a file.
+    Write(FileId, u64, Vec<u8>),
+    /// The length of a file.
+    Resize(FileId, u64),
+    /// A name for a new file.
+    Create(PathBuf, FileId),
+    /// A new directory.
+    MakeDirectory(PathBuf),
+    /// Another name for a file.
+    Rename(PathBuf, PathBuf),
+    /// No name any more.
+    Remove(PathBuf),
+    /// What was written to a file is on the medium.
+    Sync(FileId),
+    /// The names in a directory are on the medium.
+    SyncDirectory(PathBuf),
+    /// The child has acknowledged a number.
+    Ack(u64),
+}
+
+const CALLS: &str = "trace=openat,close,dup,dup2,dup3,fcntl,read,readv,lseek,write,writev,pwrite64,pwritev,ftruncate,\
+    fallocate,fsync,fdatasync,mmap,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,mkdir,mkdirat,symlink";
+
+/// Runs `child work SUBJECT DIRECTORY` under `strace`.
+///
+/// # Panics
+/// If the child fails, and if it does what is not understood.
+#[must_use]
+pub fn run(child: &Path, subject: &str, directory: &Path) -> Vec<Event> {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let output = Command::new("strace")
+        .args(["-f", "-qq", "-xx", "-s", "100000000", "-e", "signal=none", "-e", CALLS, "-o"])
+        .arg(log.path())
+        .arg(child)
+        .args(["work", subject])
+        .arg(directory)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut parser = Parser { directory: directory.to_owned(), ..Parser::default() };
+    let mut unfinished = HashMap::new();
+    for line in std::fs::read_to_string(log.path()).unwrap().lines() {
+        let (thread, call) = line.split_once(' ').unwrap();
+        let call = call.trim_start();
+        if let Some(begun) = call.strip_suffix("<unfinished ...>") {
+            unfinished.insert(thread.to_owned(), begun.to_owned());
+        } else if let Some(rest) = call.strip_prefix("<... ") {
+            let rest = rest.split_once(" resumed>").unwrap().1;
+            let begun = unfinished.remove(thread).unwrap();
+            parser.call(&format!("{begun}{rest}"));
+        } else {
+            parser.call(call);
+        }
+    }
+    parser.events
+}
+
+#[derive(Clone)]
+enum Target {
+    File(FileId),
+    Directory(PathBuf),
+}
+
+#[derive(Clone)]
+struct Open {
+    target: Target,
+    position: u64,
+    append: bool,
+}
+
+#[derive(Default)]
+struct Parser {
+    directory: PathBuf,
+    open: HashMap<i64, Open>,
+    names: HashMap<PathBuf, FileId>,
+    directories: BTreeSet<PathBuf>,
+    lengths: Vec<u64>,
+    events: Vec<Event>,
+}
+
+impl Parser {
+    fn call(&mut self, line: &str) {
+        let Some((name, rest)) = line.split_once('(') else { return };
+        let Some((arguments, result)) = rest.rsplit_once(") ").or_else(|| rest.rsplit_once(')')) else { return };
+        let result = result.trim_start().trim_start_matches("= ");
+        // Strings are all in hexadecimal, so no comma is within one.
+        let arguments: Vec<&str> = arguments.split(", ").map(str::trim).collect();
+        let Ok(result) = result.split(' ').next().unwrap().parse::<i64>() else {
+            // An address.
+            return self.map(name, &arguments);
+        };
+        if result < 0 {
+            return;
+        }
+        let fd = arguments[0].parse::<i64>().ok();
+        match name {
+            "openat" => self.open(arguments[1], arguments[2], result),
+            "close" => drop(fd.and_then(|fd| self.open.remove(&fd))),
+            "dup" | "dup2" | "dup3" => self.duplicate(fd, result),
+            "fcntl" if arguments[1].starts_with("F_DUPFD") => self.duplicate(fd, result),
+            "read" => self.advance(fd, result),
+            "lseek" => {
+                if let Some(open) = fd.and_then(|fd| self.open.get_mut(&fd)) {
+                    open.position = result as u64;
+                }
+            }
+            "write" if fd == Some(1) => self.acknowledge(arguments[1]),
+            "write" => self.write(fd, arguments[1], None, result),
+            "pwrite64" => self.write(fd, arguments[1], Some(arguments[3].parse().unwrap()), result),
+            "ftruncate" => self.resize(fd, arguments[1].parse().unwrap(), true),
+            "fallocate" => {
+                let end = arguments[2].parse::<u64>().unwrap() + arguments[3].parse::<u64>().unwrap();
+                self.resize(fd, end, false);
+            }
+            "fsync" | "fdatasync" => match fd.and_then(|fd| self.open.get(&fd)).map(|open| open.target.clone()) {
+                Some(Target::File(file)) => self.events.push(Event::Sync(file)),
+                Some(Target::Directory(path)) => self.events.push(Event::SyncDirectory(path)),
+                None => {}
+            },
+            "rename" => self.rename(arguments[0], arguments[1]),
+            "renameat" | "renameat2" => self.rename(arguments[1], arguments[3]),
+            "unlink" => self.remove(arguments[0]),
+            "unlinkat" => self.remove(arguments[1]),
+            "mkdir" => self.make_directory(arguments[0]),
+            "mkdirat" => self.make_directory(arguments[1]),
+            "writev" | "pwritev" | "readv" if fd.is_some_and(|fd| self.open.contains_key(&fd)) => {
+                panic!("{name} is not understood")
+            }
+            "link" | "linkat" | "symlink" | "rmdir" => panic!("{name} is not understood"),
+            _ => {}
+        }
+    }
+
+    /// The path that an argument names, if it is within the child's directory.
+    fn path(&self, argument: &str) -> Option<PathBuf> {
+        let path = PathBuf::from(String::from_utf8(bytes(argument)).unwrap());
+        path.strip_prefix(&self.directory).ok().map(Path::to_owned)
+    }
+
+    fn open(&mut self, path: &str, flags: &str, fd: i64) {
+        self.open.remove(&fd);
+        let Some(path) = self.path(path) else { return };
+        let flags: Vec<&str> = flags.split('|').collect();
+        let target = if path.as_os_str().is_empty() || self.directories.contains(&path) {
+            Target::Directory(path)
+        } else if let Some(file) = self.names.get(&path) {
+            Target::File(*file)
+        } else {
+            assert!(flags.contains(&"O_CREAT"), "{} was there before", path.display());
+            let file = self.lengths.len();
+            self.lengths.push(0);
+            self.names.insert(path.clone(), file);
+            self.events.push(Event::Create(path, file));
+            Target::File(file)
+        };
+        let append = flags.contains(&"O_APPEND");
+        self.open.insert(fd, Open { target, position: 0, append });
+        if flags.contains(&"O_TRUNC") {
+            self.resize(Some(fd), 0, true);
+        }
+    }
+
+    fn duplicate(&mut self, fd: Option<i64>, new: i64) {
+        if let Some(open) = fd.and_then(|fd| self.open.get(&fd)).cloned() {
+            self.open.insert(new, open);
+        }
+    }
+
+    fn advance(&mut self, fd: Option<i64>, len: i64) {
+        if let Some(open) = fd.and_then(|fd| self.open.get_mut(&fd)) {
+            open.position += len as u64;
+        }
+    }
+
+    fn write(&mut self, fd: Option<i64>, data: &str, at: Option<u64>, len: i64) {
+        let Some(open) = fd.and_then(|fd| self.open.get_mut(&fd)) else { return };
+        let Target::File(file) = open.target else { return };
+        let mut data = bytes(data);
+        data.truncate(len as usize);
+        assert_eq!(data.len() as i64, len, "strace has cut what was written");
+        let at = at.unwrap_or_else(|| {
+            let at = if open.append { self.lengths[file] } else { open.position };
+            open.position = at + len as u64;
+            at
+        });
+        self.lengths[file] = self.lengths[file].max(at + len as u64);
+        self.events.push(Event::Write(file, at, data));
+    }
+
+    fn resize(&mut self, fd: Option<i64>, len: u64, shrinks: bool) {
+        let Some(Open { target: Target::File(file), .. }) = fd.and_then(|fd| self.open.get(&fd)) else { return };
+        if len > self.lengths[*file] || (shrinks && len < self.lengths[*file]) {
+            self.lengths[*file] = len;
+            self.events.push(Event::Resize(*file, len));
+        }
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        let (Some(from), Some(to)) = (self.path(from), self.path(to)) else { return };
+        let file = self.names.remove(&from).expect("only files are renamed");
+        self.names.insert(to.clone(), file);
+        self.events.push(Event::Rename(from, to));
+    }
+
+    fn remove(&mut self, path: &str) {
+        let Some(path) = self.path(path) else { return };
+        self.names.remove(&path);
+        self.events.push(Event::Remove(path));
+    }
+
+    fn make_directory(&mut self, path: &str) {
+        let Some(path) = self.path(path) else { return };
+        self.directories.insert(path.clone());
+        self.events.push(Event::MakeDirectory(path));
+    }
+
+    fn acknowledge(&mut self, data: &str) {
+        let text = String::from_utf8(bytes(data)).unwrap();
+        self.events.push(Event::Ack(text.trim().strip_prefix("ack ").unwrap().parse().unwrap()));
+    }
+
+    /// A mapping through which a file is written would not be seen.
+    fn map(&self, name: &str, arguments: &[&str]) {
+        if name != "mmap" || !(arguments[2].contains("PROT_WRITE") && arguments[3].contains("MAP_SHARED")) {
+            return;
+        }
+        let open = arguments[4].parse().ok().and_then(|fd: i64| self.open.get(&fd));
+        let Some(Open { target: Target::File(file), .. }) = open else { return };
+        let name = self.names.iter().find(|(_, other)| *other == file).map(|(name, _)| name.display().to_string());
+        // SQLite's index of its log, which the first to open it makes anew.
+        assert!(name.as_ref().is_some_and(|name| name.ends_with("-shm")), "{name:?} is written through memory");
+    }
+}
+
+/// The bytes of `"\x61\x62"`.
+fn bytes(argument: &str) -> Vec<u8> {
+    let hex = argument.trim_matches('"').as_bytes();
+    let digit = |byte: u8| (byte as char).to_digit(16).unwrap() as u8;
+    hex.chunks_exact(4).map(|byte| digit(byte[2]) << 4 | digit(byte[3])).collect()
+}
