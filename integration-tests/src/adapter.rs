@@ -24,6 +24,18 @@ impl Adapter {
     /// All of them.
     pub const ALL: &[Self] = &[Self::Sqlite, Self::File, Self::Redb, Self::Sled];
 
+    /// Those that a test is to try: the one that `MLS_KEEP_ADAPTER` names, or all.
+    ///
+    /// # Panics
+    /// If there is none of that name.
+    #[must_use]
+    pub fn chosen() -> Vec<Self> {
+        match std::env::var("MLS_KEEP_ADAPTER") {
+            Ok(name) => vec![name.parse().unwrap()],
+            Err(_) => Self::ALL.to_vec(),
+        }
+    }
+
     /// As it stands in the URL of a store.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -20,8 +20,8 @@ const KILLS_PER_DIRECTORY: usize = 10;
 #[test]
 fn a_killed_client_has_all_that_was_acknowledged() {
     let kills = std::env::var("MLS_KEEP_KILLS").map_or(200, |kills| kills.parse().expect("MLS_KEEP_KILLS is a number"));
-    for adapter in Adapter::ALL {
-        kill(*adapter, kills);
+    for adapter in Adapter::chosen() {
+        kill(adapter, kills);
     }
 }
 

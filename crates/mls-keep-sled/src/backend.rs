@@ -54,7 +54,7 @@ impl SledBackend {
     fn claims(&self) -> Capabilities {
         Capabilities::weakest()
             .with_swap(SwapScope::ExclusiveProcess)
-            .with_durability(Durability::ProcessCrash)
+            .with_durability(Durability::PowerLoss)
             .with_atomic_commit(true)
             .with_max_value_len(MAX_VALUE_LEN)
     }

@@ -16,6 +16,7 @@
 mod backend;
 mod config;
 mod error;
+mod files;
 mod open;
 mod store;
 

@@ -10,16 +10,24 @@ use mls_keep_core::{Error, ErrorKind, Result};
 
 use crate::config::Config;
 use crate::error::{file, reading};
+use crate::files::Files;
 use crate::store::Store;
 
-/// The file that says whose the directory is, and that is locked while it is open. sled has no file of this name.
+/// The file that says whose the directory is, and that is locked while it is open.
 const LOCK: &str = "mls-keep.lock";
 
 /// What stands in it: a name, and the version of what stands beside it.
 const SIGNATURE: &str = "mls-keep-sled ";
 const FORMAT_VERSION: u32 = 1;
 
-/// Where everything stands.
+/// How long to wait before a held lock is tried again. No operating system tells when a lock of a file is free.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// sled's own directory, and the name under which it is made.
+const STORE: &str = "store";
+const NEW: &str = "store.new";
+
+/// Where everything stands in it.
 const TREE: &str = "keep";
 
 /// Opens or makes the directory at `path`.
@@ -29,15 +37,66 @@ pub(crate) fn open(path: &Path, config: &Config) -> Result<Store> {
     if created {
         sync_directory(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     }
-    heal(path)?;
-    let sled = sled::Config::new()
-        .path(path)
-        .cache_capacity(config.cache_len)
-        // Each write is flushed by itself, so nothing is left for a timer.
-        .flush_every_ms(None);
-    let db = sled.open().map_err(reading)?;
+    let store = path.join(STORE);
+    if !store.is_dir() {
+        create(path, &store, config)?;
+    }
+    heal(&store)?;
+    let (db, tree) = open_sled(&store, config)?;
+    let files = settle(&db, &store)?;
+    Ok(Store::new(db, tree, files, lock))
+}
+
+/// Makes the database under another name, whole and flushed, and then gives it its own: sled does not open a database whose
+/// making was cut short. A kill leaves the other name, which the next one to come begins anew.
+fn create(path: &Path, store: &Path, config: &Config) -> Result<()> {
+    if !config.create {
+        return Err(Error::new(ErrorKind::NotFound, format!("{} is empty: nothing is kept there", path.display())));
+    }
+    let new = path.join(NEW);
+    match fs::remove_dir_all(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file(error, &new)),
+        _ => {}
+    }
+    let (db, tree) = open_sled(&new, config)?;
+    let mut files = settle(&db, &new)?;
+    drop((tree, db));
+    let named = files.sync().and_then(|()| fs::rename(&new, store));
+    named.map_err(|source| file(source, store))?;
+    sync_directory(path)
+}
+
+fn open_sled(path: &Path, config: &Config) -> Result<(sled::Db, sled::Tree)> {
+    // Each write is flushed by itself, so nothing is left for a timer.
+    let sled = sled::Config::new().path(path).cache_capacity(config.cache_len).flush_every_ms(None);
+    let start = Instant::now();
+    let db = loop {
+        match sled.open() {
+            // A thread of sled's may hold the file for a moment after a database in it was dropped.
+            Err(sled::Error::Io(error)) if is_locked(&error) && start.elapsed() < config.busy_timeout => {
+                thread::sleep(AGAIN);
+            }
+            opened => break opened.map_err(reading)?,
+        }
+    };
     let tree = db.open_tree(TREE).map_err(reading)?;
-    Ok(Store::new(db, tree, lock))
+    Ok((db, tree))
+}
+
+/// sled has no kind of error for it.
+fn is_locked(error: &io::Error) -> bool {
+    error.to_string().starts_with("could not acquire lock")
+}
+
+/// Makes durable what opening has written.
+fn settle(db: &sled::Db, path: &Path) -> Result<Files> {
+    db.flush().map_err(reading)?;
+    let open = || {
+        let mut files = Files::open(path)?;
+        files.sync()?;
+        Ok(files)
+    };
+    open().map_err(|source| file(source, path))
 }
 
 /// Makes sure that a directory which may be ours is at `path`. Says whether it was made now.
@@ -88,7 +147,7 @@ fn lock(path: &Path, config: &Config) -> Result<File> {
         match lock.try_lock() {
             Ok(()) => break,
             Err(TryLockError::WouldBlock) if start.elapsed() < config.busy_timeout => {
-                thread::sleep(Duration::from_millis(5));
+                thread::sleep(AGAIN);
             }
             Err(TryLockError::WouldBlock) => {
                 let text = format!("{} is open elsewhere: close it there or try again later", path.display());
@@ -100,7 +159,7 @@ fn lock(path: &Path, config: &Config) -> Result<File> {
     let mut text = String::new();
     let read = (&mut lock).take(64).read_to_string(&mut text);
     read.map_err(|source| file(source, &name))?;
-    if text.is_empty() || (!text.ends_with('\n') && !path.join("db").exists()) {
+    if !text.ends_with('\n') && !path.join(STORE).exists() {
         // New, or a kill came while it was being written, before there was a database.
         if !config.create {
             return Err(Error::new(ErrorKind::NotFound, format!("{} is empty: nothing is kept there", path.display())));

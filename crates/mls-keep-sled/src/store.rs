@@ -9,6 +9,7 @@ use sled::{Batch, Db, Tree};
 
 use crate::config::MAX_VALUE_LEN;
 use crate::error::{poisoned, reading, writing};
+use crate::files::Files;
 
 /// An open database. Lives on one thread.
 pub(crate) struct Store {
@@ -16,6 +17,7 @@ pub(crate) struct Store {
     db: Db,
     /// Set when the outcome of a write is not known.
     poisoned: bool,
+    files: Files,
     /// The lock of the directory. Declared last, so that it is released when sled has let go.
     _lock: File,
 }
@@ -24,8 +26,8 @@ pub(crate) struct Store {
 type Pending<'a> = HashMap<&'a Key, Option<&'a Bytes>>;
 
 impl Store {
-    pub(crate) fn new(db: Db, tree: Tree, lock: File) -> Self {
-        Self { tree, db, poisoned: false, _lock: lock }
+    pub(crate) fn new(db: Db, tree: Tree, files: Files, lock: File) -> Self {
+        Self { tree, db, poisoned: false, files, _lock: lock }
     }
 
     fn check(&self) -> Result<()> {
@@ -74,7 +76,10 @@ impl Store {
             self.poisoned = true;
             return Err(writing().with_source(source));
         }
-        Ok(())
+        self.files.sync().map_err(|source| {
+            self.poisoned = true;
+            writing().with_source(source)
+        })
     }
 }
 
@@ -132,6 +137,10 @@ impl Engine for Store {
         if self.poisoned {
             return Ok(());
         }
-        self.db.flush().map(|_| ()).map_err(|source| writing().with_source(source))
+        let Self { tree, db, mut files, .. } = self;
+        db.flush().map_err(|source| writing().with_source(source))?;
+        // The last of them writes what sled leaves for its end.
+        drop((tree, db));
+        files.sync().map_err(|source| writing().with_source(source))
     }
 }

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::trace::{Event, FileId};
+use super::trace::{Event, FileId, moved};
 
 /// When a changed name is on the medium for certain.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -197,8 +197,11 @@ fn rename(names: &mut Names, change: &Event) {
         Event::MakeDirectory(path) => drop(names.insert(path.clone(), None)),
         Event::Remove(path) => drop(names.remove(path)),
         Event::Rename(from, to) => {
-            if let Some(file) = names.remove(from) {
-                names.insert(to.clone(), file);
+            for name in moved(names.keys(), from) {
+                let other = if name == *from { to.clone() } else { to.join(name.strip_prefix(from).unwrap()) };
+                if let Some(file) = names.remove(&name) {
+                    names.insert(other, file);
+                }
             }
         }
         _ => unreachable!("only names are kept here"),

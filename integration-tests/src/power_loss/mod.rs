@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -46,34 +46,41 @@ pub fn replay(child: &Path, subject: &str, metadata: Metadata) -> Findings {
     let directory = tempfile::tempdir().unwrap();
     let events = trace::run(child, subject, directory.path());
     let mut disk = Disk::new(metadata);
-    let (mut seen, mut findings) = (HashSet::new(), Findings::default());
-    let (mut acknowledged, mut jobs) = (None, Vec::new());
-    for event in events {
-        match event {
-            Event::Ack(number) => acknowledged = Some(number),
-            change => disk.apply(change),
+    let (mut seen, mut findings, mut acknowledged) = (HashSet::new(), Findings::default(), None);
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    // A disk is as large as the store, so few of them wait.
+    let (found, losses) = mpsc::channel();
+    let (job, jobs) = mpsc::sync_channel::<(disk::State, Option<u64>, usize)>(2 * workers);
+    let jobs = Mutex::new(jobs);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            let (jobs, found) = (&jobs, found.clone());
+            scope.spawn(move || {
+                let next = || jobs.lock().unwrap().recv().ok();
+                while let Some((state, acknowledged, moment)) = next() {
+                    if let Some(fault) = judge(child, subject, &state, acknowledged) {
+                        found.send(format!("moment {moment}, {}: {fault}", state.how)).unwrap();
+                    }
+                }
+            });
         }
-        findings.moments += 1;
-        for state in disk.states() {
-            if seen.insert((state.digest(), acknowledged)) {
-                jobs.push((state, acknowledged, findings.moments));
+        for event in events {
+            match event {
+                Event::Ack(number) => acknowledged = Some(number),
+                change => disk.apply(change),
+            }
+            findings.moments += 1;
+            for state in disk.states() {
+                if seen.insert((state.digest(), acknowledged)) {
+                    findings.disks += 1;
+                    job.send((state, acknowledged, findings.moments)).unwrap();
+                }
             }
         }
-    }
-    findings.disks = jobs.len();
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    let share = jobs.len().div_ceil(workers).max(1);
-    thread::scope(|scope| {
-        let judge = |jobs: &[(disk::State, Option<u64>, usize)]| -> Vec<String> {
-            let judge = |(state, acknowledged, moment): &(disk::State, Option<u64>, usize)| {
-                let fault = judge(child, subject, state, *acknowledged)?;
-                Some(format!("moment {moment}, {}: {fault}", state.how))
-            };
-            jobs.iter().filter_map(judge).collect()
-        };
-        let workers: Vec<_> = jobs.chunks(share).map(|jobs| scope.spawn(move || judge(jobs))).collect();
-        findings.losses = workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect();
+        drop(job);
     });
+    drop(found);
+    findings.losses = losses.into_iter().collect();
     findings
 }
 

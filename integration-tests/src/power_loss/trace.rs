@@ -209,8 +209,16 @@ impl Parser {
 
     fn rename(&mut self, from: &str, to: &str) {
         let (Some(from), Some(to)) = (self.path(from), self.path(to)) else { return };
-        let file = self.names.remove(&from).expect("only files are renamed");
-        self.names.insert(to.clone(), file);
+        for name in moved(self.names.keys().chain(&self.directories), &from) {
+            // Joining nothing would add a slash.
+            let other = if name == from { to.clone() } else { to.join(name.strip_prefix(&from).unwrap()) };
+            if let Some(file) = self.names.remove(&name) {
+                self.names.insert(other, file);
+            } else {
+                self.directories.remove(&name);
+                self.directories.insert(other);
+            }
+        }
         self.events.push(Event::Rename(from, to));
     }
 
@@ -242,6 +250,12 @@ impl Parser {
         // SQLite's index of its log, which the first to open it makes anew.
         assert!(name.as_ref().is_some_and(|name| name.ends_with("-shm")), "{name:?} is written through memory");
     }
+}
+
+/// `from` and all that is in it.
+#[must_use]
+pub fn moved<'a>(names: impl Iterator<Item = &'a PathBuf>, from: &Path) -> Vec<PathBuf> {
+    names.filter(|name| name.starts_with(from)).cloned().collect()
 }
 
 /// The bytes of `"\x61\x62"`.

@@ -10,8 +10,11 @@ use mls_keep_core::{Commit, Key, StorageBackend, Swap};
 use crate::adapter::Adapter;
 use crate::wait::block_on;
 
-/// How many commits there are before the store is closed and opened again, and as many after it.
-const COMMITS: u64 = 4;
+/// How many commits there are before the store is closed and opened again, and as many after it. In the long form enough
+/// for an engine to begin new segments and to reuse old ones.
+fn commits() -> u64 {
+    if std::env::var_os("MLS_KEEP_CRASH").is_some_and(|form| form == "long") { 200 } else { 4 }
+}
 
 /// Names of stores that are not ours, to see that the model finds what is wrong with them: SQLite with a rollback journal
 /// and `synchronous` FULL or EXTRA, and a file that is renamed into place without a flush of itself or of its directory.
@@ -27,7 +30,7 @@ pub fn work(subject: &str, directory: &Path) {
     for _ in 0..2 {
         let mut store = Store::open(subject, directory);
         acknowledge(number);
-        for _ in 0..COMMITS {
+        for _ in 0..commits() {
             number += 1;
             store.commit(number);
             acknowledge(number);
