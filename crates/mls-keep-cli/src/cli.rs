@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use mls_keep::{MAX_NAME_LEN, limits};
 
 use crate::output::Output;
+use crate::store::{Kind, forms};
 
 const AFTER_HELP: &str = "\
 A first session:
@@ -36,7 +37,7 @@ pub(crate) struct Cli {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// Where the keep is: sqlite:PATH
+    /// Where the keep is: sqlite:PATH, file:DIR, redb:PATH or sled:DIR
     #[arg(long, value_name = "URL", env = "MLS_KEEP_STORE", global = true)]
     pub(crate) store: Option<String>,
     /// The file with the master key, made by `keygen`
@@ -154,9 +155,25 @@ pub(crate) enum Command {
     Stat,
     /// Walk and open everything; exit 1 if anything is wrong
     Verify,
-    /// Live through the whole life of three clients on three SQLite keeps, and measure it
-    #[cfg(feature = "sqlite")]
+    /// Copy a keep to another store, as ciphertext: no key is needed
+    ///
+    /// A run that was interrupted is taken up again by the next one, and at the end all of it is read back and compared. A
+    /// target that holds something else, or newer state of a client, is refused and stays as it is.
+    ///
+    /// Use only one of the two afterwards: two live copies of a client are a fork, and reuse keys.
+    Copy {
+        /// The store to read
+        #[arg(value_name = "FROM_URL")]
+        from: String,
+        /// The store to write; it is made if it is not there
+        #[arg(value_name = "TO_URL")]
+        to: String,
+    },
+    /// Live through the whole life of three clients on three keeps, and measure it
     Demo {
+        /// The kind of the keeps: sqlite, file, redb or sled
+        #[arg(long, value_name = "KIND", default_value = Kind::ALL[0].scheme(), value_parser = kind)]
+        on: Kind,
         /// Where the keeps are made and stay; a directory that is empty or not there. Without it they are temporary
         #[arg(long, value_hint = ValueHint::DirPath)]
         dir: Option<PathBuf>,
@@ -271,6 +288,11 @@ fn source_of_key(matches: &ArgMatches) -> Option<ValueSource> {
     let here = matches.value_source("key");
     let below = matches.subcommand().and_then(|(_, matches)| source_of_key(matches));
     here.max(below)
+}
+
+/// A kind of store, by what its URLs begin with.
+fn kind(typed: &str) -> Result<Kind, String> {
+    Kind::of_scheme(typed).ok_or_else(|| format!("known kinds of stores: {}", forms()))
 }
 
 fn identity(text: &str) -> std::result::Result<String, String> {

@@ -5,7 +5,6 @@
 
 mod cli;
 mod commands;
-#[cfg(feature = "sqlite")]
 mod demo;
 mod failure;
 mod files;

@@ -8,7 +8,7 @@ use crate::failure::{Failure, Result};
 use crate::key;
 use crate::names::{self, Groups, escape};
 use crate::output::{Output, note};
-use crate::store::{Access, Store};
+use crate::store::{Access, Store, forms};
 
 /// A client with its keep.
 pub(crate) struct Session {
@@ -49,7 +49,7 @@ impl Session {
 /// Opens the keep that `global` names. With [`Access::Create`] it is made if there is none.
 pub(crate) async fn open_keep(global: &Global, access: Access) -> Result<PersistenceManager> {
     let url = global.store.as_deref().ok_or_else(|| {
-        Failure::usage("no store is named", "Say --store sqlite:PATH, or set MLS_KEEP_STORE to sqlite:PATH.")
+        Failure::usage("no store is named", format!("Say --store URL, or set MLS_KEEP_STORE. Known: {}", forms()))
     })?;
     let store = Store::parse(url)?;
     let encryption = match (&global.key, &global.passphrase_file) {

@@ -1,6 +1,6 @@
-//! From the URL of a store to its backend. An adapter is a line of the list and an arm of each match.
+//! From the URL of a store to its backend. An adapter is a [`Kind`] and its arms.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mls_keep::StorageBackend;
@@ -14,68 +14,163 @@ pub(crate) enum Access {
     Create,
 }
 
-#[cfg(not(feature = "sqlite"))]
-compile_error!("the program needs a store: turn on the feature `sqlite`");
+#[cfg(not(any(feature = "sqlite", feature = "fs", feature = "redb", feature = "sled")))]
+compile_error!("the program needs a store: turn on one of the features `sqlite`, `fs`, `redb` and `sled`");
 
-/// The forms of a store's URL that this program was built with.
-const FORMS: &[&str] = &[
+/// A kind of store.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
     #[cfg(feature = "sqlite")]
-    "sqlite:PATH",
-];
+    Sqlite,
+    #[cfg(feature = "fs")]
+    File,
+    #[cfg(feature = "redb")]
+    Redb,
+    #[cfg(feature = "sled")]
+    Sled,
+}
 
 /// A store that can be opened.
-pub(crate) enum Store {
-    #[cfg(feature = "sqlite")]
-    Sqlite(PathBuf),
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Store {
+    kind: Kind,
+    path: PathBuf,
+}
+
+impl Kind {
+    /// The kinds that this program was built with, the one to recommend first.
+    pub(crate) const ALL: &[Self] = &[
+        #[cfg(feature = "sqlite")]
+        Self::Sqlite,
+        #[cfg(feature = "fs")]
+        Self::File,
+        #[cfg(feature = "redb")]
+        Self::Redb,
+        #[cfg(feature = "sled")]
+        Self::Sled,
+    ];
+
+    /// What its URLs begin with.
+    pub(crate) fn scheme(self) -> &'static str {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => "sqlite",
+            #[cfg(feature = "fs")]
+            Self::File => "file",
+            #[cfg(feature = "redb")]
+            Self::Redb => "redb",
+            #[cfg(feature = "sled")]
+            Self::Sled => "sled",
+        }
+    }
+
+    pub(crate) fn of_scheme(scheme: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.scheme() == scheme)
+    }
+
+    /// What stands behind the colon.
+    fn place(self) -> &'static str {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => "PATH",
+            #[cfg(feature = "redb")]
+            Self::Redb => "PATH",
+            #[cfg(feature = "fs")]
+            Self::File => "DIR",
+            #[cfg(feature = "sled")]
+            Self::Sled => "DIR",
+        }
+    }
+
+    /// Bytes that stand in the files of each store of the kind, so that a search that finds them has read the files.
+    pub(crate) fn signature(self) -> &'static [u8] {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => b"SQLite format 3\0",
+            #[cfg(feature = "fs")]
+            Self::File => b"mls-keep-fs ",
+            #[cfg(feature = "redb")]
+            Self::Redb => b"redb\x1a\x0a\xa9\x0d\x0a",
+            #[cfg(feature = "sled")]
+            Self::Sled => b"mls-keep-sled ",
+        }
+    }
 }
 
 impl Store {
+    /// The store of `kind` at `path`.
+    pub(crate) fn at(kind: Kind, path: impl Into<PathBuf>) -> Self {
+        Self { kind, path: path.into() }
+    }
+
     /// The store that `url` names.
     pub(crate) fn parse(url: &str) -> Result<Self> {
-        let forms = FORMS.join(", ");
         let Some((scheme, rest)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
-            let advice = match FORMS.first().and_then(|form| form.split_once(':')) {
-                Some((scheme, _)) if !url.is_empty() => format!("Did you mean {scheme}:{url} ? Known: {forms}"),
-                _ => format!("Known: {forms}"),
+            let advice = match Kind::ALL.first() {
+                Some(kind) if !url.is_empty() => format!("Did you mean {}:{url} ? Known: {}", kind.scheme(), forms()),
+                _ => format!("Known: {}", forms()),
             };
             return Err(Failure::usage(format!("the store `{url}` is no URL"), advice));
         };
-        match scheme {
-            #[cfg(feature = "sqlite")]
-            "sqlite" => path(url, rest).map(Self::Sqlite),
-            _ => {
-                let what = format!("stores of the kind `{scheme}:` are not known");
-                Err(Failure::usage(what, format!("Name a store of a known kind: {forms}")))
-            }
+        let Some(kind) = Kind::of_scheme(scheme) else {
+            let what = format!("stores of the kind `{scheme}:` are not known");
+            return Err(Failure::usage(what, format!("Name a store of a known kind: {}", forms())));
+        };
+        // With two slashes people mean a relative path as often as an absolute one.
+        if rest.is_empty() || (rest.starts_with("//") && !rest.starts_with("///")) {
+            let place = kind.place();
+            let advice =
+                format!("Write {scheme}:{place}, for instance {scheme}:alice.{scheme} or {scheme}:/home/alice/keep .");
+            return Err(Failure::usage(format!("the store `{url}` names no {}", place.to_lowercase()), advice));
         }
+        Ok(Self::at(kind, rest))
     }
 
     /// Opens it.
-    pub(crate) fn open(self, access: Access) -> mls_keep::Result<Arc<dyn StorageBackend>> {
-        match self {
+    pub(crate) fn open(&self, access: Access) -> mls_keep::Result<Arc<dyn StorageBackend>> {
+        let create = access == Access::Create;
+        let path = &self.path;
+        Ok(match self.kind {
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(path) => {
+            Kind::Sqlite => {
                 use mls_keep_sqlite::{Config, SqliteBackend};
-                let config = Config { create: access == Access::Create, ..Config::default() };
-                Ok(Arc::new(SqliteBackend::open(path, config)?))
+                Arc::new(SqliteBackend::open(path, Config { create, ..Config::default() })?)
             }
-        }
+            #[cfg(feature = "fs")]
+            Kind::File => {
+                use mls_keep_fs::{Config, FsBackend};
+                Arc::new(FsBackend::open(path, Config { create, ..Config::default() })?)
+            }
+            #[cfg(feature = "redb")]
+            Kind::Redb => {
+                use mls_keep_redb::{Config, RedbBackend};
+                let bar = crate::progress::bar(100, "repairing after a crash");
+                let progress = move |part: f64| bar.set_position((part * 100.0) as u64);
+                Arc::new(RedbBackend::open_with_progress(path, Config { create, ..Config::default() }, progress)?)
+            }
+            #[cfg(feature = "sled")]
+            Kind::Sled => {
+                use mls_keep_sled::{Config, SledBackend};
+                Arc::new(SledBackend::open(path, Config { create, ..Config::default() })?)
+            }
+        })
     }
+
+    /// Whether both are the same place.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+        place(&self.path).is_some_and(|path| place(&other.path) == Some(path))
+    }
+}
+
+/// The forms of a store's URL that this program was built with.
+pub(crate) fn forms() -> String {
+    Kind::ALL.iter().map(|kind| format!("{}:{}", kind.scheme(), kind.place())).collect::<Vec<_>>().join(", ")
 }
 
 fn is_scheme(text: &str) -> bool {
     // One letter is a drive of Windows.
     text.len() > 1 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-}
-
-/// A path behind a scheme, as it stands.
-fn path(url: &str, path: &str) -> Result<PathBuf> {
-    // With two slashes people mean a relative path as often as an absolute one.
-    if path.is_empty() || (path.starts_with("//") && !path.starts_with("///")) {
-        let advice = "Write sqlite:PATH, for instance sqlite:alice.db or sqlite:/home/alice/keep.db .";
-        return Err(Failure::usage(format!("the store `{url}` names no file"), advice));
-    }
-    Ok(path.into())
 }
 
 #[cfg(test)]
@@ -84,12 +179,28 @@ mod tests {
 
     #[test]
     fn what_names_no_known_store_is_a_usage_error_that_says_what_does() {
-        for url in
-            ["", "alice.db", "C:\\alice.db", "postgres:x", "sqlite:", "sqlite://alice.db", ":memory:", "SQLITE:x"]
-        {
+        for url in [
+            "",
+            "alice.db",
+            "C:\\alice.db",
+            "postgres:x",
+            "sqlite:",
+            "sqlite://alice.db",
+            ":memory:",
+            "SQLITE:x",
+            "file:",
+        ] {
             let Err(failure) = Store::parse(url) else { panic!("{url} is taken") };
             assert_eq!(failure.exit_code(), std::process::ExitCode::from(2), "{url}");
-            assert!(format!("{failure:?}").contains("sqlite:"), "{failure:?}");
+            assert!(format!("{failure:?}").contains(':'), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn each_kind_has_a_url() {
+        for kind in Kind::ALL {
+            let url = format!("{}:dir/alice", kind.scheme());
+            assert_eq!(Store::parse(&url).unwrap(), Store::at(*kind, "dir/alice"));
         }
     }
 }

@@ -13,7 +13,7 @@ fn a_newcomers_mistakes_say_what_to_do() {
     run(&["init", "alice"]).assert_error(2, "Usage", "MLS_KEEP_STORE");
     run(&["--store", "sqlite:a.db", "init", "alice"]).assert_error(2, "Usage", "keygen");
     run(&["--store", "a.db", "init", "alice"]).assert_error(2, "Usage", "sqlite:a.db");
-    run(&["--store", "redb:a", "init", "alice"]).assert_error(2, "Usage", "sqlite:PATH");
+    run(&["--store", "postgres:a", "init", "alice"]).assert_error(2, "Usage", "sqlite:PATH");
     run(&["--store", "sqlite:a.db", "--key", "k", "init", "alice"]).assert_error(1, "NotFound", "k cannot be read");
     let mut empty = bare(town.path(), &["clients"]);
     let empty = empty.env("MLS_KEEP_STORE", "sqlite:a.db").env("MLS_KEEP_KEY", "").env("MLS_KEEP_IDENTITY", "");

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod copy;
 mod groups;
 mod keeps;
 mod messages;
@@ -27,8 +28,8 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
         Command::Clients => keeps::clients(global).await,
         Command::Stat => keeps::stat(global).await,
         Command::Verify => keeps::verify(global).await,
-        #[cfg(feature = "sqlite")]
-        Command::Demo { dir } => crate::demo::run(global.output(), dir.as_deref()).await,
+        Command::Copy { from, to } => copy::copy(global, from, to).await,
+        Command::Demo { on, dir } => crate::demo::run(global.output(), *on, dir.as_deref()).await,
         Command::Completions { shell } => completions(global, *shell),
         Command::KeyPackage { out } => {
             let out = file(out)?;

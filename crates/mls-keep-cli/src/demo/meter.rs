@@ -25,8 +25,8 @@ pub(super) struct Written {
 }
 
 /// Counts, and passes on.
-pub(super) struct Metered<B> {
-    inner: B,
+pub(super) struct Metered {
+    inner: Arc<dyn StorageBackend>,
     meter: Arc<Meter>,
 }
 
@@ -47,14 +47,14 @@ impl Written {
     }
 }
 
-impl<B> Metered<B> {
-    pub(super) fn new(inner: B, meter: Arc<Meter>) -> Self {
+impl Metered {
+    pub(super) fn new(inner: Arc<dyn StorageBackend>, meter: Arc<Meter>) -> Self {
         Self { inner, meter }
     }
 }
 
 #[async_trait]
-impl<B: StorageBackend> StorageBackend for Metered<B> {
+impl StorageBackend for Metered {
     async fn load(&self, key: &Key) -> Result<Option<Bytes>> {
         self.inner.load(key).await
     }

@@ -1,4 +1,4 @@
-//! `demo`: the whole life of three clients on three SQLite keeps.
+//! `demo`: the whole life of three clients on three keeps.
 //!
 //! `story` is what they live through, `person` is one of them, `meter` counts what is written, `ledger` has the figures
 //! and the checks, `scan` looks for plaintext.
@@ -18,24 +18,26 @@ use tempfile::TempDir;
 
 use crate::failure::{Failure, Result};
 use crate::output::{Output, extended};
+use crate::store::Kind;
 use story::Story;
 
 /// Runs the demo in `dir`, which stays, or in a temporary directory, which goes.
-pub(crate) async fn run(output: Output, dir: Option<&Path>) -> Result<()> {
+pub(crate) async fn run(output: Output, kind: Kind, dir: Option<&Path>) -> Result<()> {
     let place = Place::make(dir)?;
     let start = Instant::now();
-    let ledger = Story::tell(place.path()).await?;
+    let ledger = Story::tell(kind, place.path()).await?;
 
     output.line(ledger.table())?;
-    // Counting flushes takes a tracer: `strace -f -y -e trace=fsync,fdatasync`.
-    output.line("commits: transactions; SQLite flushes its log once for each, twice for the first after opening")?;
+    output.line(format!("commits: transactions of {}, one flush each", kind.scheme()))?;
     output.line("bytes written: sealed bytes in the commits")?;
     output.line("")?;
     ledger.check_lines().try_for_each(|line| output.line(line))?;
     output.line(format!("\n{:.1} seconds", start.elapsed().as_secs_f64()))?;
     if let Place::Kept(path) = &place {
-        let path = path.display();
-        output.line(format!("Look around: mls-keep --store sqlite:{path}/bob.db --key {path}/bob.key history tea"))?;
+        let (path, scheme) = (path.display(), kind.scheme());
+        output.line(format!(
+            "Look around: mls-keep --store {scheme}:{path}/bob.{scheme} --key {path}/bob.key history tea"
+        ))?;
     }
     output.json(|| extended(ledger.to_json(), [("seconds".to_owned(), start.elapsed().as_secs_f64().into())]))?;
     match ledger.failed() {

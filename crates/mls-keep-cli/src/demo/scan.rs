@@ -4,36 +4,43 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Stands at the beginning of every SQLite database, so that a search that finds it has read the files.
-const ALWAYS_THERE: &[u8] = b"SQLite format 3\0";
+use crate::store::Kind;
 
 /// What was found in the files of a directory.
+#[derive(Default)]
 pub(super) struct Found {
     pub(super) files: usize,
     pub(super) bytes: usize,
-    /// The databases among the files.
-    pub(super) databases: usize,
+    /// The files that say which kind of store they are of, one for each store: so they were read.
+    pub(super) stores: usize,
     /// `file: text` for each text that stands in a file.
     pub(super) leaks: Vec<String>,
 }
 
-/// Looks for `texts` in every file of `directory` that belongs to a database.
-pub(super) fn scan(directory: &Path, texts: &[String]) -> io::Result<Found> {
-    let mut found = Found { files: 0, bytes: 0, databases: 0, leaks: Vec::new() };
+/// Looks for `texts` in every file of `directory` that belongs to a store of `kind`.
+pub(super) fn scan(directory: &Path, kind: Kind, texts: &[String]) -> io::Result<Found> {
+    let mut found = Found::default();
     for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.contains(".db") {
-            continue;
+        let path = entry?.path();
+        // Beside the stores lie the keys.
+        if path.extension().is_some_and(|extension| extension != "key") {
+            scan_entry(&path, kind, texts, &mut found)?;
         }
-        let bytes = fs::read(entry.path())?;
-        found.files += 1;
-        found.bytes += bytes.len();
-        found.databases += usize::from(contains(&bytes, ALWAYS_THERE));
-        let leaked = texts.iter().filter(|text| contains(&bytes, text.as_bytes()));
-        found.leaks.extend(leaked.map(|text| format!("{name}: {text}")));
     }
     Ok(found)
+}
+
+fn scan_entry(path: &Path, kind: Kind, texts: &[String], found: &mut Found) -> io::Result<()> {
+    if path.is_dir() {
+        return fs::read_dir(path)?.try_for_each(|entry| scan_entry(&entry?.path(), kind, texts, found));
+    }
+    let bytes = fs::read(path)?;
+    found.files += 1;
+    found.bytes += bytes.len();
+    found.stores += usize::from(bytes.starts_with(kind.signature()));
+    let leaked = texts.iter().filter(|text| contains(&bytes, text.as_bytes()));
+    found.leaks.extend(leaked.map(|text| format!("{}: {text}", path.display())));
+    Ok(())
 }
 
 fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
@@ -46,16 +53,19 @@ mod tests {
 
     #[test]
     fn a_text_is_found_wherever_it_stands_in_any_of_the_files() {
-        let dir = tempfile::tempdir().unwrap();
-        let texts = ["at five?".to_owned(), "tea".to_owned()];
-        fs::write(dir.path().join("a.db"), b"SQLite format 3\0....at five").unwrap();
-        fs::write(dir.path().join("a.key"), b"tea").unwrap();
-        let clean = scan(dir.path(), &texts).unwrap();
-        assert_eq!((clean.files, clean.databases, clean.leaks.len()), (1, 1, 0));
-        fs::write(dir.path().join("a.db-wal"), b"....at five?").unwrap();
-        fs::write(dir.path().join("a.db-shm"), b"tea").unwrap();
-        let mut leaks = scan(dir.path(), &texts).unwrap().leaks;
-        leaks.sort();
-        assert_eq!(leaks, ["a.db-shm: tea", "a.db-wal: at five?"]);
+        for kind in Kind::ALL {
+            let dir = tempfile::tempdir().unwrap();
+            let texts = ["at five?".to_owned(), "tea".to_owned()];
+            let store = dir.path().join("a.store");
+            fs::create_dir(&store).unwrap();
+            fs::write(store.join("one"), [kind.signature(), b"....at five"].concat()).unwrap();
+            fs::write(dir.path().join("a.key"), b"tea").unwrap();
+            let clean = scan(dir.path(), *kind, &texts).unwrap();
+            assert_eq!((clean.files, clean.stores, clean.leaks.len()), (1, 1, 0));
+            fs::write(store.join("two"), b"....at five?").unwrap();
+            fs::write(dir.path().join("b.store-log"), b"tea").unwrap();
+            let leaks = scan(dir.path(), *kind, &texts).unwrap().leaks;
+            assert_eq!(leaks.len(), 2, "{leaks:?}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::person::Person;
 use super::scan::scan;
 use crate::commands::to_bytes;
 use crate::failure::{Failure, Result};
+use crate::store::Kind;
 use crate::{names, progress};
 
 const ALICE: usize = 0;
@@ -25,6 +26,7 @@ const ROUNDS_OF_TWO: usize = 20;
 const UPDATE_EVERY: usize = 8;
 
 pub(super) struct Story {
+    kind: Kind,
     people: [Person; 3],
     group: GroupId,
     ledger: Ledger,
@@ -36,8 +38,8 @@ pub(super) struct Story {
 
 impl Story {
     /// Lives through all of it, in `directory`.
-    pub(super) async fn tell(directory: &Path) -> Result<Ledger> {
-        let mut story = Self::begin(directory).await?;
+    pub(super) async fn tell(kind: Kind, directory: &Path) -> Result<Ledger> {
+        let mut story = Self::begin(kind, directory).await?;
         story.talk(ROUNDS_OF_THREE).await?;
         story.remove_carol().await?;
         story.talk(ROUNDS_OF_TWO).await?;
@@ -48,17 +50,18 @@ impl Story {
     }
 
     /// Three clients, and a group with all of them.
-    async fn begin(directory: &Path) -> Result<Self> {
+    async fn begin(kind: Kind, directory: &Path) -> Result<Self> {
         let mut ledger = Ledger::default();
-        let mut alice = Person::create(directory, "alice", &mut ledger).await?;
-        let bob = Person::create(directory, "bob", &mut ledger).await?;
-        let carol = Person::create(directory, "carol", &mut ledger).await?;
+        let mut alice = Person::create(kind, directory, "alice", &mut ledger).await?;
+        let bob = Person::create(kind, directory, "bob", &mut ledger).await?;
+        let carol = Person::create(kind, directory, "carol", &mut ledger).await?;
         let group = alice.act(&mut ledger, "create group", async |alice| alice.create_group("tea").await).await?;
         alice.is_member = true;
         let mut mark = [0; 8];
         SystemEntropy.fill(&mut mark)?;
         let messages = 2 * 3 * ROUNDS_OF_THREE + 2 * ROUNDS_OF_TWO;
         let mut story = Self {
+            kind,
             people: [alice, bob, carol],
             group,
             ledger,
@@ -219,13 +222,13 @@ impl Story {
     /// Every text begins with the mark, so a file without it has none of them.
     fn look_for_plaintext(&mut self, directory: &Path, state: &str) -> Result<()> {
         let more = "hopes for an answer";
-        let found = scan(directory, &[self.mark.clone(), more.to_owned()])
+        let found = scan(directory, self.kind, &[self.mark.clone(), more.to_owned()])
             .map_err(|error| Failure::unreadable(directory, &error))?;
         let what = format!(
             "no text that was sent stands in the {} files ({} bytes) of the {state} keeps",
             found.files, found.bytes
         );
-        self.ledger.check(what, found.leaks.is_empty() && found.databases == self.people.len());
+        self.ledger.check(what, found.leaks.is_empty() && found.stores == self.people.len());
         Ok(())
     }
 
