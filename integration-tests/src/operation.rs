@@ -2,6 +2,7 @@
 //! afterwards that they understand each other.
 
 use std::panic::resume_unwind;
+use std::path::Path;
 
 use crate::wait::block_on;
 use mls_keep::openmls::group::GroupId;
@@ -311,6 +312,28 @@ impl Operation {
                 }
             }
         });
+    }
+}
+
+impl Scenario {
+    /// Writes to `directory` what [`Operation::run`] needs to know of it, for another process.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn write_to(&self, directory: &Path) {
+        std::fs::write(directory.join("group"), self.group.as_slice()).unwrap();
+        std::fs::write(directory.join("input"), &self.input).unwrap();
+    }
+
+    /// What [`write_to`](Self::write_to) wrote, without the stores.
+    ///
+    /// # Panics
+    /// If it is not there.
+    #[must_use]
+    pub fn read_from(directory: &Path) -> Self {
+        let group = GroupId::from_slice(&std::fs::read(directory.join("group")).unwrap());
+        let input = std::fs::read(directory.join("input")).unwrap();
+        Self { alice: Image::new(), peers: Image::new(), group, input }
     }
 }
 

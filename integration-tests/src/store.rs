@@ -101,5 +101,13 @@ pub fn contents(keep: &Keep, identity: &str) -> Result<Contents> {
 /// # Errors
 /// As [`Keep::open`].
 pub fn open_keep(backend: impl StorageBackend) -> Result<Keep> {
-    block_on(Keep::open(Arc::new(backend), &encryption(), Arc::new(SystemEntropy)))
+    open_keep_shared(Arc::new(backend))
+}
+
+/// As [`open_keep`], for a backend that is shared.
+///
+/// # Errors
+/// As [`Keep::open`].
+pub fn open_keep_shared(backend: Arc<dyn StorageBackend>) -> Result<Keep> {
+    block_on(Keep::open(backend, &encryption(), Arc::new(SystemEntropy)))
 }
