@@ -2,6 +2,7 @@
 //! `create` as the operation makes the keep and the client. The exit code says how it ended: 0 is an acknowledgement, 3 an
 //! error, whose kind is on standard error.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -27,7 +28,8 @@ fn main() -> ExitCode {
     match run(adapter, Path::new(store), operation, Path::new(scenario)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}: {error}", error.kind());
+            // This is a write as well, and may be the one that fails.
+            drop(writeln!(std::io::stderr(), "{}: {error}", error.kind()));
             ExitCode::from(3)
         }
     }
