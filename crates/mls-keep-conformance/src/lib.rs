@@ -6,11 +6,14 @@
 //!
 //! **What it asserts.** The contract of `StorageBackend` as far as it can be seen from outside: each key, commits and
 //! conflicts, order and paging, limits, opening again, races, futures that are dropped, and every claim that the backend
-//! makes in its [`Capabilities`](mls_keep_core::Capabilities). A case whose claim a backend does not make is not run, and
+//! makes in its [`Capabilities`](mls_keep_core::Capabilities); and that a [`Keep`](mls_keep_core::Keep) on top of it works. A case whose claim a backend does not make is not run, and
 //! standard error says so; the test `every_case_is_a_test` counts them.
 //!
 //! **What it cannot assert.** That an acknowledged commit survives power loss, a full disk or a kill at any point: that
 //! takes the backend's own tests.
+//!
+//! **What else is here.** With the feature `model`, `model_test`: random sequences of calls, reopens and faults against the
+//! backend in memory. [`fault`]: a backend that fails, tears or stalls where a test says so, for tests of what stands on top.
 //!
 //! New cases come with new minor versions, and reach you without a change of your code.
 
@@ -18,14 +21,21 @@
 #![allow(clippy::panic)]
 
 pub mod cases;
+pub mod fault;
 mod harness;
+#[cfg(feature = "model")]
+mod model;
 mod registry;
 mod runner;
+#[doc(hidden)]
+pub mod saboteurs;
 mod suite;
 mod support;
 
 pub use async_trait::async_trait;
 pub use harness::{CaseFuture, Harness, directory_contains};
+#[cfg(feature = "model")]
+pub use model::{ModelConfig, SEED_VARIABLE, model_test};
 pub use registry::{CASES, Case};
 #[doc(hidden)]
 pub use runner::check_suite;

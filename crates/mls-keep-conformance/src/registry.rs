@@ -51,6 +51,8 @@ macro_rules! __cases {
                 conflict_keeps_what_the_root_names: anything,
                 conflict_changes_nothing: atomic_commit,
                 retry_after_conflict: anything,
+                thousands_of_deletes: anything,
+                root_that_stays_the_same: anything,
             }
             swap {
                 none_expected_but_there: anything,
@@ -76,11 +78,13 @@ macro_rules! __cases {
                 page_after_a_key_outside: anything,
                 extreme_limits: anything,
                 many_keys: anything,
+                pages_while_deleting: anything,
             }
             many {
                 load_many_keeps_the_order: anything,
                 load_many_with_gaps_and_repeats: anything,
                 load_many_of_none: anything,
+                load_many_of_thousands: anything,
                 commit_many_of_none: anything,
                 commit_many_of_different_clients: anything,
                 commit_many_with_a_conflict: anything,
@@ -103,6 +107,7 @@ macro_rules! __cases {
                 close_twice: anything,
                 use_after_close: anything,
                 deleted_bytes_are_gone: erased_files,
+                commit_many_survives: durability,
             }
             errors {
                 no_values_in_errors: anything,
@@ -122,6 +127,21 @@ macro_rules! __cases {
                 readers_of_another_backend: races_between_backends,
                 backends_see_each_other: races_between_backends,
                 second_open_is_busy: exclusive_use,
+            }
+            keep {
+                is_made_once: anything,
+                is_not_made_among_other_things: anything,
+                wrong_key: anything,
+                committed_records_are_found: anything,
+                commits_leave_nothing_behind: anything,
+                long_value: anything,
+                large_client: anything,
+                many_clients: anything,
+                gc_collects_orphans: anything,
+                conflict_is_replayed: anything,
+                opens_again: durability,
+                racing_writers: races_within_a_handle,
+                racing_writers_on_two_backends: races_between_backends,
             }
         }
     };

@@ -165,3 +165,31 @@ pub async fn retry_after_conflict(harness: &dyn Harness) {
     assert_eq!(load(&*backend, "root").await, Some(next));
     assert_eq!(load(&*backend, "n/1").await, Some(value("one")));
 }
+
+/// More deletes than a server takes in one request (S3: 1000), in one commit.
+pub async fn thousands_of_deletes(harness: &dyn Harness) {
+    let backend = open(harness).await;
+    let (first, second, root) = (value("first"), value("second"), key("root"));
+    let mut commit = swap(&root, None, Some(&first));
+    commit.puts = (0..1100).map(|index| (key(&format!("n/{index:04}")), value("x"))).collect();
+    let nodes: Vec<Key> = commit.puts.iter().map(|(key, _)| key.clone()).collect();
+    backend.commit(commit).await.expect("1100 puts succeed");
+    let mut commit = swap(&root, Some(&first), Some(&second));
+    commit.deletes = nodes.into_iter().skip(1).collect();
+    backend.commit(commit).await.expect("1099 deletes succeed");
+    assert_eq!(names(&*backend, "").await, ["n/0000", "root"], "all that were named are gone, and no other");
+}
+
+/// A root that is replaced by itself: the puts and deletes of the commit are applied.
+pub async fn root_that_stays_the_same(harness: &dyn Harness) {
+    let backend = open(harness).await;
+    let (same, root) = (value("same"), key("root"));
+    save(&*backend, "root", &same).await;
+    save(&*backend, "n/1", &value("one")).await;
+    let mut commit = swap(&root, Some(&same), Some(&same));
+    commit.puts = vec![(key("n/2"), value("two"))];
+    commit.deletes = keys(&["n/1"]);
+    backend.commit(commit).await.expect("the commit succeeds");
+    assert_eq!(load(&*backend, "root").await, Some(same));
+    assert_eq!(names(&*backend, "").await, ["n/2", "root"]);
+}

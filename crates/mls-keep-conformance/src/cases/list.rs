@@ -162,3 +162,24 @@ pub async fn many_keys(harness: &dyn Harness) {
     let page = backend.list_page("n/", all.get(5), 1050).await.expect("listing a page succeeds");
     assert!(Some(page.as_slice()) == all.get(6..1056), "a page may be larger than a server's answer");
 }
+
+/// Whoever deletes each page before asking for the next one, as a collector does, sees every key once.
+pub async fn pages_while_deleting(harness: &dyn Harness) {
+    let backend = open(harness).await;
+    let all: Vec<String> = (0..40).map(|index| format!("n/{index:02}")).collect();
+    fill(&*backend, &all.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let mut seen: Vec<String> = Vec::new();
+    loop {
+        let page = page(&*backend, "n/", seen.last().map(String::as_str), 7).await;
+        for name in &page {
+            backend.delete(&key(name)).await.expect("deleting succeeds");
+        }
+        let last = page.len() < 7;
+        seen.extend(page);
+        if last || seen.len() > all.len() {
+            break;
+        }
+    }
+    assert_eq!(seen, all, "every key once, though those before it are gone");
+    assert_eq!(names(&*backend, "").await, [""; 0]);
+}

@@ -34,6 +34,20 @@ pub async fn load_many_of_none(harness: &dyn Harness) {
     assert_eq!(backend.load_many(&[]).await.expect("loading succeeds"), []);
 }
 
+/// More keys than an engine takes as parameters of one statement; every second one is there.
+pub async fn load_many_of_thousands(harness: &dyn Harness) {
+    let backend = open(harness).await;
+    let all: Vec<Key> = (0..2400).map(|index| key(&format!("n/{index:04}"))).collect();
+    let mut commit = swap(&key("root"), None, Some(&value("r")));
+    commit.puts = all.iter().step_by(2).map(|key| (key.clone(), value(key.as_str()))).collect();
+    backend.commit(commit).await.expect("the commit succeeds");
+    let found = backend.load_many(&all).await.expect("loading succeeds");
+    assert_eq!(found.len(), all.len(), "one place for each key");
+    for ((index, key), found) in all.iter().enumerate().zip(found) {
+        assert_eq!(found, (index % 2 == 0).then(|| value(key.as_str())), "{key}");
+    }
+}
+
 /// No commits, no results.
 pub async fn commit_many_of_none(harness: &dyn Harness) {
     let backend = open(harness).await;

@@ -3,6 +3,7 @@
 pub mod commit;
 pub mod concurrency;
 pub mod errors;
+pub mod keep;
 pub mod limits;
 pub mod list;
 pub mod many;

@@ -79,6 +79,26 @@ pub async fn empty_stays_empty(harness: &dyn Harness) {
     assert_eq!(load(&*backend, "k").await, None);
 }
 
+/// Of commits that were given together, those that were acknowledged are there afterwards, and the refused one is not.
+pub async fn commit_many_survives(harness: &dyn Harness) {
+    let backend = open(harness).await;
+    let commit = |client: u64| {
+        let mut commit = swap(&key(&format!("root/{client}")), None, Some(&noise(client, 100)));
+        commit.puts = vec![(key(&format!("n/{client}")), noise(client, 900))];
+        commit
+    };
+    backend.commit(commit(3)).await.expect("the commit succeeds");
+    let results = backend.commit_many((0..6).map(commit).collect()).await;
+    let acknowledged: Vec<bool> = results.iter().map(Result::is_ok).collect();
+    assert_eq!(acknowledged, [true, true, true, false, true, true], "client 3 has a root already: {results:?}");
+    drop(backend);
+    let backend = open(harness).await;
+    for client in 0..6 {
+        assert_eq!(load(&*backend, &format!("root/{client}")).await, Some(noise(client, 100)));
+        assert_eq!(load(&*backend, &format!("n/{client}")).await, Some(noise(client, 900)));
+    }
+}
+
 /// Closing twice is `Ok`.
 pub async fn close_twice(harness: &dyn Harness) {
     let backend = open(harness).await;
