@@ -1,0 +1,230 @@
+//! Directories that are not a keep are refused and stay as they are; damage is told.
+
+// A test fails by panicking.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_executor::block_on;
+use mls_keep_conformance::directory_contains;
+use mls_keep_core::{Commit, ErrorKind, Key, StorageBackend, Swap};
+use mls_keep_fs::{Config, FsBackend, MAX_VALUE_LEN};
+
+fn config() -> Config {
+    Config { busy_timeout: Duration::from_millis(50), ..Config::default() }
+}
+
+fn open(path: &Path) -> FsBackend {
+    FsBackend::open(path, config()).unwrap()
+}
+
+#[track_caller]
+fn refused(path: &Path, kind: ErrorKind, says: &str) {
+    let error = FsBackend::open(path, config()).unwrap_err();
+    assert_eq!(error.kind(), kind, "{error:?}");
+    assert!(error.to_string().contains(says), "{error}");
+}
+
+fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
+}
+
+/// The commit that makes `number` the root, with a node.
+fn commit(number: u8) -> Commit {
+    let root = |number: u8| Bytes::from(vec![number; 40]);
+    let expected = (number > 1).then(|| root(number - 1));
+    let swap = Swap { key: key("r"), expected, replacement: Some(root(number)) };
+    let deletes = (number > 1).then(|| key(&format!("n/{}", number - 1))).into_iter().collect();
+    Commit { puts: vec![(key(&format!("n/{number}")), vec![number; 60].into())], swap, deletes }
+}
+
+/// The number of the root, whose node must be there, and no other one.
+fn found(path: &Path) -> u8 {
+    let backend = open(path);
+    let number = block_on(backend.load(&key("r"))).unwrap().map_or(0, |root| root[0]);
+    let nodes = block_on(backend.list("n/")).unwrap();
+    assert_eq!(nodes.len(), usize::from(number > 0));
+    for node in nodes {
+        assert_eq!(block_on(backend.load(&node)).unwrap(), Some(Bytes::from(vec![number; 60])));
+    }
+    number
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+#[test]
+fn paths_that_are_no_keep() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "x").unwrap();
+    refused(&file, ErrorKind::Invalid, "not a directory");
+    refused(&file.join("keep"), ErrorKind::Invalid, "keep");
+    refused(&dir.path().join("missing/keep"), ErrorKind::NotFound, "keep");
+    let missing = Config { create: false, ..config() };
+    assert_eq!(FsBackend::open(dir.path().join("keep"), missing.clone()).unwrap_err().kind(), ErrorKind::NotFound);
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    assert_eq!(FsBackend::open(dir.path().join("empty"), missing).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing was made");
+    open(&dir.path().join("empty"));
+}
+
+#[test]
+fn a_directory_of_something_else_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("notes.txt"), "x").unwrap();
+    refused(dir.path(), ErrorKind::Invalid, "something else");
+    fs::write(dir.path().join("lock"), "mine").unwrap();
+    refused(dir.path(), ErrorKind::Invalid, "something else");
+    assert_eq!(fs::read_to_string(dir.path().join("lock")).unwrap(), "mine");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_newer_version_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keep");
+    drop(open(&path));
+    fs::write(path.join("lock"), "mls-keep-fs 2\n").unwrap();
+    refused(&path, ErrorKind::UnsupportedVersion, "version 2");
+    assert_eq!(fs::read_to_string(path.join("lock")).unwrap(), "mls-keep-fs 2\n");
+}
+
+#[test]
+fn a_second_holder_is_busy_and_the_lock_goes_with_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    refused(dir.path(), ErrorKind::Busy, "open elsewhere");
+    block_on(first.close()).unwrap();
+    drop(open(dir.path()));
+}
+
+#[cfg(unix)]
+#[test]
+fn only_the_owner_can_read_the_files_and_links_are_not_followed() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keep");
+    let backend = open(&path);
+    block_on(backend.commit(commit(1))).unwrap();
+    block_on(backend.close()).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    let values = path.join("values");
+    assert_eq!([mode(&path), mode(&values)], [0o700; 2]);
+    let files = fs::read_dir(&path).unwrap().chain(fs::read_dir(&values).unwrap());
+    let files: Vec<_> = files.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    assert_eq!(files.len(), 4, "{files:?}");
+    assert!(files.iter().all(|file| mode(file) == 0o600));
+
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    refused(&link, ErrorKind::Invalid, "symbolic link");
+    let elsewhere = dir.path().join("elsewhere");
+    fs::write(&elsewhere, "x").unwrap();
+    fs::remove_file(values.join("=r=")).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, values.join("=r=")).unwrap();
+    assert_eq!(block_on(open(&path).load(&key("r"))).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_record_that_is_cut_anywhere_was_never_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keep");
+    let backend = open(&path);
+    for number in 1..=3 {
+        block_on(backend.commit(commit(number))).unwrap();
+    }
+    // As a kill leaves it: nothing is tidied up.
+    let killed = dir.path().join("killed");
+    copy(&path, &killed);
+    drop(backend);
+    let log = fs::read(killed.join("log")).unwrap();
+    let end = log.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let last = (8192..end).rev().find(|at| log[*at..].starts_with(b"\x03n/3")).unwrap() - 8;
+    let mut seen = Vec::new();
+    for cut in last..end {
+        fs::remove_dir_all(&path).unwrap();
+        copy(&killed, &path);
+        let mut torn = log.clone();
+        torn[cut..].fill(0);
+        fs::write(path.join("log"), &torn).unwrap();
+        seen.push(found(&path));
+    }
+    seen.dedup();
+    // The order of a commit's entries is not fixed, so the last record may begin a little earlier.
+    assert!(seen == [2] || seen == [2, 3], "{seen:?}");
+    fs::write(path.join("log"), &log).unwrap();
+}
+
+#[test]
+fn damage_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keep");
+    let backend = open(&path);
+    for number in 1..=3 {
+        block_on(backend.commit(commit(number))).unwrap();
+    }
+    let killed = dir.path().join("killed");
+    copy(&path, &killed);
+    drop(backend);
+    let log = fs::read(killed.join("log")).unwrap();
+    // A record that others follow cannot have been cut.
+    let mut flipped = log.clone();
+    flipped[8192 + 20] ^= 1;
+    fs::write(killed.join("log"), &flipped).unwrap();
+    refused(&killed, ErrorKind::Corrupt, "a record is damaged");
+    let mut headless = log.clone();
+    headless[..8192].fill(1);
+    fs::write(killed.join("log"), &headless).unwrap();
+    refused(&killed, ErrorKind::Corrupt, "head");
+    fs::write(killed.join("log"), &log[..100]).unwrap();
+    refused(&killed, ErrorKind::Corrupt, "cut");
+    fs::write(killed.join("log"), &log).unwrap();
+    assert_eq!(found(&killed), 3);
+    // With values, but without the log that says which of them count.
+    fs::remove_file(killed.join("log")).unwrap();
+    refused(&killed, ErrorKind::Corrupt, "log is missing");
+
+    let values = path.join("values");
+    fs::write(values.join("=r="), vec![0; MAX_VALUE_LEN + 1]).unwrap();
+    let backend = open(&path);
+    assert_eq!(block_on(backend.load(&key("r"))).unwrap_err().kind(), ErrorKind::Corrupt);
+    fs::write(values.join("notes.txt"), "x").unwrap();
+    assert_eq!(block_on(backend.list("")).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn the_log_stays_short_and_what_is_deleted_leaves_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keep");
+    let config = Config { checkpoint_len: 16 << 10, ..config() };
+    let backend = FsBackend::open(&path, config).unwrap();
+    let marker = b"secret-marker-7c11";
+    for number in 1..=250 {
+        let mut commit = commit(number);
+        commit.puts.push((key(&format!("m/{number}")), Bytes::from(marker.repeat(8))));
+        if number > 1 {
+            commit.deletes.push(key(&format!("m/{}", number - 1)));
+        }
+        block_on(backend.commit(commit)).unwrap();
+    }
+    assert!(fs::metadata(path.join("log")).unwrap().len() <= 8192 + 5 * (16 << 10), "the log is emptied now and then");
+    assert!(directory_contains(&path, marker));
+    block_on(backend.delete(&key("m/250"))).unwrap();
+    block_on(backend.checkpoint()).unwrap();
+    assert!(!directory_contains(&path, marker), "after a checkpoint");
+    drop(backend);
+    assert_eq!(found(&path), 250);
+}
