@@ -1,7 +1,7 @@
 //! The file system adapter of mls-keep: [`FsBackend`] keeps everything in plain files of one directory, with no engine.
 //!
-//! **When to choose it.** On a server or a desktop where one process owns the state, no C compiler and no engine are wanted,
-//! and the files shall be plain: a log of commits, and one file for each value that lasts. Not where several processes
+//! **When to choose it.** On a server or a desktop where one process owns the state, no engine is wanted, and the files
+//! shall be plain: a log of commits, and one file for each value that lasts. Not where several processes
 //! open the state; then take SQLite. Not on a network file system, whose locks and flushes are not to be trusted.
 //!
 //! **What it guarantees**, each by a test in the crate:

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mls_keep_conformance::{Harness, async_trait, conformance_suite, directory_contains};
+use mls_keep_conformance::{Harness, ModelConfig, async_trait, conformance_suite, directory_contains, model_test};
 use mls_keep_core::{Durability, Result, StorageBackend};
 use mls_keep_fs::{Config, FsBackend};
 use tempfile::TempDir;
@@ -46,3 +46,8 @@ impl Harness for Files {
 
 conformance_suite!(mod power_loss, Files::new(Durability::PowerLoss));
 conformance_suite!(mod process_crash, Files::new(Durability::ProcessCrash));
+
+#[test]
+fn random_sequences_agree_with_the_model() {
+    model_test(|| Files::new(Durability::PowerLoss), ModelConfig { cases: 64, ..ModelConfig::default() });
+}

@@ -1,7 +1,6 @@
 //! The redb adapter of mls-keep: [`RedbBackend`] keeps everything in one redb file.
 //!
-//! **When to choose it.** Where one process owns the state and a C compiler is not wanted: redb is one file in pure Rust,
-//! with transactions, checksums and a written-down format. Not where an app and its extension both open the state: redb
+//! **When to choose it.** Where one process owns the state and the engine shall be Rust: redb is one file, with transactions, checksums and a written-down format. Not where an app and its extension both open the state: redb
 //! lets one process in at a time. Then take SQLite.
 //!
 //! **What it guarantees**, each by a test in the crate:

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mls_keep_conformance::{Harness, async_trait, conformance_suite};
+use mls_keep_conformance::{Harness, ModelConfig, async_trait, conformance_suite, model_test};
 use mls_keep_core::{Result, StorageBackend};
 use mls_keep_redb::{Config, RedbBackend};
 use tempfile::TempDir;
@@ -30,3 +30,8 @@ impl Harness for Redb {
 }
 
 conformance_suite!(Redb::new());
+
+#[test]
+fn random_sequences_agree_with_the_model() {
+    model_test(|| Redb::new(), ModelConfig { cases: 64, ..ModelConfig::default() });
+}

@@ -5,13 +5,14 @@
 //!
 //! **What it guarantees**, each by a test in the crate:
 //!
-//! - A commit is applied whole or not at all, and survives the end of the process when it was acknowledged.
+//! - A commit is applied whole or not at all, and survives power loss when it was acknowledged: this crate flushes sled's
+//!   files, which sled does not.
 //! - One process at a time has the directory open; another one is `Busy` in bounded time.
 //! - What a killed process leaves of a snapshot that it was writing is removed; sled by itself would refuse to open.
 //! - A directory of somebody else or of a newer version is refused and stays as it is.
 //!
-//! **What it does not guarantee.** Power loss can undo commits that were acknowledged, and then keys are used twice. A
-//! damaged log is cut off without an error. Deleted bytes stay in the files. The README has the details.
+//! **What it does not guarantee.** A damaged log is cut off without an error, which for an MLS client means that keys are used
+//! twice. Deleted bytes stay in the files. The README has the details.
 
 mod backend;
 mod config;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mls_keep_conformance::{Harness, async_trait, conformance_suite, directory_contains};
+use mls_keep_conformance::{Harness, ModelConfig, async_trait, conformance_suite, directory_contains, model_test};
 use mls_keep_core::{Durability, Result, StorageBackend};
 use mls_keep_sqlite::{Config, SqliteBackend};
 use tempfile::TempDir;
@@ -37,3 +37,8 @@ impl Harness for Sqlite {
 
 conformance_suite!(mod power_loss, Sqlite::new(Durability::PowerLoss));
 conformance_suite!(mod process_crash, Sqlite::new(Durability::ProcessCrash));
+
+#[test]
+fn random_sequences_agree_with_the_model() {
+    model_test(|| Sqlite::new(Durability::PowerLoss), ModelConfig { cases: 64, ..ModelConfig::default() });
+}
