@@ -1,1 +1,34 @@
-//! Keep MLS clients in an S3 bucket: the aws-sdk-s3 adapter of mls-keep.
+//! The S3 adapter of mls-keep: [`S3Backend`] keeps everything below one prefix of a bucket, of AWS or of what speaks S3.
+//!
+//! **When to choose it.** Where there is no disk that lasts, or where several machines serve one client: the root is replaced
+//! by a conditional write, so of any number of writers exactly one wins. Not where each operation has to end within a
+//! millisecond: a commit is one round trip to the service, or two.
+//!
+//! **What it guarantees**, each by a test in the crate:
+//!
+//! - Whoever loads a root finds all of its nodes. New nodes ride in the root's object while they are small
+//!   ([`Config::inline_len`]), or are written before it.
+//! - A write whose answer is lost is looked for, not repeated blindly: it ends applied once, not applied, or as
+//!   [`OutcomeUnknown`](mls_keep_core::ErrorKind::OutcomeUnknown), within [`Config::deadline`] and a little.
+//! - A bucket whose conditional writes do not compare is refused when it is opened.
+//! - Old versions in a versioned bucket go, or are counted ([`Config::old_versions`]).
+//! - No error and no `Debug` shows a credential, a signature or an address.
+//!
+//! What the service promises it promises: durability is its own. A service whose conditional writes compare first and write
+//! later passes the probe, and loses commits; the conformance suite finds that.
+//!
+//! Credentials, region and endpoint come from AWS's default chain where [`Config`] names none.
+
+mod backend;
+mod bucket;
+mod cache;
+mod config;
+mod failure;
+mod layout;
+mod object;
+mod pending;
+mod probe;
+mod store;
+
+pub use backend::{OldVersionsFound, S3Backend};
+pub use config::{Config, Credentials, MAX_INLINE_LEN, MAX_VALUE_LEN, OldVersions, ServerSideEncryption};

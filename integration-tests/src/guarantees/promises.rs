@@ -168,10 +168,7 @@ pub const SECTIONS: &[Section] = &[
                 "A database of another program, and what is no database, is refused and stays as it is",
                 &["refuses.rs::the_database_of_another_program", "refuses.rs::what_is_no_database"],
             ),
-            promise(
-                "Every case of the conformance suite that its claims ask for",
-                &["conformance.rs::every_case_is_a_test"],
-            ),
+            promise("Every case of the conformance suite that its claims ask for", &["suite.rs::every_case_is_a_test"]),
         ],
         note: "Power loss itself was not tried: the promise rests on SQLite's, and on its settings. A kill loses nothing that the system's cache holds, so the test of kills says nothing about it.",
     },

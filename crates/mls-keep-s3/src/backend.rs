@@ -1,0 +1,250 @@
+//! [`S3Backend`]: the store with a runtime of its own.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use mls_keep_core::{Capabilities, Commit, Durability, Error, ErrorKind, Key, Result, StorageBackend, SwapScope};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::config::{Config, MAX_VALUE_LEN};
+use crate::store::Store;
+
+/// Most bytes of a prefix: with the longest key it stays below S3's 1024.
+const MAX_PREFIX_LEN: usize = 512;
+
+/// A store below one prefix of a bucket. Its futures may be awaited from any executor.
+pub struct S3Backend {
+    store: Arc<Store>,
+    closed: AtomicBool,
+    /// `None` only while it is dropped.
+    runtime: Option<Runtime>,
+}
+
+/// Versions that a bucket keeps beside the current ones.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct OldVersionsFound {
+    /// How many, markers of deletion among them.
+    pub count: usize,
+    /// How long they are together, bytes.
+    pub bytes: u64,
+}
+
+impl S3Backend {
+    /// Opens the store below `prefix` in `bucket`, which has to be there. An empty prefix is the whole bucket.
+    ///
+    /// Writes and deletes one small object, to see whether the service's conditional writes can decide between two writers.
+    ///
+    /// # Errors
+    /// `Invalid` if they cannot, or if the configuration, the name or the prefix breaks a rule, or no credentials are found;
+    /// `NotFound` if there is no such bucket, `ReadOnly` if the credentials may not write to it, `Unavailable` if it cannot
+    /// be reached before the deadline.
+    pub async fn open(bucket: &str, prefix: &str, config: Config) -> Result<Self> {
+        config.check()?;
+        let prefix = checked(bucket, prefix)?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("mls-keep-s3")
+            .enable_all()
+            .build()
+            .map_err(|source| Error::new(ErrorKind::Unavailable, "no thread can be started").with_source(source))?;
+        let bucket = bucket.to_owned();
+        let opening = runtime.spawn(async move { Store::open(bucket, prefix, &config).await });
+        match opening.await.map_err(|_| gave_up()).flatten() {
+            Ok(store) => Ok(Self { store: Arc::new(store), closed: AtomicBool::new(false), runtime: Some(runtime) }),
+            Err(error) => {
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
+    }
+
+    /// The versions below the prefix that are not current. None in a bucket that keeps none.
+    ///
+    /// # Errors
+    /// `Unavailable` if the service cannot be reached.
+    pub async fn old_versions(&self) -> Result<OldVersionsFound> {
+        let store = Arc::clone(&self.store);
+        let (count, bytes) = self.run(async move { store.old_versions().await }).await?;
+        Ok(OldVersionsFound { count, bytes })
+    }
+
+    /// Deletes them all, and says how many there were: those of before [`OldVersions::Purge`](crate::OldVersions::Purge) was
+    /// configured, and those that a crash left.
+    ///
+    /// # Errors
+    /// `ReadOnly` if the credentials may not, `Unavailable` if the service cannot be reached.
+    pub async fn purge_old_versions(&self) -> Result<usize> {
+        let store = Arc::clone(&self.store);
+        self.run(async move { store.purge("").await }).await
+    }
+
+    /// Runs `call` to its end, also if the future that waits for it is dropped.
+    async fn run<T: Send + 'static>(&self, call: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Poisoned, "the store is closed"));
+        }
+        let Some(runtime) = &self.runtime else { return Err(gave_up()) };
+        runtime.spawn(call).await.map_err(|_| gave_up())?
+    }
+}
+
+/// The prefix with its end.
+fn checked(bucket: &str, prefix: &str) -> Result<String> {
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if bucket.is_empty() || bucket.len() > 255 || !bucket.bytes().all(named) {
+        return Err(Error::new(ErrorKind::Invalid, "a bucket's name has 1 to 255 of the bytes A-Z a-z 0-9 . _ -"));
+    }
+    let prefix = prefix.trim_end_matches('/');
+    if prefix.is_empty() {
+        return Ok(String::new());
+    }
+    let is_odd = |segment: &str| matches!(segment, "" | "." | "..");
+    if prefix.len() > MAX_PREFIX_LEN
+        || !prefix.bytes().all(|byte| named(byte) || byte == b'/')
+        || prefix.split('/').any(is_odd)
+    {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            "a prefix has at most 512 of the bytes A-Z a-z 0-9 . _ - /, and no segment that is empty, \".\" or \"..\"",
+        ));
+    }
+    Ok(format!("{prefix}/"))
+}
+
+fn gave_up() -> Error {
+    Error::new(ErrorKind::Internal, "a task of the adapter ended without an answer: please report it")
+}
+
+/// Applies a commit, and leaves its deletions to a task of their own.
+async fn commit(store: &Arc<Store>, commit: &Commit) -> Result<()> {
+    let deletes = store.commit(commit).await?;
+    if !deletes.is_empty() {
+        store.pending.begin(&deletes);
+        let (store, root) = (Arc::clone(store), commit.swap.key.clone());
+        tokio::spawn(async move { store.delete_all(&root, &deletes).await });
+    }
+    Ok(())
+}
+
+/// How many of the first `commits` have no key in common. At least one, if there is one.
+fn independent(commits: &[Commit]) -> usize {
+    let mut taken = HashSet::new();
+    let keys = |commit: &Commit| {
+        let nodes = commit.puts.iter().map(|(key, _)| key).chain(&commit.deletes);
+        nodes.chain([&commit.swap.key]).cloned().collect::<HashSet<Key>>()
+    };
+    let fits = |commit: &&Commit| {
+        let keys = keys(commit);
+        let fits = taken.is_disjoint(&keys);
+        taken.extend(keys);
+        fits
+    };
+    commits.iter().take_while(fits).count()
+}
+
+#[async_trait]
+impl StorageBackend for S3Backend {
+    async fn load(&self, key: &Key) -> Result<Option<Bytes>> {
+        Ok(self.load_many(std::slice::from_ref(key)).await?.pop().flatten())
+    }
+
+    async fn load_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        let (store, keys) = (Arc::clone(&self.store), keys.to_vec());
+        self.run(async move { store.load_many(&keys).await }).await
+    }
+
+    async fn save(&self, key: &Key, data: Bytes) -> Result<()> {
+        let (store, key) = (Arc::clone(&self.store), key.clone());
+        self.run(async move { store.save(&key, data).await }).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        let (store, key) = (Arc::clone(&self.store), key.clone());
+        self.run(async move { store.delete(&key).await }).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Key>> {
+        let (store, prefix) = (Arc::clone(&self.store), prefix.to_owned());
+        self.run(async move { store.list(&prefix, None, usize::MAX).await }).await
+    }
+
+    async fn list_page(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
+        let (store, prefix, after) = (Arc::clone(&self.store), prefix.to_owned(), after.cloned());
+        self.run(async move { store.list(&prefix, after.as_ref(), limit).await }).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<()> {
+        let store = Arc::clone(&self.store);
+        self.run(async move { self::commit(&store, &commit).await }).await
+    }
+
+    /// Commits that have no key in common go side by side, the others in their order.
+    async fn commit_many(&self, commits: Vec<Commit>) -> Vec<Result<()>> {
+        let (store, count) = (Arc::clone(&self.store), commits.len());
+        let done = self
+            .run(async move {
+                let mut done = Vec::with_capacity(commits.len());
+                let mut rest = commits.as_slice();
+                while !rest.is_empty() {
+                    let (together, later) = rest.split_at(independent(rest));
+                    done.extend(join_all(together.iter().map(|commit| self::commit(&store, commit))).await);
+                    rest = later;
+                }
+                Ok(done)
+            })
+            .await;
+        done.unwrap_or_else(|error| (0..count).map(|_| Err(Error::new(error.kind(), error.to_string()))).collect())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::weakest()
+            .with_swap(SwapScope::Everyone)
+            .with_durability(Durability::PowerLoss)
+            .with_max_value_len(MAX_VALUE_LEN)
+    }
+
+    /// Waits for the deletions that are under way.
+    async fn close(&self) -> Result<()> {
+        let store = Arc::clone(&self.store);
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let done = self.run(async move {
+            store.pending.wait_for_all().await;
+            Ok(())
+        });
+        done.await?;
+        self.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl Drop for S3Backend {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // It may be dropped inside of another runtime, which must not wait.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        assert_eq!(checked("bucket", "").unwrap(), "");
+        assert_eq!(checked("bucket", "a/b/").unwrap(), "a/b/");
+        for (bucket, prefix) in
+            [("", "a"), ("a b", ""), ("a/b", ""), ("b", "/a"), ("b", "a//b"), ("b", "a/../b"), ("b", "a?b")]
+        {
+            assert_eq!(checked(bucket, prefix).unwrap_err().kind(), ErrorKind::Invalid, "{bucket} {prefix}");
+        }
+        assert_eq!(checked("b", &"x".repeat(513)).unwrap_err().kind(), ErrorKind::Invalid);
+    }
+}

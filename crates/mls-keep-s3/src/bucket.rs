@@ -1,0 +1,384 @@
+//! [`Bucket`]: requests for the objects below one prefix, each repeated until it has an answer or the deadline is there.
+
+use std::time::{Duration, Instant};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, ProvideCredentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types;
+use aws_smithy_http_client::tls;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use bytes::{Bytes, BytesMut};
+use mls_keep_core::{Error, ErrorKind, Result};
+use tokio::sync::Semaphore;
+
+use crate::config::{Config, ServerSideEncryption};
+use crate::failure::{Applied, Failure};
+use crate::object::MAX_OBJECT_LEN;
+
+/// The condition of a write.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Condition {
+    None,
+    /// There is no object.
+    Absent,
+    /// The object has this ETag.
+    Is(String),
+}
+
+/// How a service wants the ETag in `If-Match`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Quotes {
+    #[default]
+    With,
+    Without,
+}
+
+/// An object that was read.
+pub(crate) struct Read {
+    pub(crate) body: Bytes,
+    pub(crate) tag: Tag,
+}
+
+/// What a service says of one version of an object.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Tag {
+    /// As it came.
+    pub(crate) etag: String,
+    /// `None` where no versions are kept.
+    pub(crate) version: Option<String>,
+}
+
+/// An object in a listing.
+pub(crate) struct Listed {
+    /// Its name below the prefix.
+    pub(crate) name: String,
+    pub(crate) etag: String,
+    pub(crate) len: u64,
+}
+
+/// A version that is kept of an object.
+pub(crate) struct Version {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) is_latest: bool,
+    /// Whether it says that the object is deleted.
+    pub(crate) is_marker: bool,
+    pub(crate) len: u64,
+}
+
+pub(crate) struct Bucket {
+    client: Client,
+    name: String,
+    /// What every object's key begins with: empty, or ending with `/`.
+    prefix: String,
+    encryption: Option<ServerSideEncryption>,
+    quotes: Quotes,
+    permits: Semaphore,
+    deadline: Duration,
+}
+
+impl Bucket {
+    pub(crate) async fn new(name: String, prefix: String, config: &Config) -> Result<Self> {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .build_https();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
+        if let Some(region) = &config.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(endpoint) = &config.endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        if let Some(found) = &config.credentials {
+            loader = loader.credentials_provider(aws_sdk_s3::config::Credentials::new(
+                &found.access_key_id,
+                &found.secret_access_key,
+                found.session_token.clone(),
+                None,
+                "mls-keep",
+            ));
+        }
+        let shared = loader.load().await;
+        let has_endpoint = shared.endpoint_url().is_some();
+        let region = match shared.region() {
+            Some(region) => region.clone(),
+            None if has_endpoint => Region::from_static("us-east-1"),
+            None => return Err(Error::new(ErrorKind::Invalid, "no region is configured: set AWS_REGION or name one")),
+        };
+        let found = match shared.credentials_provider() {
+            Some(provider) => provider.provide_credentials().await.is_ok(),
+            None => false,
+        };
+        if !found {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "no credentials are found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile",
+            ));
+        }
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(config.attempt_timeout).build();
+        let built = aws_sdk_s3::config::Builder::from(&shared)
+            .region(region)
+            .force_path_style(config.path_style.unwrap_or(has_endpoint))
+            // A repetition by the SDK would find its own success and call it a conflict.
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts)
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            // Other services do not know checksums in trailers. The sealed bytes carry their own proof.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .build();
+        Ok(Self {
+            client: Client::from_conf(built),
+            name,
+            prefix,
+            encryption: config.encryption.clone(),
+            quotes: Quotes::default(),
+            permits: Semaphore::new(config.connections),
+            deadline: config.deadline,
+        })
+    }
+
+    pub(crate) fn set_quotes(&mut self, quotes: Quotes) {
+        self.quotes = quotes;
+    }
+
+    /// The patience of one call.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience::new(self.deadline)
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// One attempt to write `body` to the object `name`.
+    pub(crate) async fn put_once(&self, name: &str, body: Bytes, condition: &Condition) -> Result<Tag, Failure> {
+        let _permit = self.permits.acquire().await;
+        let mut request = self.client.put_object().bucket(&self.name).key(self.key(name)).body(ByteStream::from(body));
+        match condition {
+            Condition::None => {}
+            Condition::Absent => request = request.if_none_match("*"),
+            Condition::Is(etag) => {
+                let bare = etag.trim_matches('"');
+                request = request.if_match(match self.quotes {
+                    Quotes::With => format!("\"{bare}\""),
+                    Quotes::Without => bare.to_owned(),
+                });
+            }
+        }
+        match &self.encryption {
+            None => {}
+            Some(ServerSideEncryption::Aes256) => {
+                request = request.server_side_encryption(types::ServerSideEncryption::Aes256);
+            }
+            Some(ServerSideEncryption::Kms(key)) => {
+                request =
+                    request.server_side_encryption(types::ServerSideEncryption::AwsKms).set_ssekms_key_id(key.clone());
+            }
+        }
+        let answer = request.send().await.map_err(|error| Failure::of(&error))?;
+        match answer.e_tag {
+            Some(etag) => Ok(Tag { etag, version: known(answer.version_id) }),
+            // Some services send an error in the body of a 200.
+            None => Err(Failure::broken_off()),
+        }
+    }
+
+    /// One attempt to read the object `name`, unless its ETag is `known`.
+    pub(crate) async fn get_once(&self, name: &str, known_etag: Option<&str>) -> Result<Read, Failure> {
+        let _permit = self.permits.acquire().await;
+        let request = self.client.get_object().bucket(&self.name).key(self.key(name));
+        let request = request.set_if_none_match(known_etag.map(str::to_owned));
+        let mut answer = request.send().await.map_err(|error| Failure::of(&error))?;
+        let len = usize::try_from(answer.content_length.unwrap_or_default()).unwrap_or(usize::MAX);
+        let too_long = || Failure::ForGood {
+            kind: ErrorKind::Corrupt,
+            text: "an object in the bucket is longer than any of ours".into(),
+        };
+        if len > MAX_OBJECT_LEN {
+            return Err(too_long());
+        }
+        let Some(etag) = answer.e_tag else { return Err(Failure::broken_off()) };
+        let mut body = BytesMut::with_capacity(len);
+        while let Some(chunk) = answer.body.try_next().await.map_err(|_| Failure::broken_off())? {
+            if body.len() + chunk.len() > MAX_OBJECT_LEN {
+                return Err(too_long());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if body.len() < len {
+            return Err(Failure::broken_off());
+        }
+        Ok(Read { body: body.freeze(), tag: Tag { etag, version: known(answer.version_id) } })
+    }
+
+    /// The object `name`, or `None` if there is none.
+    pub(crate) async fn get(&self, name: &str, known_etag: Option<&str>) -> Result<Option<Read>, Failure> {
+        let mut patience = self.patience();
+        loop {
+            match self.get_once(name, known_etag).await {
+                Ok(read) => return Ok(Some(read)),
+                Err(Failure::Missing) => return Ok(None),
+                Err(failure) => patience.after(failure).await?,
+            }
+        }
+    }
+
+    /// Writes an object that nobody else writes, or whose last writer wins.
+    pub(crate) async fn put(&self, name: &str, body: Bytes) -> Result<Tag, Failure> {
+        let mut patience = self.patience();
+        loop {
+            match self.put_once(name, body.clone(), &Condition::None).await {
+                Ok(tag) => return Ok(tag),
+                Err(failure) => patience.after(failure).await?,
+            }
+        }
+    }
+
+    /// Deletes an object, or one version of it.
+    pub(crate) async fn delete(&self, name: &str, version: Option<&str>) -> Result<(), Failure> {
+        let mut patience = self.patience();
+        loop {
+            let attempt = async {
+                let _permit = self.permits.acquire().await;
+                let request = self.client.delete_object().bucket(&self.name).key(self.key(name));
+                request.set_version_id(version.map(str::to_owned)).send().await.map_err(|error| Failure::of(&error))
+            };
+            match attempt.await {
+                Ok(_) | Err(Failure::Missing) => return Ok(()),
+                Err(failure) => patience.after(failure).await?,
+            }
+        }
+    }
+
+    /// One page of the objects whose names begin with `prefix` and come after `after`, and whether there are more.
+    pub(crate) async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<(Vec<Listed>, bool), Failure> {
+        let mut patience = self.patience();
+        loop {
+            let attempt = async {
+                let _permit = self.permits.acquire().await;
+                let request = self.client.list_objects_v2().bucket(&self.name).prefix(self.key(prefix));
+                let request = request.set_start_after(after.map(|after| self.key(after)));
+                request.max_keys(most.clamp(1, 1000) as i32).send().await.map_err(|error| Failure::of(&error))
+            };
+            let answer = match attempt.await {
+                Ok(answer) => answer,
+                Err(failure) => {
+                    patience.after(failure).await?;
+                    continue;
+                }
+            };
+            let mut listed = Vec::new();
+            for object in answer.contents.unwrap_or_default() {
+                let name = object.key.as_deref().and_then(|key| key.strip_prefix(&self.prefix)).unwrap_or_default();
+                // Some services answer with the first key that is not after `after`.
+                if name.starts_with(prefix) && after.is_none_or(|after| name > after) {
+                    listed.push(Listed {
+                        name: name.to_owned(),
+                        etag: object.e_tag.unwrap_or_default(),
+                        len: object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+                    });
+                }
+            }
+            listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            return Ok((listed, answer.is_truncated.unwrap_or_default()));
+        }
+    }
+
+    /// All versions that are kept of the objects whose names begin with `prefix`.
+    pub(crate) async fn versions(&self, prefix: &str) -> Result<Vec<Version>, Failure> {
+        let mut found = Vec::new();
+        let (mut key_marker, mut id_marker) = (None, None);
+        let mut patience = self.patience();
+        loop {
+            let attempt = async {
+                let _permit = self.permits.acquire().await;
+                let request = self.client.list_object_versions().bucket(&self.name).prefix(self.key(prefix));
+                let request = request.set_key_marker(key_marker.clone()).set_version_id_marker(id_marker.clone());
+                request.send().await.map_err(|error| Failure::of(&error))
+            };
+            let answer = match attempt.await {
+                Ok(answer) => answer,
+                Err(failure) => {
+                    patience.after(failure).await?;
+                    continue;
+                }
+            };
+            let mut add = |key: Option<String>, id: Option<String>, is_latest: Option<bool>, len: Option<i64>| {
+                let name = key.as_deref().and_then(|key| key.strip_prefix(&self.prefix));
+                if let (Some(name), Some(id)) = (name, id) {
+                    found.push(Version {
+                        name: name.to_owned(),
+                        id,
+                        is_latest: is_latest.unwrap_or_default(),
+                        is_marker: len.is_none(),
+                        len: len.and_then(|len| u64::try_from(len).ok()).unwrap_or_default(),
+                    });
+                }
+            };
+            for version in answer.versions.unwrap_or_default() {
+                add(version.key, version.version_id, version.is_latest, Some(version.size.unwrap_or_default()));
+            }
+            for marker in answer.delete_markers.unwrap_or_default() {
+                add(marker.key, marker.version_id, marker.is_latest, None);
+            }
+            (key_marker, id_marker) = (answer.next_key_marker, answer.next_version_id_marker);
+            if !answer.is_truncated.unwrap_or_default() || key_marker.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+/// A bucket that keeps no versions says so by none, or by "null".
+fn known(version: Option<String>) -> Option<String> {
+    version.filter(|id| id != "null" && !id.is_empty())
+}
+
+/// How long a call goes on repeating a request.
+pub(crate) struct Patience {
+    until: Instant,
+    delays: backon::ExponentialBackoff,
+    /// Whether an attempt may have been applied.
+    pub(crate) applied: Applied,
+}
+
+impl Patience {
+    fn new(deadline: Duration) -> Self {
+        let delays = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(20))
+            .with_max_delay(Duration::from_secs(2))
+            .with_jitter()
+            .without_max_times();
+        Self { until: Instant::now() + deadline, delays: delays.build(), applied: Applied::No }
+    }
+
+    /// Waits before a repetition.
+    ///
+    /// # Errors
+    /// `failure`, if repeating it does not help or there is no time left.
+    pub(crate) async fn after(&mut self, failure: Failure) -> Result<(), Failure> {
+        match &failure {
+            Failure::ForNow { applied: Applied::Unknown, .. } => self.applied = Applied::Unknown,
+            Failure::ForNow { .. } | Failure::InTheWay => {}
+            _ => return Err(failure),
+        }
+        let delay = self.delays.next().unwrap_or(Duration::from_secs(2));
+        if Instant::now() + delay >= self.until {
+            return Err(failure);
+        }
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+}

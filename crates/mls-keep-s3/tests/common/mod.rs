@@ -1,0 +1,54 @@
+//! A backend on a server of the test's own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mls_keep_conformance::{Harness, async_trait};
+use mls_keep_core::{Result, StorageBackend};
+use mls_keep_s3::{Config, Credentials, S3Backend};
+use s3_test_server::{BUCKET, Server};
+
+/// A configuration for the server at `endpoint`, with little patience.
+pub(crate) fn config(endpoint: String) -> Config {
+    Config {
+        endpoint: Some(endpoint),
+        region: Some("us-east-1".to_owned()),
+        credentials: Some(Credentials {
+            access_key_id: "TESTKEYID".to_owned(),
+            secret_access_key: "TESTSECRET".to_owned(),
+            session_token: None,
+        }),
+        ..Config::default()
+    }
+}
+
+/// A harness with a server of its own.
+pub(crate) struct Bucket {
+    pub(crate) server: Server,
+    pub(crate) inline_len: u32,
+}
+
+impl Bucket {
+    #[allow(dead_code)] // Not every test binary makes one.
+    pub(crate) fn new(inline_len: u32) -> Self {
+        Self { server: Server::start(), inline_len }
+    }
+
+    pub(crate) async fn backend(&self) -> Result<S3Backend> {
+        let config = Config { inline_len: self.inline_len, ..config(self.server.endpoint()) };
+        S3Backend::open(BUCKET, "keeps/alice", config).await
+    }
+}
+
+#[async_trait]
+impl Harness for Bucket {
+    async fn open(&self) -> Result<Arc<dyn StorageBackend>> {
+        Ok(Arc::new(self.backend().await?))
+    }
+}
+
+/// A configuration that gives up soon.
+#[allow(dead_code)] // Not every test binary uses it.
+pub(crate) fn impatient(endpoint: String) -> Config {
+    Config { attempt_timeout: Duration::from_millis(300), deadline: Duration::from_millis(1200), ..config(endpoint) }
+}

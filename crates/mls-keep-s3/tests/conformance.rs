@@ -1,0 +1,18 @@
+//! The conformance suite on a server whose conditional writes are atomic: with nodes that ride with their root, without,
+//! and with so little room that they move all the time.
+
+mod common;
+
+use common::Bucket;
+use mls_keep_conformance::{ModelConfig, conformance_suite, model_test};
+
+conformance_suite!(mod riding, Bucket::new(64 << 10));
+conformance_suite!(mod objects_of_their_own, Bucket::new(0));
+conformance_suite!(mod moving, Bucket::new(2000));
+
+#[test]
+fn random_sequences_agree_with_the_model() {
+    for inline_len in [64 << 10, 100] {
+        model_test(|| Bucket::new(inline_len), ModelConfig { cases: 16, ..ModelConfig::default() });
+    }
+}

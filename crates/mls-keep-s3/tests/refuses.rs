@@ -1,0 +1,136 @@
+//! What an opening refuses, and what it says.
+
+// A test fails by panicking.
+#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::{config, impatient};
+use futures_executor::block_on;
+use mls_keep_conformance::{Harness, async_trait, run_case};
+use mls_keep_core::{ErrorKind, Key, Result, StorageBackend};
+use mls_keep_s3::{Config, Credentials, S3Backend};
+use s3_test_server::{BUCKET, Fault, Quirks, RacingServer, Server};
+
+fn refusal(server: &Server, bucket: &str) -> (ErrorKind, String) {
+    let error = block_on(S3Backend::open(bucket, "", impatient(server.endpoint()))).err().expect("it is refused");
+    let text = format!("{error} {error:?}");
+    for secret in ["TESTKEYID", "TESTSECRET", "127.0.0.1", "Signature", "Authorization"] {
+        assert!(!text.contains(secret), "{secret} stands in {text}");
+    }
+    (error.kind(), text)
+}
+
+#[test]
+fn a_service_that_looks_at_no_conditions() {
+    for (quirks, word) in [
+        (Quirks { ignores_if_match: true, ..Quirks::default() }, "If-Match"),
+        (Quirks { ignores_if_none_match: true, ..Quirks::default() }, "If-None-Match"),
+    ] {
+        let server = Server::with(quirks);
+        let (kind, text) = refusal(&server, BUCKET);
+        assert_eq!(kind, ErrorKind::Invalid);
+        assert!(text.contains(word), "{text}");
+        assert!(server.keys().is_empty(), "the probe leaves nothing");
+    }
+}
+
+#[test]
+fn a_service_that_wants_no_quotes_is_served() {
+    let server = Server::with(Quirks { bare_if_match: true, ..Quirks::default() });
+    let backend = block_on(S3Backend::open(BUCKET, "", config(server.endpoint()))).unwrap();
+    let root = Key::new("r/x").unwrap();
+    block_on(backend.save(&root, Bytes::from_static(b"a"))).unwrap();
+    block_on(backend.save(&root, Bytes::from_static(b"b"))).unwrap();
+    assert_eq!(block_on(backend.load(&root)).unwrap().as_deref(), Some(&b"b"[..]));
+}
+
+#[test]
+fn a_bucket_that_is_not_there() {
+    assert_eq!(refusal(&Server::start(), "other").0, ErrorKind::NotFound);
+}
+
+#[test]
+fn credentials_that_may_not_write() {
+    let server = Server::start();
+    server.fail(1, Fault::Status(403), true);
+    assert_eq!(refusal(&server, BUCKET).0, ErrorKind::ReadOnly);
+}
+
+#[test]
+fn a_service_that_is_not_there_is_unavailable_in_bounded_time() {
+    let endpoint = Server::start().endpoint();
+    let start = Instant::now();
+    let error = block_on(S3Backend::open(BUCKET, "", impatient(endpoint))).err().expect("nobody answers");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn names_that_are_none() {
+    let server = Server::start();
+    for (bucket, prefix) in [("", ""), ("a b", ""), (BUCKET, "../x"), (BUCKET, "a//b")] {
+        let error = block_on(S3Backend::open(bucket, prefix, config(server.endpoint()))).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{bucket} {prefix}");
+    }
+    assert!(server.take_requests().is_empty(), "nobody was asked");
+}
+
+#[test]
+fn an_object_of_something_else_is_corrupt() {
+    let server = Server::start();
+    let backend = block_on(S3Backend::open(BUCKET, "p", config(server.endpoint()))).unwrap();
+    server.tamper("p/v/k", b"something else");
+    server.tamper("p/v/r/x", b"");
+    for key in ["k", "r/x"] {
+        let error = block_on(backend.load(&Key::new(key).unwrap())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{key}");
+    }
+    server.tamper("p/v/k", b"mlsk\x02 of a later version");
+    assert_eq!(block_on(backend.load(&Key::new("k").unwrap())).unwrap_err().kind(), ErrorKind::UnsupportedVersion);
+}
+
+#[test]
+fn stores_below_different_prefixes_do_not_meet() {
+    let server = Server::start();
+    let open = |prefix: &str| block_on(S3Backend::open(BUCKET, prefix, config(server.endpoint()))).unwrap();
+    let (a, ab) = (open("a"), open("a/v"));
+    block_on(a.save(&Key::new("k").unwrap(), Bytes::from_static(b"a"))).unwrap();
+    assert!(block_on(ab.list("")).unwrap().is_empty());
+    block_on(ab.save(&Key::new("v/k").unwrap(), Bytes::from_static(b"b"))).unwrap();
+    assert_eq!(block_on(ab.list("")).unwrap().len(), 1);
+}
+
+/// s3s-fs, which compares first and writes later.
+struct Racing(RacingServer);
+
+#[async_trait]
+impl Harness for Racing {
+    async fn open(&self) -> Result<std::sync::Arc<dyn StorageBackend>> {
+        let credentials = Credentials {
+            access_key_id: "TESTKEYID".to_owned(),
+            secret_access_key: "TESTSECRET".to_owned(),
+            session_token: None,
+        };
+        let config = Config { credentials: Some(credentials), ..config(self.0.endpoint()) };
+        Ok(std::sync::Arc::new(S3Backend::open(BUCKET, "", config).await?))
+    }
+}
+
+/// The control: the probe asks one question after the other and cannot see that this server is wrong; the suite can.
+#[test]
+fn a_service_whose_conditional_writes_race_is_found() {
+    block_on(Racing(RacingServer::start("TESTKEYID", "TESTSECRET")).open()).expect("the probe sees nothing wrong");
+    // It takes a few rounds until two writers meet.
+    for _ in 0..20 {
+        let racing = Racing(RacingServer::start("TESTKEYID", "TESTSECRET"));
+        let case = std::panic::AssertUnwindSafe(|| run_case("concurrency::one_winner_among_backends", &racing));
+        if std::panic::catch_unwind(case).is_err() {
+            return;
+        }
+    }
+    panic!("both writers should have won at some time");
+}

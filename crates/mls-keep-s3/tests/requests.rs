@@ -1,0 +1,128 @@
+//! What an operation costs: requests, and how many of them follow one another, counted at the server.
+
+// A test fails by panicking.
+#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod common;
+
+use bytes::Bytes;
+use common::{Bucket, config};
+use futures_executor::block_on;
+use mls_keep_core::{Commit, Key, StorageBackend, Swap};
+use mls_keep_s3::{Config, S3Backend, ServerSideEncryption};
+use s3_test_server::{BUCKET, Fault, Hold, Request, Server};
+
+fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
+}
+
+fn bytes(text: &str, len: usize) -> Bytes {
+    text.bytes().cycle().take(len).collect()
+}
+
+/// A commit of the client `x` from the root `from` to `to`, with nodes of this length.
+fn commit(from: Option<&str>, to: &str, nodes: usize, node_len: usize) -> Commit {
+    let node = |index| (key(&format!("n/x/{to}-{index}")), bytes(to, node_len));
+    let deletes = from.iter().flat_map(|from| (0..nodes).map(move |index| key(&format!("n/x/{from}-{index}"))));
+    Commit {
+        puts: (0..nodes).map(node).collect(),
+        swap: Swap { key: key("r/x"), expected: from.map(|from| bytes(from, 300)), replacement: Some(bytes(to, 300)) },
+        deletes: deletes.collect(),
+    }
+}
+
+fn methods(requests: &[Request]) -> Vec<String> {
+    requests.iter().map(|request| format!("{} {}", request.method, request.key)).collect()
+}
+
+#[test]
+fn a_commit_of_a_small_group_is_one_request() {
+    let bucket = Bucket::new(64 << 10);
+    let backend = block_on(bucket.backend()).unwrap();
+    let _ = bucket.server.take_requests();
+    for (from, to) in [(None, "a"), (Some("a"), "b"), (Some("b"), "c")] {
+        block_on(backend.commit(commit(from, to, 5, 2000))).unwrap();
+        let requests = bucket.server.take_requests();
+        assert_eq!(methods(&requests), ["PUT keeps/alice/v/r/x"], "{to}");
+        assert_eq!(requests[0].conditions.len(), 1, "the write is conditional");
+    }
+    assert_eq!(bucket.server.keys(), ["keeps/alice/v/r/x"], "the nodes ride with the root");
+    let nodes: Vec<Key> = (0..5).map(|index| key(&format!("n/x/c-{index}"))).collect();
+    let found = block_on(backend.load_many(&nodes)).unwrap();
+    assert!(found.iter().all(|node| node.as_ref() == Some(&bytes("c", 2000))));
+    assert_eq!(methods(&bucket.server.take_requests()), ["GET keeps/alice/v/r/x"], "five nodes are one request");
+}
+
+#[test]
+fn a_commit_of_a_large_group_is_two_round_trips() {
+    let bucket = Bucket::new(64 << 10);
+    let backend = block_on(bucket.backend()).unwrap();
+    block_on(backend.commit(commit(None, "a", 9, 16_000))).unwrap();
+    let _ = bucket.server.take_requests();
+    // The nodes wait for one another at the server: they are sent side by side, before the root.
+    let hold = Hold::before();
+    bucket.server.fail(1, Fault::Hold(hold.clone()), true);
+    let backend = &backend;
+    std::thread::scope(|scope| {
+        let committing = scope.spawn(move || block_on(backend.commit(commit(Some("a"), "b", 9, 16_000))));
+        for _ in 0..9 {
+            block_on(hold.reached());
+        }
+        let first = bucket.server.take_requests();
+        assert!(first.iter().all(|request| request.key.contains("/v/n/x/b-")), "{:?}", methods(&first));
+        assert_eq!(first.len(), 9);
+        bucket.server.heal();
+        for _ in 0..9 {
+            hold.release();
+        }
+        committing.join().unwrap().unwrap();
+    });
+    block_on(backend.close()).unwrap();
+    let then = bucket.server.take_requests();
+    assert_eq!(methods(&then)[0], "PUT keeps/alice/v/r/x", "the second round is the root");
+    assert_eq!(then.len(), 1 + 9, "and nobody waits for the deletions: {:?}", methods(&then));
+    assert_eq!(bucket.server.keys().len(), 1 + 9);
+}
+
+/// Nodes that ride until there is no room, and then get objects of their own: each commit is one round trip or two, and
+/// what was committed is there.
+#[test]
+fn nodes_move_when_there_is_no_room() {
+    let bucket = Bucket::new(10_000);
+    let backend = block_on(bucket.backend()).unwrap();
+    let mut before = None;
+    let mut moved = 0;
+    for round in 0..20 {
+        let (from, to) = (before.as_ref().map(|round: &i32| format!("{round:03}")), format!("{round:03}"));
+        let mut commit = commit(from.as_deref(), &to, 2, 1000);
+        commit.deletes.truncate(1);
+        let _ = bucket.server.take_requests();
+        block_on(backend.commit(commit)).unwrap();
+        let written: Vec<Request> =
+            bucket.server.take_requests().into_iter().filter(|request| request.method == "PUT").collect();
+        moved += usize::from(written.len() > 1);
+        before = Some(round);
+    }
+    assert!((1..10).contains(&moved), "{moved} of 20 commits moved nodes");
+    let fresh = block_on(bucket.backend()).unwrap();
+    let listed = block_on(fresh.list("n/x/")).unwrap();
+    assert_eq!(listed.len(), 19 + 2);
+    assert!(block_on(fresh.load_many(&listed)).unwrap().iter().all(Option::is_some));
+}
+
+#[test]
+fn the_encryption_that_is_configured_is_asked_for() {
+    for (encryption, wanted) in
+        [(ServerSideEncryption::Aes256, "AES256"), (ServerSideEncryption::Kms(Some("key".to_owned())), "aws:kms")]
+    {
+        let server = Server::start();
+        let config = Config { encryption: Some(encryption), ..config(server.endpoint()) };
+        let backend = block_on(S3Backend::open(BUCKET, "", config)).unwrap();
+        block_on(backend.save(&key("k"), bytes("v", 5))).unwrap();
+        block_on(backend.commit(commit(None, "a", 1, 100))).unwrap();
+        let writes: Vec<Request> =
+            server.take_requests().into_iter().filter(|request| request.method == "PUT").collect();
+        assert!(writes.len() >= 4);
+        assert!(writes.iter().all(|write| write.encryption.as_deref() == Some(wanted)), "{writes:?}");
+    }
+}

@@ -1,0 +1,81 @@
+//! Buckets that keep old versions: they go, or they are counted.
+
+// A test fails by panicking.
+#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod common;
+
+use bytes::Bytes;
+use common::config;
+use futures_executor::block_on;
+use mls_keep_core::{Commit, Key, StorageBackend, Swap};
+use mls_keep_s3::{Config, OldVersions, S3Backend};
+use s3_test_server::{BUCKET, Quirks, Server};
+
+const MARKER: &[u8] = b"marker-of-what-was-replaced";
+
+fn open(server: &Server, old_versions: OldVersions) -> S3Backend {
+    let config = Config { old_versions, inline_len: 500, ..config(server.endpoint()) };
+    block_on(S3Backend::open(BUCKET, "p", config)).unwrap()
+}
+
+/// Values that are replaced and deleted in every way, each with the marker.
+fn work(backend: &S3Backend) {
+    let key = |name: &str| Key::new(name).unwrap();
+    let marked = |len: usize| Bytes::from([MARKER, &vec![b'x'; len]].concat());
+    let plain = Bytes::from_static(b"plain");
+    block_on(async {
+        backend.save(&key("k"), marked(1)).await.unwrap();
+        backend.save(&key("k"), plain.clone()).await.unwrap();
+        backend.save(&key("gone"), marked(2)).await.unwrap();
+        backend.delete(&key("gone")).await.unwrap();
+        let mut expected = None;
+        // Nodes that ride, nodes with objects of their own, and the last without any.
+        for (round, node_len) in [10, 1000, 2000, 10].into_iter().enumerate() {
+            let last = round == 3;
+            let root = if last { plain.clone() } else { marked(round) };
+            let node = if last { plain.clone() } else { marked(node_len) };
+            let commit = Commit {
+                puts: vec![(key(&format!("n/x/{round}")), node)],
+                swap: Swap { key: key("r/x"), expected: expected.clone(), replacement: Some(root.clone()) },
+                deletes: round.checked_sub(1).map(|before| key(&format!("n/x/{before}"))).into_iter().collect(),
+            };
+            backend.commit(commit).await.unwrap();
+            expected = Some(root);
+        }
+        backend.close().await.unwrap();
+    });
+}
+
+#[test]
+fn purged_versions_are_gone() {
+    let server = Server::with(Quirks { versioning: true, ..Quirks::default() });
+    let backend = open(&server, OldVersions::Purge);
+    work(&backend);
+    assert_eq!(server.old_versions(), 0);
+    assert!(!server.contains(MARKER), "the bytes of a replaced or deleted value are in the bucket");
+}
+
+#[test]
+fn versions_that_stay_are_counted_and_can_be_purged() {
+    let server = Server::with(Quirks { versioning: true, ..Quirks::default() });
+    work(&open(&server, OldVersions::Report));
+    assert!(server.contains(MARKER));
+    let backend = open(&server, OldVersions::Report);
+    let found = block_on(backend.old_versions()).unwrap();
+    assert_eq!(found.count, server.old_versions());
+    assert!(found.count > 5 && found.bytes > 3000, "{found:?}");
+    let before = block_on(backend.list("")).unwrap();
+    assert_eq!(block_on(backend.purge_old_versions()).unwrap(), found.count);
+    assert_eq!((server.old_versions(), server.contains(MARKER)), (0, false));
+    assert_eq!(block_on(backend.list("")).unwrap(), before, "what is current stays");
+}
+
+#[test]
+fn a_bucket_without_versions_has_none() {
+    let server = Server::start();
+    let backend = open(&server, OldVersions::Purge);
+    assert_eq!(block_on(backend.old_versions()).unwrap().count, 0);
+    work(&backend);
+    assert!(!server.contains(MARKER));
+}

@@ -1,0 +1,175 @@
+//! The objects, and what S3 says about changing them.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+/// Where the server differs from AWS.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quirks {
+    /// Old versions are kept.
+    pub versioning: bool,
+    /// `If-Match` must be the ETag without its quotes.
+    pub bare_if_match: bool,
+    /// `If-Match` is not looked at.
+    pub ignores_if_match: bool,
+    /// `If-None-Match` is not looked at when something is written.
+    pub ignores_if_none_match: bool,
+    /// Listings come in the opposite order within a page.
+    pub reversed_pages: bool,
+    /// Most keys on a page of a listing; 1000 if it is 0.
+    pub page_len: usize,
+}
+
+/// One version of an object; `None` marks its deletion.
+struct Version {
+    id: u64,
+    body: Option<Bytes>,
+}
+
+#[derive(Default)]
+pub(crate) struct Objects {
+    pub(crate) quirks: Quirks,
+    /// The versions of each key, the current one last.
+    versions: BTreeMap<String, Vec<Version>>,
+    last_id: u64,
+}
+
+/// What is answered to a conditional write.
+pub(crate) enum Written {
+    Done { etag: String, version: Option<String> },
+    PreconditionFailed,
+    NoSuchKey,
+}
+
+/// A line of a listing.
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) etag: String,
+    pub(crate) len: usize,
+}
+
+/// A line of a listing of versions; one without a length marks a deletion.
+pub(crate) struct ListedVersion {
+    pub(crate) key: String,
+    pub(crate) id: u64,
+    pub(crate) is_latest: bool,
+    pub(crate) len: Option<usize>,
+}
+
+impl Objects {
+    pub(crate) fn new(quirks: Quirks) -> Self {
+        Self { quirks, ..Self::default() }
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<(Bytes, String, u64)> {
+        let version = self.versions.get(key)?.last()?;
+        let body = version.body.clone()?;
+        let etag = etag(&body);
+        Some((body, etag, version.id))
+    }
+
+    pub(crate) fn put_if(&mut self, key: &str, body: Bytes, matches: Option<&str>, none: bool) -> Written {
+        let current = self.get(key).map(|(_, etag, _)| etag);
+        if none && !self.quirks.ignores_if_none_match && current.is_some() {
+            return Written::PreconditionFailed;
+        }
+        if let Some(wanted) = matches.filter(|_| !self.quirks.ignores_if_match) {
+            let Some(current) = current else { return Written::NoSuchKey };
+            let current = if self.quirks.bare_if_match { current.trim_matches('"').to_owned() } else { current };
+            if wanted != current {
+                return Written::PreconditionFailed;
+            }
+        }
+        let etag = etag(&body);
+        let id = self.put(key, body);
+        Written::Done { etag, version: self.quirks.versioning.then(|| id.to_string()) }
+    }
+
+    pub(crate) fn put(&mut self, key: &str, body: Bytes) -> u64 {
+        self.push(key, Some(body))
+    }
+
+    fn push(&mut self, key: &str, body: Option<Bytes>) -> u64 {
+        self.last_id += 1;
+        let versions = self.versions.entry(key.to_owned()).or_default();
+        if !self.quirks.versioning {
+            versions.clear();
+        }
+        versions.push(Version { id: self.last_id, body });
+        self.last_id
+    }
+
+    pub(crate) fn delete(&mut self, key: &str, version: Option<&str>) {
+        match version {
+            Some(id) => {
+                if let Some(versions) = self.versions.get_mut(key) {
+                    versions.retain(|version| version.id.to_string() != id);
+                }
+            }
+            None if self.quirks.versioning => {
+                self.push(key, None);
+            }
+            None => {
+                self.versions.remove(key);
+            }
+        }
+        self.versions.retain(|_, versions| !versions.is_empty());
+    }
+
+    /// Current objects that begin with `prefix` and come after `after`; and whether there are more.
+    pub(crate) fn list(&self, prefix: &str, after: &str, limit: usize) -> (Vec<Entry>, bool) {
+        let page = if self.quirks.page_len == 0 { 1000 } else { self.quirks.page_len }.min(limit);
+        let mut found = self
+            .versions
+            .range(prefix.to_owned()..)
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .filter(|(key, _)| key.as_str() > after)
+            .filter_map(|(key, versions)| {
+                let body = versions.last()?.body.as_ref()?;
+                Some(Entry { key: key.clone(), etag: etag(body), len: body.len() })
+            });
+        let entries: Vec<Entry> = found.by_ref().take(page).collect();
+        (entries, found.next().is_some())
+    }
+
+    /// All versions of the objects whose keys begin with `prefix`; none where old ones are not kept.
+    pub(crate) fn list_versions(&self, prefix: &str) -> Vec<ListedVersion> {
+        let kept = self.versions.iter().filter(|(key, _)| self.quirks.versioning && key.starts_with(prefix));
+        kept.flat_map(|(key, versions)| {
+            let latest = versions.last().map(|version| version.id);
+            versions.iter().rev().map(move |version| ListedVersion {
+                key: key.clone(),
+                id: version.id,
+                is_latest: Some(version.id) == latest,
+                len: version.body.as_ref().map(Bytes::len),
+            })
+        })
+        .collect()
+    }
+
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.versions.keys().filter(|key| self.get(key).is_some()).cloned().collect()
+    }
+
+    pub(crate) fn old_versions(&self) -> usize {
+        let all: usize = self.versions.values().map(Vec::len).sum();
+        all - self.keys().len()
+    }
+
+    pub(crate) fn contains(&self, marker: &[u8]) -> bool {
+        let bodies = self.versions.values().flatten().filter_map(|version| version.body.as_ref());
+        bodies.into_iter().any(|body| body.windows(marker.len()).any(|window| window == marker))
+    }
+}
+
+/// The same bytes have the same ETag, as on AWS.
+fn etag(body: &[u8]) -> String {
+    // Of 128 bits, as MD5 has; nobody attacks it here.
+    let hash = |seed: u64| {
+        body.iter().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(5)
+        })
+    };
+    format!("\"{:016x}{:016x}\"", hash(1), hash(2))
+}

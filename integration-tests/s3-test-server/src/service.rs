@@ -1,0 +1,219 @@
+//! From an HTTP request to an answer, through the fault that it meets.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{CONTENT_LENGTH, ETAG, IF_MATCH, IF_NONE_MATCH};
+use hyper::{Method, Response, StatusCode};
+
+use crate::fault::Fault;
+use crate::objects::{ListedVersion, Written};
+use crate::{BUCKET, Shared};
+
+/// A request that arrived.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Request {
+    /// `GET`, `PUT`, ...
+    pub method: String,
+    /// The object's key; empty for a request about the bucket.
+    pub key: String,
+    /// What stands behind the question mark.
+    pub query: String,
+    /// Names of the conditions that it has.
+    pub conditions: Vec<&'static str>,
+    /// The header that asks for encryption by the server.
+    pub encryption: Option<String>,
+    /// How long its body is, bytes.
+    pub len: usize,
+}
+
+type Body = BoxBody<Bytes, io::Error>;
+type Answer = Response<Body>;
+
+/// Answers `request`. An error cuts the connection.
+pub(crate) async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> io::Result<Answer> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let path = parts.uri.path().trim_start_matches('/').to_owned();
+    let (bucket, key) = path.split_once('/').unwrap_or((&path, ""));
+    let header = |name: hyper::header::HeaderName| {
+        parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    };
+    let (matches, none) = (header(IF_MATCH), header(IF_NONE_MATCH));
+    let query = parts.uri.query().unwrap_or_default().to_owned();
+    shared.requests.lock().unwrap().push(Request {
+        method: parts.method.to_string(),
+        key: key.to_owned(),
+        query: query.clone(),
+        conditions: [matches.as_ref().map(|_| "if-match"), none.as_ref().map(|_| "if-none-match")]
+            .into_iter()
+            .flatten()
+            .collect(),
+        encryption: header(hyper::header::HeaderName::from_static("x-amz-server-side-encryption")),
+        len: body.len(),
+    });
+    let apply =
+        || apply(&shared, &parts.method, bucket, key, &query, body.clone(), matches.as_deref(), none.as_deref());
+    let cut = || Err(io::Error::other("cut by the script"));
+    let fault = shared.script.lock().unwrap().next();
+    match fault {
+        None => Ok(apply()),
+        Some(Fault::Status(status)) => Ok(error(status, "Scripted")),
+        Some(Fault::AppliedThenStatus(status)) => {
+            apply();
+            Ok(error(status, "Scripted"))
+        }
+        Some(Fault::Reset) => cut(),
+        Some(Fault::AppliedThenReset) => {
+            apply();
+            cut()
+        }
+        Some(Fault::Truncated) => truncated(apply()).await,
+        Some(Fault::ErrorInside200) => {
+            let mut answer = error(500, "InternalError");
+            *answer.status_mut() = StatusCode::OK;
+            Ok(answer)
+        }
+        Some(Fault::Delay(time)) => {
+            let answer = apply();
+            tokio::time::sleep(time).await;
+            Ok(answer)
+        }
+        Some(Fault::Silence) => {
+            apply();
+            std::future::pending().await
+        }
+        Some(Fault::Hold(hold)) => {
+            let applied = hold.after.then(&apply);
+            hold.stop().await;
+            Ok(applied.unwrap_or_else(apply))
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn apply(
+    shared: &Shared,
+    method: &Method,
+    bucket: &str,
+    key: &str,
+    query: &str,
+    body: Bytes,
+    matches: Option<&str>,
+    none: Option<&str>,
+) -> Answer {
+    let mut objects = shared.objects.lock().unwrap();
+    if bucket != BUCKET {
+        return error(404, "NoSuchBucket");
+    }
+    let parameter = |name: &str| {
+        let value = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(found, _)| *found == name);
+        value.map(|(_, value)| decode(value))
+    };
+    let asks_for = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
+    match *method {
+        Method::GET if key.is_empty() && asks_for("versions") => {
+            let prefix = parameter("prefix").unwrap_or_default();
+            let mut text = String::from("<ListVersionsResult><IsTruncated>false</IsTruncated>");
+            for version in objects.list_versions(&prefix) {
+                let ListedVersion { key, id, is_latest, len } = version;
+                let size = len.map_or_else(String::new, |len| format!("<Size>{len}</Size>"));
+                let tag = if len.is_some() { "Version" } else { "DeleteMarker" };
+                let _ = write!(
+                    text,
+                    "<{tag}><Key>{key}</Key><VersionId>{id}</VersionId><IsLatest>{is_latest}</IsLatest>{size}</{tag}>"
+                );
+            }
+            xml(&(text + "</ListVersionsResult>"))
+        }
+        Method::GET if key.is_empty() && asks_for("list-type") => {
+            let prefix = parameter("prefix").unwrap_or_default();
+            let after = parameter("continuation-token").or(parameter("start-after")).unwrap_or_default();
+            let limit = parameter("max-keys").and_then(|text| text.parse().ok()).unwrap_or(1000);
+            let (mut entries, more) = objects.list(&prefix, &after, limit);
+            let next = entries.last().filter(|_| more).map(|entry| entry.key.clone());
+            if objects.quirks.reversed_pages {
+                entries.reverse();
+            }
+            let mut text = format!("<ListBucketResult><IsTruncated>{more}</IsTruncated>");
+            for entry in entries {
+                let (key, etag, len) = (entry.key, entry.etag.replace('"', "&quot;"), entry.len);
+                let _ = write!(text, "<Contents><Key>{key}</Key><ETag>{etag}</ETag><Size>{len}</Size></Contents>");
+            }
+            if let Some(next) = next {
+                let _ = write!(text, "<NextContinuationToken>{next}</NextContinuationToken>");
+            }
+            xml(&(text + "</ListBucketResult>"))
+        }
+        Method::GET => match objects.get(key) {
+            None => error(404, "NoSuchKey"),
+            Some((_, etag, _)) if none == Some(&etag) => {
+                let answer = Response::builder().status(304).header(ETAG, etag);
+                answer.body(body_of(Bytes::new())).unwrap()
+            }
+            Some((body, etag, id)) => {
+                let mut answer = Response::builder().header(ETAG, etag).header(CONTENT_LENGTH, body.len());
+                if objects.quirks.versioning {
+                    answer = answer.header("x-amz-version-id", id);
+                }
+                answer.body(body_of(body)).unwrap()
+            }
+        },
+        Method::PUT => match objects.put_if(key, body, matches, none.is_some()) {
+            Written::PreconditionFailed => error(412, "PreconditionFailed"),
+            Written::NoSuchKey => error(404, "NoSuchKey"),
+            Written::Done { etag, version } => {
+                let mut answer = Response::builder().header(ETAG, etag);
+                if let Some(version) = version {
+                    answer = answer.header("x-amz-version-id", version);
+                }
+                answer.body(body_of(Bytes::new())).unwrap()
+            }
+        },
+        Method::DELETE => {
+            objects.delete(key, parameter("versionId").as_deref());
+            Response::builder().status(204).body(body_of(Bytes::new())).unwrap()
+        }
+        _ => error(501, "NotImplemented"),
+    }
+}
+
+fn body_of(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never: Infallible| match never {}).boxed()
+}
+
+fn xml(text: &str) -> Answer {
+    let text = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{text}");
+    Response::builder().header("content-type", "application/xml").body(body_of(text.into())).unwrap()
+}
+
+fn error(status: u16, code: &str) -> Answer {
+    let mut answer = xml(&format!("<Error><Code>{code}</Code><Message>{code}</Message></Error>"));
+    *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+    answer
+}
+
+/// The same answer with half of its body, after which the connection is cut. One without a body is cut as a whole.
+async fn truncated(answer: Answer) -> io::Result<Answer> {
+    let (mut parts, body) = answer.into_parts();
+    let body = body.collect().await?.to_bytes();
+    if body.is_empty() {
+        return Err(io::Error::other("cut by the script"));
+    }
+    parts.headers.insert(CONTENT_LENGTH, body.len().into());
+    let half = body.slice(..body.len() / 2);
+    let frames = [Ok(Frame::data(half)), Err(io::Error::other("cut by the script"))];
+    let body = StreamBody::new(futures_util::stream::iter(frames));
+    Ok(Response::from_parts(parts, BodyExt::boxed(body)))
+}
+
+/// Percent-decodes a value of a query.
+fn decode(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
