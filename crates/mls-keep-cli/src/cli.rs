@@ -8,6 +8,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 use clap_complete::Shell;
 use mls_keep::{MAX_NAME_LEN, limits};
 
+use crate::demo::Ground;
 use crate::output::Output;
 use crate::store::{Kind, forms};
 
@@ -171,9 +172,9 @@ pub(crate) enum Command {
     },
     /// Live through the whole life of three clients on three keeps, and measure it
     Demo {
-        /// The kind of the keeps: sqlite, file, redb or sled
-        #[arg(long, value_name = "KIND", default_value = Kind::ALL[0].scheme(), value_parser = kind)]
-        on: Kind,
+        /// The kind of the keeps, sqlite, file, redb or sled; or the URL of an S3 store, below which they are made and go
+        #[arg(long, value_name = "KIND", default_value = Kind::ALL[0].scheme(), value_parser = ground)]
+        on: Ground,
         /// Where the keeps are made and stay; a directory that is empty or not there. Without it they are temporary
         #[arg(long, value_hint = ValueHint::DirPath)]
         dir: Option<PathBuf>,
@@ -290,9 +291,9 @@ fn source_of_key(matches: &ArgMatches) -> Option<ValueSource> {
     here.max(below)
 }
 
-/// A kind of store, by what its URLs begin with.
-fn kind(typed: &str) -> Result<Kind, String> {
-    Kind::of_scheme(typed).ok_or_else(|| format!("known kinds of stores: {}", forms()))
+/// Where the demo takes place: a kind of local store, by what its URLs begin with, or the URL of a remote one.
+fn ground(typed: &str) -> Result<Ground, String> {
+    Ground::parse(typed).ok_or_else(|| format!("known kinds of stores: {}", forms()))
 }
 
 fn identity(text: &str) -> std::result::Result<String, String> {

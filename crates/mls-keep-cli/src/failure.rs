@@ -140,7 +140,9 @@ fn advice(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Conflict => "Nothing was changed. Somebody else changed it at the same time: run the command again.",
         ErrorKind::Busy => "Nothing was changed. Run the command again when the other program has finished.",
-        ErrorKind::Unavailable => "Nothing was changed. Look at the disk and the path, then run the command again.",
+        ErrorKind::Unavailable => {
+            "Nothing was changed. Look at the disk, the path or the network, then run the command again."
+        }
         ErrorKind::NoSpace => "Nothing was changed. Free some space, then run the command again.",
         ErrorKind::ReadOnly => "Nothing was changed. Change the permissions or the mount, then run the command again.",
         ErrorKind::Corrupt => {

@@ -69,7 +69,7 @@ pub(crate) async fn open_keep(global: &Global, access: Access) -> Result<Persist
         Access::Existing => failure.advise(ErrorKind::NotFound, "`mls-keep init NAME` makes a keep with a client."),
         Access::Create => failure.advise(ErrorKind::NotFound, "Make the directory first."),
     };
-    let backend = store.open(access).map_err(|error| missing(error.into()))?;
+    let backend = store.open(access).await.map_err(|error| missing(error.into()))?;
     let builder = PersistenceManager::builder_shared(backend).encryption(encryption);
     let opened = match access {
         Access::Existing => builder.open_existing().await,

@@ -15,9 +15,9 @@ pub(crate) enum Access {
 }
 
 #[cfg(not(any(feature = "sqlite", feature = "fs", feature = "redb", feature = "sled")))]
-compile_error!("the program needs a store: turn on one of the features `sqlite`, `fs`, `redb` and `sled`");
+compile_error!("the program needs a local store: turn on one of the features `sqlite`, `fs`, `redb` and `sled`");
 
-/// A kind of store.
+/// A kind of local store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
     #[cfg(feature = "sqlite")]
@@ -31,10 +31,14 @@ pub(crate) enum Kind {
 }
 
 /// A store that can be opened.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Store {
-    kind: Kind,
-    path: PathBuf,
+#[derive(Clone, Debug)]
+pub(crate) enum Store {
+    Local {
+        kind: Kind,
+        path: PathBuf,
+    },
+    #[cfg(feature = "s3")]
+    S3(mls_keep_s3::Location),
 }
 
 impl Kind {
@@ -100,7 +104,7 @@ impl Kind {
 impl Store {
     /// The store of `kind` at `path`.
     pub(crate) fn at(kind: Kind, path: impl Into<PathBuf>) -> Self {
-        Self { kind, path: path.into() }
+        Self::Local { kind, path: path.into() }
     }
 
     /// The store that `url` names.
@@ -112,6 +116,11 @@ impl Store {
             };
             return Err(Failure::usage(format!("the store `{url}` is no URL"), advice));
         };
+        #[cfg(feature = "s3")]
+        if scheme == "s3" {
+            let advice = |error: mls_keep::Error| Failure::usage(error.to_string(), format!("Known: {}", forms()));
+            return Ok(Self::S3(url.parse().map_err(advice)?));
+        }
         let Some(kind) = Kind::of_scheme(scheme) else {
             let what = format!("stores of the kind `{scheme}:` are not known");
             return Err(Failure::usage(what, format!("Name a store of a known kind: {}", forms())));
@@ -127,10 +136,14 @@ impl Store {
     }
 
     /// Opens it.
-    pub(crate) fn open(&self, access: Access) -> mls_keep::Result<Arc<dyn StorageBackend>> {
+    pub(crate) async fn open(&self, access: Access) -> mls_keep::Result<Arc<dyn StorageBackend>> {
         let create = access == Access::Create;
-        let path = &self.path;
-        Ok(match self.kind {
+        let (kind, path) = match self {
+            Self::Local { kind, path } => (*kind, path),
+            #[cfg(feature = "s3")]
+            Self::S3(location) => return Ok(Arc::new(location.open().await?)),
+        };
+        Ok(match kind {
             #[cfg(feature = "sqlite")]
             Kind::Sqlite => {
                 use mls_keep_sqlite::{Config, SqliteBackend};
@@ -159,13 +172,30 @@ impl Store {
     /// Whether both are the same place.
     pub(crate) fn is(&self, other: &Self) -> bool {
         let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
-        place(&self.path).is_some_and(|path| place(&other.path) == Some(path))
+        match (self, other) {
+            (Self::Local { path, .. }, Self::Local { path: other, .. }) => {
+                place(path).is_some_and(|path| place(other) == Some(path))
+            }
+            #[cfg(feature = "s3")]
+            (Self::S3(one), Self::S3(other)) => {
+                let place = |location: &mls_keep_s3::Location| {
+                    (location.config.endpoint.clone(), location.bucket.clone(), location.prefix.clone())
+                };
+                place(one) == place(other)
+            }
+            #[cfg(feature = "s3")]
+            _ => false,
+        }
     }
 }
 
 /// The forms of a store's URL that this program was built with.
 pub(crate) fn forms() -> String {
-    Kind::ALL.iter().map(|kind| format!("{}:{}", kind.scheme(), kind.place())).collect::<Vec<_>>().join(", ")
+    let mut forms: Vec<String> = Kind::ALL.iter().map(|kind| format!("{}:{}", kind.scheme(), kind.place())).collect();
+    if cfg!(feature = "s3") {
+        forms.push("s3://BUCKET/PREFIX?endpoint=URL&region=NAME".to_owned());
+    }
+    forms.join(", ")
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -189,6 +219,9 @@ mod tests {
             ":memory:",
             "SQLITE:x",
             "file:",
+            "s3:bucket",
+            "s3://",
+            "s3://bucket?secret=x",
         ] {
             let Err(failure) = Store::parse(url) else { panic!("{url} is taken") };
             assert_eq!(failure.exit_code(), std::process::ExitCode::from(2), "{url}");
@@ -200,7 +233,7 @@ mod tests {
     fn each_kind_has_a_url() {
         for kind in Kind::ALL {
             let url = format!("{}:dir/alice", kind.scheme());
-            assert_eq!(Store::parse(&url).unwrap(), Store::at(*kind, "dir/alice"));
+            assert!(Store::parse(&url).unwrap().is(&Store::at(*kind, "dir/alice")), "{url}");
         }
     }
 }

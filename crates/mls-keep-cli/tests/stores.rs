@@ -93,3 +93,54 @@ fn the_demo_holds_on_every_kind() {
         assert!(value["checks"].as_array().unwrap().iter().all(|check| check["holds"] == true), "{value}");
     }
 }
+
+/// A person who keeps everything in a bucket, and copies from there and to there.
+#[test]
+fn a_keep_in_a_bucket() {
+    let town = Town::new();
+    let (alice, bob) = town.friends();
+    let server = s3_test_server::Server::start();
+    let endpoint = server.endpoint();
+    let url = |prefix: &str| format!("s3://{}/{prefix}?endpoint={endpoint}&region=us-east-1", s3_test_server::BUCKET);
+    let run = |person: &Person, args: &[&str]| {
+        let mut command = bare(&person.dir, args);
+        command.env("AWS_ACCESS_KEY_ID", "IDSECRET").env("AWS_SECRET_ACCESS_KEY", "KEYSECRET");
+        let ran = ran(command.output().unwrap());
+        assert!(!format!("{ran:?}").contains("SECRET"), "{ran:?}");
+        ran
+    };
+    alice.ok(&["send", "tea", "before", "--out", "1.mls"]);
+    bob.ok(&["receive", "../alice/1.mls"]);
+    let (away, back) = (url("alice"), "file:back");
+    let copied = run(&alice, &["copy", "sqlite:keep.db", &away]);
+    assert_eq!(copied.code, Some(0), "{copied:?}");
+    let at = ["--store", &away, "--key", "k"];
+    let sent = run(&alice, &[&at[..], &["send", "tea", "from afar", "--out", "2.mls"]].concat());
+    assert_eq!(sent.code, Some(0), "{sent:?}");
+    assert!(bob.ok(&["receive", "../alice/2.mls"]).contains("from afar"));
+    assert!(run(&alice, &[&at[..], &["verify"]].concat()).out.contains("sound"));
+    let copied = run(&alice, &["copy", &away, back]);
+    assert_eq!(copied.code, Some(0), "{copied:?}");
+    assert!(ok(&alice, back, &["history", "tea"]).contains("from afar"));
+    assert!(!server.contains(b"from afar"));
+
+    let other = url("nobody");
+    let missing = run(&alice, &["--store", &other, "--key", "k", "verify"]);
+    assert_eq!(missing.code, Some(1), "{missing:?}");
+}
+
+/// The demo in a bucket, which is empty afterwards.
+#[test]
+fn the_demo_in_a_bucket() {
+    let town = Town::new();
+    let alice = town.newcomer("alice");
+    let server = s3_test_server::Server::start();
+    let url = format!("s3://{}/demo?endpoint={}", s3_test_server::BUCKET, server.endpoint());
+    let mut command = bare(&alice.dir, &["demo", "--on", &url]);
+    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+    let ran = ran(command.output().unwrap());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(server.keys().is_empty(), "{:?}", server.keys());
+    let requests = server.take_requests();
+    println!("{} requests", requests.len());
+}

@@ -93,7 +93,7 @@ impl S3Backend {
 }
 
 /// The prefix with its end.
-fn checked(bucket: &str, prefix: &str) -> Result<String> {
+pub(crate) fn checked(bucket: &str, prefix: &str) -> Result<String> {
     let named = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if bucket.is_empty() || bucket.len() > 255 || !bucket.bytes().all(named) {
         return Err(Error::new(ErrorKind::Invalid, "a bucket's name has 1 to 255 of the bytes A-Z a-z 0-9 . _ -"));

@@ -25,6 +25,7 @@ mod cache;
 mod config;
 mod failure;
 mod layout;
+mod location;
 mod object;
 mod pending;
 mod probe;
@@ -32,3 +33,4 @@ mod store;
 
 pub use backend::{OldVersionsFound, S3Backend};
 pub use config::{Config, Credentials, MAX_INLINE_LEN, MAX_VALUE_LEN, OldVersions, ServerSideEncryption};
+pub use location::Location;

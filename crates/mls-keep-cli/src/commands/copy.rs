@@ -15,8 +15,8 @@ pub(super) async fn copy(global: &Global, from: &str, to: &str) -> Result<()> {
     if source.is(&target) {
         return Err(Failure::usage("both stores are the same", "Name another target."));
     }
-    let source = source.open(Access::Existing).map_err(|error| Failure::from(error).about(from))?;
-    let target = target.open(Access::Create).map_err(|error| Failure::from(error).about(to))?;
+    let source = source.open(Access::Existing).await.map_err(|error| Failure::from(error).about(from))?;
+    let target = target.open(Access::Create).await.map_err(|error| Failure::from(error).about(to))?;
     let bar = progress::counter("values copied and compared");
     let copied = copy_store(&*source, &*target, &mut |done| bar.set_position(done as u64)).await;
     bar.finish_and_clear();

@@ -3,6 +3,7 @@
 //! `story` is what they live through, `person` is one of them, `meter` counts what is written, `ledger` has the figures
 //! and the checks, `scan` looks for plaintext.
 
+mod ground;
 mod ledger;
 mod meter;
 mod person;
@@ -18,23 +19,34 @@ use tempfile::TempDir;
 
 use crate::failure::{Failure, Result};
 use crate::output::{Output, extended};
-use crate::store::Kind;
 use story::Story;
 
+pub(crate) use ground::Ground;
+
 /// Runs the demo in `dir`, which stays, or in a temporary directory, which goes.
-pub(crate) async fn run(output: Output, kind: Kind, dir: Option<&Path>) -> Result<()> {
+pub(crate) async fn run(output: Output, ground: Ground, dir: Option<&Path>) -> Result<()> {
     let place = Place::make(dir)?;
     let start = Instant::now();
-    let ledger = Story::tell(kind, place.path()).await?;
+    let scheme = ground.scheme();
+    if scheme == "s3" && dir.is_some() {
+        return Err(Failure::usage(
+            "the keeps of this demo are in a bucket",
+            "Leave out --dir: they are removed at the end.",
+        ));
+    }
+    let ledger = Story::tell(ground, place.path()).await?;
 
     output.line(ledger.table())?;
-    output.line(format!("commits: transactions of {}, one flush each", kind.scheme()))?;
+    output.line(match scheme {
+        "s3" => "commits: conditional writes of a root, each one round trip or two".to_owned(),
+        scheme => format!("commits: transactions of {scheme}, one flush each"),
+    })?;
     output.line("bytes written: sealed bytes in the commits")?;
     output.line("")?;
     ledger.check_lines().try_for_each(|line| output.line(line))?;
     output.line(format!("\n{:.1} seconds", start.elapsed().as_secs_f64()))?;
     if let Place::Kept(path) = &place {
-        let (path, scheme) = (path.display(), kind.scheme());
+        let path = path.display();
         output.line(format!(
             "Look around: mls-keep --store {scheme}:{path}/bob.{scheme} --key {path}/bob.key history tea"
         ))?;

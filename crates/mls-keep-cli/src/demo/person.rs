@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use mls_keep::{Client, Persistence, PersistenceManager, SavePolicy};
 
+use super::ground::Ground;
 use super::ledger::Ledger;
 use super::meter::{Meter, Metered};
 use crate::failure::{Failure, Result};
 use crate::key;
-use crate::store::{Access, Kind, Store};
+use crate::store::{Access, Store};
 
 /// A person at a device: a keep on a file, with one client.
 pub(super) struct Person {
@@ -19,7 +20,7 @@ pub(super) struct Person {
     pub(super) is_member: bool,
     /// What the history has to say: sender and text.
     pub(super) heard: Vec<(&'static str, String)>,
-    store: Store,
+    pub(super) store: Store,
     key_file: PathBuf,
     meter: Arc<Meter>,
     /// Nothing while the keep is closed.
@@ -28,12 +29,17 @@ pub(super) struct Person {
 
 impl Person {
     /// Makes a key, a keep and a client.
-    pub(super) async fn create(kind: Kind, directory: &Path, name: &'static str, ledger: &mut Ledger) -> Result<Self> {
+    pub(super) async fn create(
+        ground: &Ground,
+        directory: &Path,
+        name: &'static str,
+        ledger: &mut Ledger,
+    ) -> Result<Self> {
         let mut person = Self {
             name,
             is_member: false,
             heard: Vec::new(),
-            store: Store::at(kind, directory.join(format!("{name}.{}", kind.scheme()))),
+            store: ground.store(directory, name),
             key_file: directory.join(format!("{name}.key")),
             meter: Arc::default(),
             opened: None,
@@ -98,7 +104,7 @@ impl Person {
     }
 
     async fn open_keep(&self) -> Result<PersistenceManager> {
-        let backend = Metered::new(self.store.open(Access::Create)?, Arc::clone(&self.meter));
+        let backend = Metered::new(self.store.open(Access::Create).await?, Arc::clone(&self.meter));
         let encryption = key::from_key_file(&self.key_file)?;
         Ok(PersistenceManager::builder(backend).encryption(encryption).open().await?)
     }

@@ -17,6 +17,16 @@ pub(super) struct Found {
     pub(super) leaks: Vec<String>,
 }
 
+impl Found {
+    /// Looks for `texts` in the file, or the value, that is called `name`.
+    pub(super) fn add(&mut self, name: &str, bytes: &[u8], texts: &[String]) {
+        self.files += 1;
+        self.bytes += bytes.len();
+        let leaked = texts.iter().filter(|text| contains(bytes, text.as_bytes()));
+        self.leaks.extend(leaked.map(|text| format!("{name}: {text}")));
+    }
+}
+
 /// Looks for `texts` in every file of `directory` that belongs to a store of `kind`.
 pub(super) fn scan(directory: &Path, kind: Kind, texts: &[String]) -> io::Result<Found> {
     let mut found = Found::default();
@@ -35,11 +45,8 @@ fn scan_entry(path: &Path, kind: Kind, texts: &[String], found: &mut Found) -> i
         return fs::read_dir(path)?.try_for_each(|entry| scan_entry(&entry?.path(), kind, texts, found));
     }
     let bytes = fs::read(path)?;
-    found.files += 1;
-    found.bytes += bytes.len();
     found.stores += usize::from(bytes.starts_with(kind.signature()));
-    let leaked = texts.iter().filter(|text| contains(&bytes, text.as_bytes()));
-    found.leaks.extend(leaked.map(|text| format!("{}: {text}", path.display())));
+    found.add(&path.display().to_string(), &bytes, texts);
     Ok(())
 }
 

@@ -6,12 +6,11 @@ use indicatif::ProgressBar;
 use mls_keep::openmls::group::GroupId;
 use mls_keep::{Entropy, ErrorKind, Received, SystemEntropy};
 
+use super::ground::Ground;
 use super::ledger::Ledger;
 use super::person::Person;
-use super::scan::scan;
 use crate::commands::to_bytes;
 use crate::failure::{Failure, Result};
-use crate::store::Kind;
 use crate::{names, progress};
 
 const ALICE: usize = 0;
@@ -26,7 +25,7 @@ const ROUNDS_OF_TWO: usize = 20;
 const UPDATE_EVERY: usize = 8;
 
 pub(super) struct Story {
-    kind: Kind,
+    ground: Ground,
     people: [Person; 3],
     group: GroupId,
     ledger: Ledger,
@@ -38,8 +37,8 @@ pub(super) struct Story {
 
 impl Story {
     /// Lives through all of it, in `directory`.
-    pub(super) async fn tell(kind: Kind, directory: &Path) -> Result<Ledger> {
-        let mut story = Self::begin(kind, directory).await?;
+    pub(super) async fn tell(ground: Ground, directory: &Path) -> Result<Ledger> {
+        let mut story = Self::begin(ground, directory).await?;
         story.talk(ROUNDS_OF_THREE).await?;
         story.remove_carol().await?;
         story.talk(ROUNDS_OF_TWO).await?;
@@ -50,22 +49,24 @@ impl Story {
     }
 
     /// Three clients, and a group with all of them.
-    async fn begin(kind: Kind, directory: &Path) -> Result<Self> {
+    async fn begin(ground: Ground, directory: &Path) -> Result<Self> {
         let mut ledger = Ledger::default();
-        let mut alice = Person::create(kind, directory, "alice", &mut ledger).await?;
-        let bob = Person::create(kind, directory, "bob", &mut ledger).await?;
-        let carol = Person::create(kind, directory, "carol", &mut ledger).await?;
-        let group = alice.act(&mut ledger, "create group", async |alice| alice.create_group("tea").await).await?;
-        alice.is_member = true;
         let mut mark = [0; 8];
         SystemEntropy.fill(&mut mark)?;
+        let mark = names::hex(&mark);
+        let ground = ground.apart(&mark);
+        let mut alice = Person::create(&ground, directory, "alice", &mut ledger).await?;
+        let bob = Person::create(&ground, directory, "bob", &mut ledger).await?;
+        let carol = Person::create(&ground, directory, "carol", &mut ledger).await?;
+        let group = alice.act(&mut ledger, "create group", async |alice| alice.create_group("tea").await).await?;
+        alice.is_member = true;
         let messages = 2 * 3 * ROUNDS_OF_THREE + 2 * ROUNDS_OF_TWO;
         let mut story = Self {
-            kind,
+            ground,
             people: [alice, bob, carol],
             group,
             ledger,
-            mark: names::hex(&mark),
+            mark,
             texts: 0,
             bar: progress::bar(messages as u64, "messages"),
         };
@@ -212,20 +213,22 @@ impl Story {
             let nodes = found.statistics.nodes;
             self.ledger.check(format!("{}'s keep verifies: {nodes} nodes", person.name), found.is_sound());
         }
-        self.look_for_plaintext(directory, "open")?;
+        self.look_for_plaintext(directory, "open").await?;
         for person in &mut self.people {
             person.close(&mut self.ledger).await?;
         }
-        self.look_for_plaintext(directory, "closed")
+        self.look_for_plaintext(directory, "closed").await?;
+        let stores: Vec<_> = self.people.iter().map(|person| &person.store).collect();
+        self.ground.clear(&stores).await
     }
 
     /// Every text begins with the mark, so a file without it has none of them.
-    fn look_for_plaintext(&mut self, directory: &Path, state: &str) -> Result<()> {
+    async fn look_for_plaintext(&mut self, directory: &Path, state: &str) -> Result<()> {
         let more = "hopes for an answer";
-        let found = scan(directory, self.kind, &[self.mark.clone(), more.to_owned()])
-            .map_err(|error| Failure::unreadable(directory, &error))?;
+        let stores: Vec<_> = self.people.iter().map(|person| &person.store).collect();
+        let found = self.ground.scan(directory, &stores, &[self.mark.clone(), more.to_owned()]).await?;
         let what = format!(
-            "no text that was sent stands in the {} files ({} bytes) of the {state} keeps",
+            "no text that was sent stands in the {} files or values ({} bytes) of the {state} keeps",
             found.files, found.bytes
         );
         self.ledger.check(what, found.leaks.is_empty() && found.stores == self.people.len());
