@@ -84,6 +84,12 @@ impl Server {
         std::mem::take(&mut *self.shared.requests.lock().unwrap())
     }
 
+    /// How many requests there were since the last call of [`take_requests`](Self::take_requests).
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shared.requests.lock().unwrap().len()
+    }
+
     /// Lets the `k`-th request from now meet `fault`, 1 being the next one; and all later ones as well if `sticky`.
     pub fn fail(&self, k: usize, fault: Fault, sticky: bool) {
         self.shared.script.lock().unwrap().set(k, fault, sticky);

@@ -1,6 +1,7 @@
 //! Runs the conformance suite on every adapter, on memory and on four methods, and prints a table.
 //!
-//! `suite [--only NAME]`. Ends with 1 if a case failed, or if the suite did not catch a backend that is broken on purpose.
+//! `suite [--only NAME] [--s3 URL]`. With a URL the S3 adapter meets that service, with credentials from the environment,
+//! and without one a server in this process. Ends with 1 if a case failed, or if the suite did not catch a backend that is broken on purpose.
 
 // Wrong arguments and a broken machine end it with a text.
 #![allow(clippy::panic, clippy::unwrap_used)]
@@ -11,10 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use integration_tests::adapter::Adapter;
+use mls_keep::{Entropy, SystemEntropy};
 use mls_keep_conformance::fault::FourMethods;
 use mls_keep_conformance::saboteurs::{false_alarms, saboteurs};
 use mls_keep_conformance::{CASES, Harness, async_trait, directory_contains, run_case};
 use mls_keep_core::{MemoryBackend, Result, StorageBackend};
+use mls_keep_s3::{Credentials, Location};
+use s3_test_server::{BUCKET, RacingServer, Server};
 use tempfile::TempDir;
 
 /// What panics said since they were last asked for. A case fails by panicking.
@@ -54,10 +58,59 @@ impl Harness for Local {
     }
 }
 
+/// A place of its own in a bucket.
+struct Bucket {
+    location: Location,
+    /// The servers of this process that the location is at.
+    _server: Option<Server>,
+    _racing: Option<RacingServer>,
+}
+
+impl Bucket {
+    fn at(url: &str) -> Self {
+        let mut location: Location = url.parse().unwrap_or_else(|error| panic!("{error}"));
+        let mut mark = [0; 8];
+        SystemEntropy.fill(&mut mark).unwrap();
+        location.prefix = format!("{}/{:016x}", location.prefix, u64::from_be_bytes(mark));
+        location.prefix = location.prefix.trim_start_matches('/').to_owned();
+        Self { location, _server: None, _racing: None }
+    }
+
+    fn of(endpoint: &str) -> Self {
+        let mut bucket = Self::at(&format!("s3://{BUCKET}?region=us-east-1&endpoint={endpoint}"));
+        bucket.location.config.credentials = Some(Credentials {
+            access_key_id: "id".to_owned(),
+            secret_access_key: "secret".to_owned(),
+            session_token: None,
+        });
+        bucket
+    }
+
+    fn in_this_process() -> Self {
+        let server = Server::start();
+        let bucket = Self::of(&server.endpoint());
+        Self { _server: Some(server), ..bucket }
+    }
+
+    /// The control: a service that compares first and writes later.
+    fn racing() -> Self {
+        let server = RacingServer::start("id", "secret");
+        let bucket = Self::of(&server.endpoint());
+        Self { _racing: Some(server), ..bucket }
+    }
+}
+
+#[async_trait]
+impl Harness for Bucket {
+    async fn open(&self) -> Result<Arc<dyn StorageBackend>> {
+        Ok(Arc::new(self.location.open().await?))
+    }
+}
+
 /// A backend that the suite is run on: how its harnesses are made.
 type Make = Box<dyn Fn() -> Box<dyn Harness>>;
 
-fn backends() -> Vec<(String, Make)> {
+fn backends(s3: Option<String>) -> Vec<(String, Make)> {
     let mut all: Vec<(String, Make)> = vec![
         ("memory".to_owned(), Box::new(|| Box::new(Memory(MemoryBackend::new())))),
         ("four methods".to_owned(), Box::new(|| Box::new(Four(MemoryBackend::new())))),
@@ -66,6 +119,8 @@ fn backends() -> Vec<(String, Make)> {
         let make = move || Box::new(Local { adapter, directory: tempfile::tempdir().unwrap() }) as Box<dyn Harness>;
         all.push((adapter.name().to_owned(), Box::new(make)));
     }
+    let make = move || -> Box<dyn Harness> { Box::new(s3.as_deref().map_or_else(Bucket::in_this_process, Bucket::at)) };
+    all.push(("s3".to_owned(), Box::new(make)));
     all
 }
 
@@ -94,22 +149,26 @@ fn panics() -> Vec<String> {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let only = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => None,
-        ["--only", name] => Some(name),
-        _ => {
-            eprintln!("usage: suite [--only NAME]");
-            return ExitCode::from(2);
+    let (mut only, mut s3) = (None, None);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match (argument.as_str(), arguments.next()) {
+            ("--only", Some(name)) => only = Some(name),
+            ("--s3", Some(url)) => s3 = Some(url),
+            _ => {
+                eprintln!("usage: suite [--only NAME] [--s3 URL]");
+                return ExitCode::from(2);
+            }
         }
-    };
+    }
     std::panic::set_hook(Box::new(|panic| {
         PANICS.lock().unwrap_or_else(PoisonError::into_inner).push(panic.to_string());
     }));
 
-    let chosen: Vec<_> = backends().into_iter().filter(|(name, _)| only.is_none_or(|only| only == name)).collect();
+    let chosen: Vec<_> =
+        backends(s3).into_iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)).collect();
     if chosen.is_empty() {
-        let names: Vec<String> = backends().into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = backends(None).into_iter().map(|(name, _)| name).collect();
         eprintln!("there is no backend {:?}: choose one of {}", only.unwrap_or_default(), names.join(", "));
         return ExitCode::from(2);
     }
@@ -141,5 +200,13 @@ fn suite_is_sound() -> bool {
     for case in &alarms {
         println!("  FALSE ALARM {case}");
     }
-    missed.is_empty() && alarms.is_empty()
+    let caught = the_race_is_caught();
+    println!("a service whose conditional writes race: {}", if caught { "caught" } else { "NOT CAUGHT" });
+    missed.is_empty() && alarms.is_empty() && caught
+}
+
+/// Whether the suite finds that both writers win, in a few rounds at most.
+fn the_race_is_caught() -> bool {
+    let case = || run_case("concurrency::one_winner_among_backends", &Bucket::racing());
+    (0..20).any(|_| catch_unwind(AssertUnwindSafe(case)).is_err())
 }

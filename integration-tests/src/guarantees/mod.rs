@@ -6,9 +6,13 @@ use std::fmt::Write as _;
 
 use mls_keep_core::{Capabilities, Durability, MemoryBackend, StorageBackend, SwapScope};
 
+use mls_keep_s3::{Config, Credentials, S3Backend};
+use s3_test_server::{BUCKET, Server};
+
 pub use promises::{Promise, SECTIONS, Section};
 
 use crate::adapter::Adapter;
+use crate::wait::block_on;
 
 const HEAD: &str = "\
 # Guarantees
@@ -37,6 +41,12 @@ pub fn page() -> String {
         let backend = adapter.open(&adapter.path(directory.path(), "keep")).unwrap();
         claims(&mut page, adapter.title(), &backend.capabilities());
     }
+    let server = Server::start();
+    let credentials =
+        Credentials { access_key_id: "id".to_owned(), secret_access_key: "secret".to_owned(), session_token: None };
+    let config = Config { endpoint: Some(server.endpoint()), credentials: Some(credentials), ..Config::default() };
+    let backend = block_on(S3Backend::open(BUCKET, "", config)).unwrap();
+    claims(&mut page, "S3", &backend.capabilities());
     claims(&mut page, "memory", &MemoryBackend::new().capabilities());
     claims(&mut page, "four methods, nothing claimed", &Capabilities::weakest());
     for section in SECTIONS {

@@ -123,12 +123,45 @@ pub const SECTIONS: &[Section] = &[
         note: "",
     },
     Section {
-        title: "SQLite",
+        title: "SQLite, plain files, redb and sled",
         promises: &[
             promise(
                 "A process that is killed at any moment has everything that it acknowledged, and goes on with its peers in both directions",
                 &["crash.rs::a_killed_client_has_all_that_was_acknowledged"],
             ),
+            promise(
+                "A kill, an I/O error or a full disk at any system call that writes loses nothing that was acknowledged: in every operation, while a store is made, and while one is opened after a kill",
+                &[
+                    "syscalls.rs::an_operation_survives_a_fault_at_every_call_that_writes",
+                    "syscalls.rs::a_store_can_be_made_again_after_a_fault_at_every_call_that_writes",
+                    "syscalls.rs::opening_after_a_kill_survives_a_fault_at_every_call_that_writes",
+                ],
+            ),
+            promise(
+                "An acknowledged commit survives power loss at any moment, on a medium that honours flushes and may lose, tear or reorder what was not flushed",
+                &["power_loss.rs::an_acknowledged_commit_survives_power_loss_where_that_is_claimed"],
+            ),
+            promise(
+                "The model of power loss finds what is known to be lost: SQLite with a rollback journal and FULL, files and directories without their flush, sled as it is; and nothing with EXTRA",
+                &["power_loss.rs::the_model_finds_what_is_known_to_be_lost"],
+            ),
+            promise(
+                "Every case of the conformance suite that their claims ask for",
+                &["suite.rs::every_case_is_a_test"],
+            ),
+            promise(
+                "A keep is copied from one to any other without its key; a copy that was interrupted anywhere is completed by the next run",
+                &[
+                    "stores.rs::a_keep_goes_once_around_all_kinds",
+                    "copy.rs::a_copy_that_fails_at_any_call_is_completed_by_the_next_run",
+                ],
+            ),
+        ],
+        note: CRASHES,
+    },
+    Section {
+        title: "SQLite",
+        promises: &[
             promise(
                 "A commit is one transaction with one flush, and commits that wait share one",
                 &["durability.rs::commit_many_is_one_transaction", "durability.rs::commits_that_wait_share_a_flush"],
@@ -168,8 +201,141 @@ pub const SECTIONS: &[Section] = &[
                 "A database of another program, and what is no database, is refused and stays as it is",
                 &["refuses.rs::the_database_of_another_program", "refuses.rs::what_is_no_database"],
             ),
-            promise("Every case of the conformance suite that its claims ask for", &["suite.rs::every_case_is_a_test"]),
         ],
-        note: "Power loss itself was not tried: the promise rests on SQLite's, and on its settings. A kill loses nothing that the system's cache holds, so the test of kills says nothing about it.",
+        note: "",
+    },
+    Section {
+        title: "Plain files",
+        promises: &[
+            promise(
+                "A record of the log that is cut anywhere was never there; damage before the end is told",
+                &["refuses.rs::a_record_that_is_cut_anywhere_was_never_there", "refuses.rs::damage_is_told"],
+            ),
+            promise(
+                "One holder at a time; the lock goes with its process",
+                &["refuses.rs::a_second_holder_is_busy_and_the_lock_goes_with_the_first"],
+            ),
+            promise(
+                "The files can be read by their owner only, and links are not followed",
+                &["refuses.rs::only_the_owner_can_read_the_files_and_links_are_not_followed"],
+            ),
+            promise(
+                "A directory of something else or of a newer version stays as it is",
+                &[
+                    "refuses.rs::a_directory_of_something_else_stays_as_it_is",
+                    "refuses.rs::a_newer_version_stays_as_it_is",
+                ],
+            ),
+        ],
+        note: "",
+    },
+    Section {
+        title: "redb",
+        promises: &[
+            promise(
+                "What a kill left half made is made anew, and a repair is told and loses nothing",
+                &[
+                    "refuses.rs::what_a_kill_left_half_made_is_made_anew",
+                    "refuses.rs::a_repair_is_told_and_loses_nothing",
+                ],
+            ),
+            promise("One holder at a time", &["refuses.rs::a_second_holder_is_busy"]),
+            promise(
+                "`compact` gives space back and keeps what is there",
+                &["refuses.rs::compact_gives_space_back_and_keeps_what_is_there"],
+            ),
+            promise("The file can be read by its owner only", &["refuses.rs::only_the_owner_can_read_the_file"]),
+            promise(
+                "A database of another program or of a newer version stays as it is",
+                &["refuses.rs::the_database_of_another_program_and_a_newer_version"],
+            ),
+        ],
+        note: "Deleted bytes stay in the file until their pages are used again.",
+    },
+    Section {
+        title: "sled",
+        promises: &[
+            promise(
+                "A snapshot that a kill left half written is removed, and a store that was left half made is made anew",
+                &[
+                    "refuses.rs::a_snapshot_that_a_kill_left_half_written_is_removed",
+                    "refuses.rs::what_a_kill_left_half_made_is_made_anew",
+                ],
+            ),
+            promise("Only the owner can enter the directory", &["refuses.rs::only_the_owner_can_enter_the_directory"]),
+            promise(
+                "A directory of another program or of a newer version stays as it is",
+                &["refuses.rs::the_directory_of_another_program_and_a_newer_version"],
+            ),
+        ],
+        note: "Power loss is survived because the adapter flushes sled's files itself. **Not promised**: sled cuts a damaged log off silently, and the client then goes on from an older state. Deleted bytes stay in its files.",
+    },
+    Section {
+        title: "S3",
+        promises: &[
+            promise(
+                "A fault of the service or of the way to it at any one request of a commit, before or after it took effect, is survived: applied once",
+                &["faults.rs::a_fault_that_passes_is_survived", "faults.rs::silence_is_survived"],
+            ),
+            promise(
+                "One that stays ends the commit in bounded time, as not applied or as `OutcomeUnknown`",
+                &["faults.rs::a_fault_that_stays_is_told"],
+            ),
+            promise(
+                "A writer's own success is no conflict for it, when the answer to it was lost",
+                &["faults.rs::its_own_success_is_no_conflict"],
+            ),
+            promise(
+                "Of two writers that meet at any pair of requests exactly one wins",
+                &["faults.rs::two_writers_that_meet_anywhere"],
+            ),
+            promise(
+                "A commit of a small group is one request, of a large one two round trips",
+                &[
+                    "requests.rs::a_commit_of_a_small_group_is_one_request",
+                    "requests.rs::a_commit_of_a_large_group_is_two_round_trips",
+                ],
+            ),
+            promise(
+                "A service that does not look at the conditions of a write is refused when it is opened",
+                &["refuses.rs::a_service_that_looks_at_no_conditions"],
+            ),
+            promise(
+                "One that compares first and writes later is found by the conformance suite, not by the opening",
+                &["refuses.rs::a_service_whose_conditional_writes_race_is_found"],
+            ),
+            promise(
+                "Old versions are deleted right after they are replaced, or counted, as configured",
+                &[
+                    "versions.rs::purged_versions_are_gone",
+                    "versions.rs::versions_that_stay_are_counted_and_can_be_purged",
+                ],
+            ),
+            promise(
+                "No credential stands in an error or an output",
+                &["refuses.rs::credentials_that_may_not_write", "stores.rs::a_keep_in_a_bucket"],
+            ),
+        ],
+        note: "Durability is the service's. A crash between the requests of a commit leaves objects that no root names, which the next opening of the client collects, and in a versioned bucket old versions, which `purge_old_versions` deletes.",
     },
 ];
+
+/// What the crash tests found, as measured.
+const CRASHES: &str = "\
+As measured, with real MLS operations, on ext4 and Linux:
+
+| | SQLite | plain files | redb | sled |
+|---|---|---|---|---|
+| random kills, all survived (`MLS_KEEP_KILLS=200 cargo test -p integration-tests --test crash`) | 200 | 200 | 200 | 200 |
+| system calls at which an operation was killed, or met EIO or ENOSPC (`cargo test -p integration-tests --test syscalls`) | 327 | 204 | 293 | 140 |
+| the same while a store is made | 156 | 81 | 120 | 116 |
+| the same while one is opened after a kill | 138 | 176 | 105 | 149 |
+| states of the disk after power loss, short form (`cargo test -p integration-tests --test power_loss`) | 914 | 133 | 772 | 176 |
+| the same, long form (`MLS_KEEP_CRASH=long`) | 32,738 | 2,056 | 32,487 | 4,670 |
+| of these with a lost commit | 0 | 0 | 0 | 0 |
+
+The controls, which have to lose: SQLite with a rollback journal and `FULL` lost a commit in 8 of 788 states, and with `EXTRA` in none of 779; files
+without their flush in 537 of 701, without the flush of their directory in 72 of 145; sled without the adapter's flush in 937 of 1116.
+
+The replay found two defects before they were released: the files' signature was taken for that of something else when its bytes were still zeros, and a
+sled directory that was cut off while it was made could not be opened. Power itself was not cut: this is a model of a disk, not a disk.";
