@@ -257,20 +257,19 @@ impl Bucket {
         }
     }
 
-    /// One page of the objects whose names begin with `prefix` and come after `after`, and whether there are more.
-    pub(crate) async fn list(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        most: usize,
-    ) -> Result<(Vec<Listed>, bool), Failure> {
+    /// All objects whose names begin with `prefix`, in byte order.
+    ///
+    /// `start-after` is not used: services that keep directories walk them in another order than that of bytes, and leave
+    /// out what comes later in byte order only. A whole listing has everything, in whatever order.
+    pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Failure> {
+        let mut listed = Vec::new();
+        let mut token = None::<String>;
         let mut patience = self.patience();
         loop {
             let attempt = async {
                 let _permit = self.permits.acquire().await;
                 let request = self.client.list_objects_v2().bucket(&self.name).prefix(self.key(prefix));
-                let request = request.set_start_after(after.map(|after| self.key(after)));
-                request.max_keys(most.clamp(1, 1000) as i32).send().await.map_err(|error| Failure::of(&error))
+                request.set_continuation_token(token.clone()).send().await.map_err(|error| Failure::of(&error))
             };
             let answer = match attempt.await {
                 Ok(answer) => answer,
@@ -279,11 +278,9 @@ impl Bucket {
                     continue;
                 }
             };
-            let mut listed = Vec::new();
             for object in answer.contents.unwrap_or_default() {
                 let name = object.key.as_deref().and_then(|key| key.strip_prefix(&self.prefix)).unwrap_or_default();
-                // Some services answer with the first key that is not after `after`.
-                if name.starts_with(prefix) && after.is_none_or(|after| name > after) {
+                if name.starts_with(prefix) {
                     listed.push(Listed {
                         name: name.to_owned(),
                         etag: object.e_tag.unwrap_or_default(),
@@ -291,8 +288,18 @@ impl Bucket {
                     });
                 }
             }
-            listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-            return Ok((listed, answer.is_truncated.unwrap_or_default()));
+            if !answer.is_truncated.unwrap_or_default() {
+                listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+                listed.dedup_by(|a, b| a.name == b.name);
+                return Ok(listed);
+            }
+            if answer.next_continuation_token.is_none() || answer.next_continuation_token == token {
+                let text = "the service says that a listing goes on, and not how";
+                return Err(Failure::ForGood { kind: ErrorKind::Invalid, text: text.into() });
+            }
+            token = answer.next_continuation_token;
+            // Each page has the time of a call.
+            patience = self.patience();
         }
     }
 

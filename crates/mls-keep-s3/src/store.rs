@@ -387,22 +387,10 @@ impl Store {
         // Those that ride are looked for first: one that moves to an object of its own meanwhile is then found there.
         let mut keys: Vec<Key> = self.riding(prefix).await?;
         keys.retain(|key| key.as_str().starts_with(prefix) && after.is_none_or(|after| key > after));
-        let prefix = format!("{VALUES}{prefix}");
-        let mut after = after.map(name);
-        let mut found = 0;
-        while found < limit {
-            let most = limit - found;
-            let (listed, more) =
-                self.bucket.list(&prefix, after.as_deref(), most).await.map_err(Failure::into_error)?;
-            after = listed.last().map(|listed| listed.name.clone());
-            for listed in listed.iter().filter(|listed| listed.len != REMOVED_LEN as u64) {
-                keys.extend(listed.name.strip_prefix(VALUES).and_then(|key| Key::new(key).ok()));
-                found += 1;
-            }
-            if !more || after.is_none() {
-                break;
-            }
-        }
+        let listed = self.bucket.list(&format!("{VALUES}{prefix}")).await.map_err(Failure::into_error)?;
+        let values = listed.iter().filter(|listed| listed.len != REMOVED_LEN as u64);
+        let own = values.filter_map(|listed| Key::new(listed.name.strip_prefix(VALUES)?).ok());
+        keys.extend(own.filter(|key| after.is_none_or(|after| key > after)));
         keys.sort_unstable();
         keys.dedup();
         keys.truncate(limit);
@@ -417,27 +405,19 @@ impl Store {
             Roots::One(root) => return Ok(self.fetch(&root).await?.as_deref().map(keys).unwrap_or_default()),
             Roots::Prefix(roots) => format!("{VALUES}{roots}"),
         };
-        let (mut found, mut after) = (Vec::new(), None::<String>);
-        loop {
-            let (listed, more) =
-                self.bucket.list(&roots, after.as_deref(), usize::MAX).await.map_err(Failure::into_error)?;
-            after = listed.last().map(|listed| listed.name.clone());
-            let seen = try_join_all(listed.iter().map(|listed| async move {
-                let Some(root) = listed.name.strip_prefix(VALUES).and_then(|key| Key::new(key).ok()) else {
-                    return Ok(None);
-                };
-                let same = |seen: &Arc<Seen>| seen.tag.etag.trim_matches('"') == listed.etag.trim_matches('"');
-                match self.cache.get(&root).filter(same) {
-                    Some(seen) => Ok(Some(seen)),
-                    None => self.fetch(&root).await,
-                }
-            }))
-            .await?;
-            found.extend(seen.iter().flatten().flat_map(|seen| keys(seen)));
-            if !more || after.is_none() {
-                return Ok(found);
+        let listed = self.bucket.list(&roots).await.map_err(Failure::into_error)?;
+        let seen = try_join_all(listed.iter().map(|listed| async move {
+            let Some(root) = listed.name.strip_prefix(VALUES).and_then(|key| Key::new(key).ok()) else {
+                return Ok(None);
+            };
+            let same = |seen: &Arc<Seen>| seen.tag.etag.trim_matches('"') == listed.etag.trim_matches('"');
+            match self.cache.get(&root).filter(same) {
+                Some(seen) => Ok(Some(seen)),
+                None => self.fetch(&root).await,
             }
-        }
+        }))
+        .await?;
+        Ok(seen.iter().flatten().flat_map(|seen| keys(seen)).collect())
     }
 
     /// Deletes all versions of the objects whose names begin with `prefix` that are not current. Returns how many.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mls_keep_conformance::{Harness, async_trait};
 use mls_keep_core::{Result, StorageBackend};
 use mls_keep_s3::{Config, Credentials, S3Backend};
-use s3_test_server::{BUCKET, Server};
+use s3_test_server::{BUCKET, Quirks, Server};
 
 /// A configuration for the server at `endpoint`, with little patience.
 pub(crate) fn config(endpoint: String) -> Config {
@@ -32,6 +32,13 @@ impl Bucket {
     #[allow(dead_code)] // Not every test binary makes one.
     pub(crate) fn new(inline_len: u32) -> Self {
         Self { server: Server::start(), inline_len }
+    }
+
+    /// On a server that answers listings in small pages, each in the opposite order.
+    #[allow(dead_code)] // Not every test binary makes one.
+    pub(crate) fn with_small_pages() -> Self {
+        let quirks = Quirks { page_len: 7, reversed_pages: true, ..Quirks::default() };
+        Self { server: Server::with(quirks), inline_len: 64 << 10 }
     }
 
     pub(crate) async fn backend(&self) -> Result<S3Backend> {
