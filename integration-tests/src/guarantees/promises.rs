@@ -146,6 +146,10 @@ pub const SECTIONS: &[Section] = &[
                 &["power_loss.rs::the_model_finds_what_is_known_to_be_lost"],
             ),
             promise(
+                "A full or read-only disk is told, and nothing that was acknowledged is lost; with room again it goes on",
+                &["full_disk.rs::a_full_or_read_only_disk_is_told_and_loses_nothing"],
+            ),
+            promise(
                 "Every case of the conformance suite that their claims ask for",
                 &["suite.rs::every_case_is_a_test"],
             ),
