@@ -20,8 +20,33 @@ const MAX_PREFIX_LEN: usize = 512;
 pub struct S3Backend {
     store: Arc<Store>,
     closed: AtomicBool,
-    /// `None` only while it is dropped.
-    runtime: Option<Runtime>,
+    runtime: OwnRuntime,
+}
+
+/// A runtime that may be dropped inside of another one, which must not wait.
+struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    fn start() -> Result<Self> {
+        let mut builder = Builder::new_multi_thread();
+        let built = builder.worker_threads(2).thread_name("mls-keep-s3").enable_all().build();
+        let unavailable = |source| Error::new(ErrorKind::Unavailable, "no thread can be started").with_source(source);
+        Ok(Self(Some(built.map_err(unavailable)?)))
+    }
+
+    /// Runs `call` to its end, also if the future that waits for it is dropped.
+    async fn run<T: Send + 'static>(&self, call: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        let runtime = self.0.as_ref().ok_or_else(gave_up)?;
+        runtime.spawn(call).await.map_err(|_| gave_up())?
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// Versions that a bucket keeps beside the current ones.
@@ -45,21 +70,10 @@ impl S3Backend {
     pub async fn open(bucket: &str, prefix: &str, config: Config) -> Result<Self> {
         config.check()?;
         let prefix = checked(bucket, prefix)?;
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("mls-keep-s3")
-            .enable_all()
-            .build()
-            .map_err(|source| Error::new(ErrorKind::Unavailable, "no thread can be started").with_source(source))?;
+        let runtime = OwnRuntime::start()?;
         let bucket = bucket.to_owned();
-        let opening = runtime.spawn(async move { Store::open(bucket, prefix, &config).await });
-        match opening.await.map_err(|_| gave_up()).flatten() {
-            Ok(store) => Ok(Self { store: Arc::new(store), closed: AtomicBool::new(false), runtime: Some(runtime) }),
-            Err(error) => {
-                runtime.shutdown_background();
-                Err(error)
-            }
-        }
+        let store = runtime.run(async move { Store::open(bucket, prefix, &config).await }).await?;
+        Ok(Self { store: Arc::new(store), closed: AtomicBool::new(false), runtime })
     }
 
     /// The versions below the prefix that are not current. None in a bucket that keeps none.
@@ -82,13 +96,11 @@ impl S3Backend {
         self.run(async move { store.purge("").await }).await
     }
 
-    /// Runs `call` to its end, also if the future that waits for it is dropped.
     async fn run<T: Send + 'static>(&self, call: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Poisoned, "the store is closed"));
         }
-        let Some(runtime) = &self.runtime else { return Err(gave_up()) };
-        runtime.spawn(call).await.map_err(|_| gave_up())?
+        self.runtime.run(call).await
     }
 }
 
@@ -220,15 +232,6 @@ impl StorageBackend for S3Backend {
         done.await?;
         self.closed.store(true, Ordering::Release);
         Ok(())
-    }
-}
-
-impl Drop for S3Backend {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // It may be dropped inside of another runtime, which must not wait.
-            runtime.shutdown_background();
-        }
     }
 }
 

@@ -30,11 +30,12 @@ pub struct Config {
     /// How many bytes of nodes ride in the object of their root, so that a commit is one request. Beyond it they get
     /// objects of their own. 64 KiB by default; at most [`MAX_INLINE_LEN`].
     pub inline_len: u32,
-    /// Most requests at a time. 32 by default.
+    /// Most requests at a time, 1 to 1024. 32 by default.
     pub connections: usize,
     /// How long one request may take. 10 seconds by default.
     pub attempt_timeout: Duration,
-    /// How long one call may take with all of its repetitions. 30 seconds by default.
+    /// How long a request is repeated. 30 seconds by default, at most an hour. A call makes no more than three requests, or
+    /// groups of them, one after the other: for nodes, for the root, and for what became of it.
     pub deadline: Duration,
 }
 
@@ -98,11 +99,14 @@ impl Config {
         if self.inline_len > MAX_INLINE_LEN {
             return invalid("inline_len is more than 4 MiB");
         }
-        if self.connections == 0 {
-            return invalid("connections is 0");
+        if !(1..=1024).contains(&self.connections) {
+            return invalid("connections is not 1 to 1024");
         }
         if self.attempt_timeout.is_zero() || self.deadline < self.attempt_timeout {
             return invalid("attempt_timeout is 0, or longer than deadline");
+        }
+        if self.deadline > Duration::from_secs(3600) {
+            return invalid("deadline is more than an hour");
         }
         Ok(())
     }
@@ -131,6 +135,8 @@ mod tests {
             Config { connections: 0, ..Config::default() },
             Config { attempt_timeout: Duration::ZERO, ..Config::default() },
             Config { deadline: second, ..Config::default() },
+            Config { deadline: Duration::MAX, ..Config::default() },
+            Config { connections: usize::MAX, ..Config::default() },
         ] {
             assert_eq!(config.check().unwrap_err().kind(), ErrorKind::Invalid);
         }

@@ -9,7 +9,7 @@
 //! - Whoever loads a root finds all of its nodes. New nodes ride in the root's object while they are small
 //!   ([`Config::inline_len`]), or are written before it.
 //! - A write whose answer is lost is looked for, not repeated blindly: it ends applied once, not applied, or as
-//!   [`OutcomeUnknown`](mls_keep_core::ErrorKind::OutcomeUnknown), within [`Config::deadline`] and a little.
+//!   [`OutcomeUnknown`](mls_keep_core::ErrorKind::OutcomeUnknown), in bounded time ([`Config::deadline`]).
 //! - A bucket whose conditional writes do not compare is refused when it is opened.
 //! - Old versions in a versioned bucket go, or are counted ([`Config::old_versions`]).
 //! - No error and no `Debug` shows a credential, a signature or an address.

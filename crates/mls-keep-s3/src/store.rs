@@ -318,7 +318,7 @@ impl Store {
             _ => self.fetch(&swap.key).await?,
         };
         let mut written = HashSet::new();
-        loop {
+        let riding = loop {
             if seen.as_ref().and_then(|seen| seen.object.value.as_ref()) != swap.expected.as_ref() {
                 return Err(Error::new(ErrorKind::Conflict, "the root is not the one that the commit was made from"));
             }
@@ -327,6 +327,7 @@ impl Store {
             let own = own.into_iter().filter(|(key, _)| !written.contains(key)).collect::<Vec<_>>();
             written.extend(own.iter().map(|(key, _)| key.clone()));
             self.save_all(own.into_iter()).await?;
+            let riding: HashSet<Key> = nodes.keys().cloned().collect();
             let swapped = if swap.replacement.is_none() && seen.is_none() {
                 match self.fetch(&swap.key).await? {
                     None => Swapped::Done,
@@ -336,16 +337,18 @@ impl Store {
                 self.swap(&swap.key, seen.as_ref(), Object::new(swap.replacement.clone(), nodes)?).await?
             };
             match swapped {
-                Swapped::Done => break,
+                Swapped::Done => break riding,
                 Swapped::Lost(now) => seen = now,
             }
             // The same root in another write: only what rides with it was moved.
             if seen.as_ref().and_then(|seen| seen.object.value.as_ref()) == swap.expected.as_ref() {
                 patience.after(Failure::InTheWay).await.map_err(Failure::into_error)?;
             }
-        }
+        };
         let rode = |key: &Key| seen.as_ref().is_some_and(|seen| seen.object.nodes.contains_key(key));
-        Ok(commit.deletes.iter().filter(|key| !rode(key)).cloned().collect())
+        let deletes = commit.deletes.iter().filter(|key| !rode(key)).cloned();
+        // Objects of an attempt that was lost, of nodes for which there was room in the end.
+        Ok(deletes.chain(written.into_iter().filter(|key| riding.contains(key))).collect())
     }
 
     /// Which nodes ride with the root after `commit`, and which get objects of their own.

@@ -134,3 +134,19 @@ fn a_service_whose_conditional_writes_race_is_found() {
     }
     panic!("both writers should have won at some time");
 }
+
+/// A backend, and an opening that is given up, inside of somebody else's runtime.
+#[test]
+fn it_can_be_dropped_inside_of_a_runtime() {
+    let server = Server::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let backend = S3Backend::open(BUCKET, "", config(server.endpoint())).await.unwrap();
+        backend.save(&Key::new("k").unwrap(), Bytes::from_static(b"v")).await.unwrap();
+        drop(backend);
+        server.fail(1, Fault::Silence, true);
+        let opening = S3Backend::open(BUCKET, "", config(server.endpoint()));
+        let given_up = tokio::time::timeout(Duration::from_millis(50), opening).await;
+        assert!(given_up.is_err(), "nobody answers");
+    });
+}
