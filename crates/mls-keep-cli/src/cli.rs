@@ -38,7 +38,7 @@ pub(crate) struct Cli {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// Where the keep is: sqlite:PATH, file:DIR, redb:PATH or sled:DIR
+    /// Where the keep is: sqlite:PATH, file:DIR, redb:PATH, sled:DIR, or s3://BUCKET/PREFIX?endpoint=URL&region=NAME
     #[arg(long, value_name = "URL", env = "MLS_KEEP_STORE", global = true)]
     pub(crate) store: Option<String>,
     /// The file with the master key, made by `keygen`
