@@ -116,7 +116,8 @@ async fn run(harness: &dyn Harness, steps: &[Step], seen: Option<&AtomicUsize>) 
         let failed = |text: String| format!("step {number}, {step:?}: {text}");
         match &step.action {
             Action::Close | Action::Drop => {
-                if step.action == Action::Close {
+                // Where a commit is several steps, deletions may still be under way, and a drop leaves them undone.
+                if step.action == Action::Close || !claimed.atomic_commit {
                     backend.close().await.map_err(|error| failed(format!("closing: {error:?}")))?;
                 }
                 drop(backend);
