@@ -502,7 +502,7 @@ mod tests {
     fn a_thread_that_panics_is_an_unknown_outcome_and_then_poisoned() {
         let thread = EngineThread::start("map", || Ok(Map::default())).unwrap();
         let killed = block_on(thread.call(|_| std::panic::resume_unwind(Box::new("planned"))));
-        assert_eq!(killed.map(|()| ()).unwrap_err().kind(), ErrorKind::Poisoned);
+        assert_eq!(killed.unwrap_err().kind(), ErrorKind::Poisoned);
         let delete = || Change::delete(Key::new("k").unwrap());
         // What reaches the thread while it ends is not known to have been lost.
         let meanwhile = block_on(thread.apply_one(delete())).unwrap_err().kind();

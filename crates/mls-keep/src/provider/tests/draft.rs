@@ -33,7 +33,7 @@ fn a_sibling_joins_as_the_virtual_client() {
     let (_, welcome) = one.stage(EMULATION, |commit| commit.propose_adds([package]));
     one.merge(EMULATION);
     two.join(welcome.unwrap());
-    let mut register = |device: &mut Device| {
+    let register = |device: &mut Device| {
         device.on_group(EMULATION, |_, group, provider| {
             group.register_vc_emulation_epoch(provider.crypto(), provider.storage()).unwrap()
         })
