@@ -38,7 +38,7 @@ pub(crate) enum Store {
         path: PathBuf,
     },
     #[cfg(feature = "s3")]
-    S3(mls_keep_s3::Location),
+    S3(Box<mls_keep_s3::Location>),
 }
 
 impl Kind {
@@ -119,7 +119,7 @@ impl Store {
         #[cfg(feature = "s3")]
         if scheme == "s3" {
             let advice = |error: mls_keep::Error| Failure::usage(error.to_string(), format!("Known: {}", forms()));
-            return Ok(Self::S3(url.parse().map_err(advice)?));
+            return Ok(Self::S3(Box::new(url.parse().map_err(advice)?)));
         }
         let Some(kind) = Kind::of_scheme(scheme) else {
             let what = format!("stores of the kind `{scheme}:` are not known");

@@ -33,5 +33,5 @@ conformance_suite!(Redb::new());
 
 #[test]
 fn random_sequences_agree_with_the_model() {
-    model_test(|| Redb::new(), ModelConfig { cases: 64, ..ModelConfig::default() });
+    model_test(Redb::new, ModelConfig { cases: 64, ..ModelConfig::default() });
 }

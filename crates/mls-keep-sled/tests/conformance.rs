@@ -33,5 +33,5 @@ conformance_suite!(Sled::new());
 
 #[test]
 fn random_sequences_agree_with_the_model() {
-    model_test(|| Sled::new(), ModelConfig { cases: 64, ..ModelConfig::default() });
+    model_test(Sled::new, ModelConfig { cases: 64, ..ModelConfig::default() });
 }

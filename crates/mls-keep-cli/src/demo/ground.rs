@@ -16,14 +16,14 @@ pub(crate) enum Ground {
     Local(Kind),
     /// Objects below this store's prefix.
     #[cfg(feature = "s3")]
-    S3(mls_keep_s3::Location),
+    S3(Box<mls_keep_s3::Location>),
 }
 
 impl Ground {
     pub(crate) fn parse(typed: &str) -> Option<Self> {
         #[cfg(feature = "s3")]
         if let Ok(location) = typed.parse() {
-            return Some(Self::S3(location));
+            return Some(Self::S3(Box::new(location)));
         }
         Kind::of_scheme(typed).map(Self::Local)
     }
