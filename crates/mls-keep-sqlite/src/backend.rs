@@ -67,7 +67,7 @@ impl SqliteBackend {
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] while another process reads or writes; [`ErrorKind::NoSpace`],
-    /// [`ErrorKind::Unavailable`]. What was committed stays committed in any case.
+    /// [`ErrorKind::Unavailable`](mls_keep_core::ErrorKind::Unavailable). What was committed stays committed in any case.
     pub async fn checkpoint(&self) -> Result<()> {
         self.thread.call(Store::checkpoint).await?
     }
