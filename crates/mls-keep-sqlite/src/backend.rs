@@ -14,7 +14,7 @@ use crate::store::Store;
 /// while another one is being flushed are applied together, with one flush. Any number of backends and processes can
 /// have the same file open: each write compares and swaps under SQLite's write lock.
 ///
-/// Dropping the backend waits until what was asked for is done, then closes the file; [`close`](StorageBackend::close)
+/// Dropping the backend waits until what was asked for is done, then closes the file; [`close`](mls_keep_core::StorageBackend::close)
 /// does the same and says how it went.
 ///
 /// ```
@@ -47,11 +47,11 @@ impl SqliteBackend {
     /// special.
     ///
     /// # Errors
-    /// - [`ErrorKind::NotFound`]: the directory is not there, or the file is not and `create` is off.
-    /// - [`ErrorKind::Invalid`]: `path` is a directory or the database of another program, or a setting is out of range.
-    /// - [`ErrorKind::UnsupportedVersion`]: a newer version of this crate made the file. It was not changed.
-    /// - [`ErrorKind::Corrupt`]: the file is no SQLite database, or a damaged one.
-    /// - [`ErrorKind::ReadOnly`], [`ErrorKind::NoSpace`], [`ErrorKind::Busy`], [`ErrorKind::Unavailable`]: as they say.
+    /// - [`ErrorKind::NotFound`](mls_keep_core::ErrorKind::NotFound): the directory is not there, or the file is not and `create` is off.
+    /// - [`ErrorKind::Invalid`](mls_keep_core::ErrorKind::Invalid): `path` is a directory or the database of another program, or a setting is out of range.
+    /// - [`ErrorKind::UnsupportedVersion`](mls_keep_core::ErrorKind::UnsupportedVersion): a newer version of this crate made the file. It was not changed.
+    /// - [`ErrorKind::Corrupt`](mls_keep_core::ErrorKind::Corrupt): the file is no SQLite database, or a damaged one.
+    /// - [`ErrorKind::ReadOnly`](mls_keep_core::ErrorKind::ReadOnly), [`ErrorKind::NoSpace`](mls_keep_core::ErrorKind::NoSpace), [`ErrorKind::Busy`](mls_keep_core::ErrorKind::Busy), [`ErrorKind::Unavailable`](mls_keep_core::ErrorKind::Unavailable): as they say.
     pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         let durability = config.durability;
@@ -62,11 +62,11 @@ impl SqliteBackend {
     /// Moves SQLite's log into the database and empties it. After this the bytes of deleted and replaced values are in
     /// none of the files; until then the log may still hold them.
     ///
-    /// [`close`](StorageBackend::close) does it too. It costs about two flushes, so call it after what should be
+    /// [`close`](mls_keep_core::StorageBackend::close) does it too. It costs about two flushes, so call it after what should be
     /// forgotten at once, such as leaving a group.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] while another process reads or writes; [`ErrorKind::NoSpace`],
+    /// [`ErrorKind::Busy`](mls_keep_core::ErrorKind::Busy) while another process reads or writes; [`ErrorKind::NoSpace`](mls_keep_core::ErrorKind::NoSpace),
     /// [`ErrorKind::Unavailable`](mls_keep_core::ErrorKind::Unavailable). What was committed stays committed in any case.
     pub async fn checkpoint(&self) -> Result<()> {
         self.thread.call(Store::checkpoint).await?
