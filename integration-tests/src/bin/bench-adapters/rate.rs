@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use integration_tests::adapter::Adapter;
+use mls_keep_fs::FsBackend;
 
 use crate::Args;
 use crate::report::{Figures, What};
@@ -21,7 +22,14 @@ pub(crate) fn measure(adapter: Adapter, args: &Args, figures: &mut Figures) {
     note(What::Raw, appends_per_second(fresh(&args.dir).path()));
     note(What::Sends, Single::new(adapter, fresh(&args.dir).path()).sends_per_second());
     for at_once in AT_ONCE {
-        note(What::Commits(at_once), commits_per_second(adapter, fresh(&args.dir).path(), at_once));
+        let dir = fresh(&args.dir);
+        let backend = adapter.open(&adapter.path(dir.path(), "bare")).unwrap();
+        note(What::Commits(at_once), commits_per_second(&*backend, at_once));
+        if adapter == Adapter::File {
+            let config = mls_keep_fs::Config { checkpoint_len: 16 << 20, ..mls_keep_fs::Config::default() };
+            let backend = FsBackend::open(dir.path().join("long-log"), config).unwrap();
+            note(What::LongLogCommits(at_once), commits_per_second(&backend, at_once));
+        }
     }
     note(What::Clients, clients_per_second(adapter, fresh(&args.dir).path(), 64));
     note(What::ClientsUnflushed, clients_per_second(adapter, fresh(&args.unflushed).path(), 64));

@@ -12,6 +12,8 @@ pub(crate) enum What {
     Raw,
     Sends,
     Commits(usize),
+    /// Of the file adapter with `checkpoint_len` at 16 MiB.
+    LongLogCommits(usize),
     Clients,
     ClientsUnflushed,
 }
@@ -47,9 +49,10 @@ impl Figures {
         println!("\n| bare commits per second | 1 at once | 8 at once | 64 at once | 1, share of raw |");
         println!("|---|---|---|---|---|");
         for adapter in self.flushes.keys() {
-            let [one, eight, many] = AT_ONCE.map(|at_once| self.median(*adapter, What::Commits(at_once)));
-            let raw = self.median(*adapter, What::Raw);
-            println!("| {adapter} | {one:.0} | {eight:.0} | {many:.0} | {:.2} |", one / raw);
+            self.print_commits(*adapter, "", What::Commits);
+            if *adapter == Adapter::File {
+                self.print_commits(*adapter, ", `checkpoint_len` 16 MiB", What::LongLogCommits);
+            }
         }
         println!(
             "\n| 64 clients, messages per second | on the disk | in memory, where flushing costs nothing | ratio |"
@@ -59,5 +62,11 @@ impl Figures {
             let [flushed, unflushed] = [What::Clients, What::ClientsUnflushed].map(|what| self.median(*adapter, what));
             println!("| {adapter} | {flushed:.0} | {unflushed:.0} | {:.2} |", flushed / unflushed);
         }
+    }
+
+    fn print_commits(&self, adapter: Adapter, setting: &str, what: fn(usize) -> What) {
+        let [one, eight, many] = AT_ONCE.map(|at_once| self.median(adapter, what(at_once)));
+        let share = one / self.median(adapter, What::Raw);
+        println!("| {adapter}{setting} | {one:.0} | {eight:.0} | {many:.0} | {share:.2} |");
     }
 }

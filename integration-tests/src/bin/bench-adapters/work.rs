@@ -1,7 +1,6 @@
 //! What is measured: clients that send, and bare commits.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -84,8 +83,7 @@ pub(crate) fn clients_per_second(adapter: Adapter, dir: &Path, count: usize) -> 
 }
 
 /// Commits per second through `commit_many`, `at_once` of them in each call: each replaces a root and a node.
-pub(crate) fn commits_per_second(adapter: Adapter, dir: &Path, at_once: usize) -> f64 {
-    let backend: Arc<dyn StorageBackend> = adapter.open(&adapter.path(dir, "bare")).unwrap();
+pub(crate) fn commits_per_second(backend: &dyn StorageBackend, at_once: usize) -> f64 {
     let mut roots: Vec<Option<Bytes>> = vec![None; at_once];
     let (mut round, mut done) = (0_u64, 0);
     let begun = Instant::now();
