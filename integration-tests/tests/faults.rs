@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use integration_tests::observe::{Shape, observe, shape};
 use integration_tests::operation::{Operation, Output, Scenario};
-use integration_tests::store::{Contents, contents, load, open, open_keep, open_shared, restore};
+use integration_tests::store::{Contents, contents, image, load, open, open_keep, open_shared, restore};
 use integration_tests::wait::block_on;
 use mls_keep::{Client, Error, ErrorKind, Persistence};
 use mls_keep_conformance::fault::{Fault, FaultBackend, Faults, FourMethods, Lasting, Stall};
@@ -127,6 +127,47 @@ fn a_client_that_was_not_created_can_be_created_again() {
         }
     }
     println!("creating: {cases} cases");
+}
+
+#[test]
+fn a_client_that_was_not_deleted_can_be_deleted_again() {
+    let before = MemoryBackend::new();
+    block_on(create(Arc::new(before.clone())).unwrap().create_group("tea")).unwrap();
+    let before = image(&before);
+    let mut cases = 0;
+    for kind in [Kind::Atomic, Kind::FourMethods] {
+        for fault in [Fault::BeforeApplying, Fault::AfterApplying] {
+            for lasting in [Lasting::Once, Lasting::Sticky] {
+                for at in 1.. {
+                    let case = format!("deleting on {kind:?}, {fault:?} {lasting:?} at call {at}");
+                    let (store, faults) = (restore(&before), Faults::new());
+                    let manager = open_shared(kind.backend(store.clone(), &faults)).unwrap();
+                    faults.arm(at, fault, lasting);
+                    let first = block_on(manager.delete_client("alice"));
+                    let injected = faults.disarm() > 0;
+                    cases += 1;
+                    let done = load(&open(store.clone()).unwrap(), "alice").is_err();
+                    match first {
+                        Ok(()) => assert!(done, "{case}: the client is still there"),
+                        // A reply that is lost for good is the only reason not to know.
+                        Err(error) if done => {
+                            assert_eq!((lasting, error.kind()), (Lasting::Sticky, ErrorKind::OutcomeUnknown), "{case}");
+                        }
+                        Err(_) => block_on(manager.delete_client("alice")).unwrap(),
+                    }
+                    assert_eq!(load(&open(store.clone()).unwrap(), "alice").unwrap_err().kind(), ErrorKind::NotFound);
+                    if kind == Kind::Atomic {
+                        let left = image(&store);
+                        assert!(left.keys().all(|key| key.as_str() == "header"), "{case}: left {left:?}");
+                    }
+                    if !injected {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    println!("deleting: {cases} cases");
 }
 
 fn create(backend: Arc<dyn StorageBackend>) -> mls_keep::Result<Client> {

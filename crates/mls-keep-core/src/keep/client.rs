@@ -139,11 +139,12 @@ impl ClientStore {
     /// Removes the client and everything that it has.
     ///
     /// # Errors
-    /// `Conflict` if somebody else committed in between; and the errors of the backend.
+    /// `Conflict` if somebody else committed in between, `OutcomeUnknown` as for [`commit`](Self::commit); and the errors of
+    /// the backend.
     pub async fn delete(self) -> Result<()> {
         let deletes = self.keep.backend().list(self.nodes.prefix()).await?;
         let swap = Swap { key: self.key.clone(), expected: self.stored.clone(), replacement: None };
-        self.keep.backend().commit(Commit { puts: Vec::new(), swap, deletes }).await
+        self.land(Commit { puts: Vec::new(), swap, deletes }).await
     }
 
     pub(super) async fn scope_top(&self, scope: &ScopeId) -> Result<Option<Arc<Pointer>>> {

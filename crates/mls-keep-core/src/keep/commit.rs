@@ -49,23 +49,29 @@ impl ClientStore {
         let replacement = commit.swap.replacement.clone().unwrap_or_default();
         let committed =
             Committed { number: root.number, nodes: commit.puts.len(), stored_bytes: commit.stored_bytes(), scopes };
-        match self.keep.backend().commit(commit).await {
-            Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {
-                // Roots are unique by their salt, so the stored bytes tell whether it was this commit.
-                match self.keep.backend().load(&self.key).await {
-                    Ok(Some(stored)) if stored == replacement => {}
-                    Ok(stored) if stored == self.stored => {
-                        return Err(Error::new(ErrorKind::Unavailable, "the commit was not applied").with_source(error));
-                    }
-                    _ => return Err(error),
-                }
-            }
-            result => result?,
-        }
+        self.land(commit).await?;
         batch.landed();
         self.root = root;
         self.stored = Some(replacement);
         Ok(committed)
+    }
+
+    /// Hands `commit`, which replaces or removes the root, to the backend. If that does not say how it went, the root does.
+    pub(super) async fn land(&self, commit: Commit) -> Result<()> {
+        let replacement = commit.swap.replacement.clone();
+        match self.keep.backend().commit(commit).await {
+            Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {
+                // Roots are unique by their salt, so the stored bytes tell whether it was this commit.
+                match self.keep.backend().load(&self.key).await {
+                    Ok(stored) if stored == replacement => Ok(()),
+                    Ok(stored) if stored == self.stored => {
+                        Err(Error::new(ErrorKind::Unavailable, "the commit was not applied").with_source(error))
+                    }
+                    _ => Err(error),
+                }
+            }
+            result => result,
+        }
     }
 
     /// Seals what changes and returns the new directory.

@@ -76,7 +76,7 @@ impl ClientStore {
     ///
     /// # Errors
     /// `Conflict` if somebody else committed meanwhile: call again. `Corrupt` if the client is not sound: then nothing is
-    /// deleted.
+    /// deleted. `OutcomeUnknown` as for [`commit`](Self::commit); and the errors of the backend.
     pub async fn gc(&mut self) -> Result<usize> {
         let walk = self.walk(&mut |_| ()).await?;
         if let Some(problem) = walk.found.problems.first() {
@@ -89,7 +89,7 @@ impl ClientStore {
         let (root, mut commit) = self.prepare(self.root.directory.clone(), &mut batch)?;
         commit.deletes.extend(walk.orphans.iter().cloned());
         let replacement = commit.swap.replacement.clone().unwrap_or_default();
-        if let Err(error) = self.keep.backend().commit(commit).await {
+        if let Err(error) = self.land(commit).await {
             if error.kind() == ErrorKind::Conflict {
                 self.refresh().await?;
             }
