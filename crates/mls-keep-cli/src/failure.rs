@@ -169,17 +169,10 @@ fn cause(error: &io::Error) -> String {
     if error.get_ref().is_some() { error.kind().to_string() } else { error.to_string() }
 }
 
+/// Of a file that the user named.
 fn kind_of_io(kind: io::ErrorKind) -> ErrorKind {
     match kind {
-        io::ErrorKind::NotFound => ErrorKind::NotFound,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => ErrorKind::NoSpace,
-        io::ErrorKind::InvalidInput
-        | io::ErrorKind::InvalidFilename
-        | io::ErrorKind::InvalidData
-        | io::ErrorKind::IsADirectory
-        | io::ErrorKind::NotADirectory
-        | io::ErrorKind::AlreadyExists => ErrorKind::Invalid,
-        _ => ErrorKind::Unavailable,
+        io::ErrorKind::InvalidData | io::ErrorKind::AlreadyExists => ErrorKind::Invalid,
+        kind => kind.into(),
     }
 }

@@ -137,14 +137,7 @@ fn field<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 fn not_applied(source: io::Error) -> Error {
-    let (kind, text) = match source.kind() {
-        io::ErrorKind::StorageFull => (ErrorKind::NoSpace, "the disk is full: free some room"),
-        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-            (ErrorKind::ReadOnly, "the directory may not be written: change its permissions")
-        }
-        _ => (ErrorKind::Unavailable, "the directory cannot be used now: try again later"),
-    };
-    Error::new(kind, text).with_source(source)
+    Error::new(source.kind().into(), "the directory cannot be read or written").with_source(source)
 }
 
 struct Mine(tempfile::TempDir);

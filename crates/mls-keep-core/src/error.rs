@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 
 /// The result of an operation on a backend or a keep.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -95,6 +96,23 @@ impl ErrorKind {
     }
 }
 
+/// What a failure of the file system is, as long as it is known that nothing was applied: a failed flush is
+/// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown).
+impl From<io::ErrorKind> for ErrorKind {
+    fn from(kind: io::ErrorKind) -> Self {
+        match kind {
+            io::ErrorKind::NotFound => Self::NotFound,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Self::NoSpace,
+            io::ErrorKind::InvalidInput
+            | io::ErrorKind::InvalidFilename
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::NotADirectory => Self::Invalid,
+            _ => Self::Unavailable,
+        }
+    }
+}
+
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = f.debug_struct("Error");
@@ -121,5 +139,30 @@ impl fmt::Display for ErrorKind {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_file_system_says_has_the_kind_that_fits() {
+        let cases = [
+            (io::ErrorKind::NotFound, ErrorKind::NotFound),
+            (io::ErrorKind::PermissionDenied, ErrorKind::ReadOnly),
+            (io::ErrorKind::ReadOnlyFilesystem, ErrorKind::ReadOnly),
+            (io::ErrorKind::StorageFull, ErrorKind::NoSpace),
+            (io::ErrorKind::QuotaExceeded, ErrorKind::NoSpace),
+            (io::ErrorKind::FileTooLarge, ErrorKind::NoSpace),
+            (io::ErrorKind::InvalidInput, ErrorKind::Invalid),
+            (io::ErrorKind::InvalidFilename, ErrorKind::Invalid),
+            (io::ErrorKind::IsADirectory, ErrorKind::Invalid),
+            (io::ErrorKind::NotADirectory, ErrorKind::Invalid),
+            (io::ErrorKind::Other, ErrorKind::Unavailable),
+        ];
+        for (io, kind) in cases {
+            assert_eq!(ErrorKind::from(io), kind, "{io:?}");
+        }
     }
 }

@@ -66,16 +66,9 @@ fn kind_of(error: &redb::Error) -> ErrorKind {
 
 fn kind_of_io(error: &io::Error) -> ErrorKind {
     match error.kind() {
-        io::ErrorKind::NotFound => ErrorKind::NotFound,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
-        io::ErrorKind::InvalidInput
-        | io::ErrorKind::InvalidFilename
-        | io::ErrorKind::IsADirectory
-        | io::ErrorKind::NotADirectory => ErrorKind::Invalid,
         // What redb says of a file that is none of its own, and of one that was cut.
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => ErrorKind::Corrupt,
-        _ => ErrorKind::Unavailable,
+        kind => kind.into(),
     }
 }
 

@@ -41,15 +41,8 @@ fn kind_of(error: &sled::Error) -> ErrorKind {
 
 fn kind_of_io(error: &io::Error) -> ErrorKind {
     match error.kind() {
-        io::ErrorKind::NotFound => ErrorKind::NotFound,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
-        io::ErrorKind::InvalidInput
-        | io::ErrorKind::InvalidFilename
-        | io::ErrorKind::IsADirectory
-        | io::ErrorKind::NotADirectory => ErrorKind::Invalid,
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => ErrorKind::Corrupt,
-        _ => ErrorKind::Unavailable,
+        kind => kind.into(),
     }
 }
 

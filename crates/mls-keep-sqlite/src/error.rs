@@ -53,8 +53,8 @@ pub(crate) fn poisoned() -> Error {
 
 /// A failure of the file system, outside of SQLite, on the way to opening `path`.
 pub(crate) fn file(source: io::Error, path: &Path) -> Error {
-    let kind = kind_of_io(source.kind());
-    Error::new(kind, format!("{} cannot be opened: {source}", path.display())).with_source(source)
+    let text = format!("{} cannot be opened: {source}", path.display());
+    Error::new(source.kind().into(), text).with_source(source)
 }
 
 fn kind_of(error: &rusqlite::Error, stage: Stage) -> ErrorKind {
@@ -94,19 +94,6 @@ fn kind_of_code(extended: i32, stage: Stage) -> ErrorKind {
             ErrorKind::Internal
         }
         _ => ErrorKind::Internal,
-    }
-}
-
-fn kind_of_io(kind: io::ErrorKind) -> ErrorKind {
-    match kind {
-        io::ErrorKind::NotFound => ErrorKind::NotFound,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
-        io::ErrorKind::InvalidInput
-        | io::ErrorKind::InvalidFilename
-        | io::ErrorKind::IsADirectory
-        | io::ErrorKind::NotADirectory => ErrorKind::Invalid,
-        _ => ErrorKind::Unavailable,
     }
 }
 
@@ -203,25 +190,6 @@ mod tests {
         assert_eq!(engine(rusqlite::Error::QueryReturnedNoRows, Stage::Open).kind(), ErrorKind::Corrupt);
         assert_eq!(engine(rusqlite::Error::InvalidPath("x".into()), Stage::Open).kind(), ErrorKind::Invalid);
         assert_eq!(engine(rusqlite::Error::InvalidQuery, Stage::Read).kind(), ErrorKind::Internal);
-    }
-
-    #[test]
-    fn file_system_errors() {
-        let cases = [
-            (io::ErrorKind::NotFound, ErrorKind::NotFound),
-            (io::ErrorKind::PermissionDenied, ErrorKind::ReadOnly),
-            (io::ErrorKind::ReadOnlyFilesystem, ErrorKind::ReadOnly),
-            (io::ErrorKind::StorageFull, ErrorKind::NoSpace),
-            (io::ErrorKind::QuotaExceeded, ErrorKind::NoSpace),
-            (io::ErrorKind::InvalidInput, ErrorKind::Invalid),
-            (io::ErrorKind::InvalidFilename, ErrorKind::Invalid),
-            (io::ErrorKind::IsADirectory, ErrorKind::Invalid),
-            (io::ErrorKind::NotADirectory, ErrorKind::Invalid),
-            (io::ErrorKind::Other, ErrorKind::Unavailable),
-        ];
-        for (io, kind) in cases {
-            assert_eq!(file(io.into(), Path::new("x")).kind(), kind, "{io:?}");
-        }
     }
 
     #[test]
