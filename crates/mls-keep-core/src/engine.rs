@@ -277,9 +277,38 @@ impl<E: Engine> fmt::Debug for EngineThread<E> {
 /// Implements [`StorageBackend`](crate::StorageBackend) for `$backend` through its field `$thread`, an
 /// [`EngineThread`]. The method `fn claims(&self) -> Capabilities` says what it promises.
 ///
-/// ```ignore
-/// pub struct MyBackend { thread: EngineThread<MyEngine> }
+/// ```
+/// # use bytes::Bytes;
+/// # use mls_keep_core::{Change, Key};
+/// use mls_keep_core::{Capabilities, Engine, EngineThread, Result, StorageBackend};
+///
+/// struct MyEngine;
+/// # impl Engine for MyEngine {
+/// #     fn load_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> { Ok(vec![None; keys.len()]) }
+/// #     fn list(&mut self, _: &str, _: Option<&Key>, _: usize) -> Result<Vec<Key>> { Ok(Vec::new()) }
+/// #     fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> { changes.iter().map(|_| Ok(())).collect() }
+/// #     fn close(self) -> Result<()> { Ok(()) }
+/// # }
+///
+/// pub struct MyBackend {
+///     thread: EngineThread<MyEngine>,
+/// }
+///
+/// impl MyBackend {
+///     pub fn open() -> Result<Self> {
+///         Ok(Self { thread: EngineThread::start("MyEngine", || Ok(MyEngine))? })
+///     }
+///
+///     fn claims(&self) -> Capabilities {
+///         Capabilities::weakest()
+///     }
+/// }
+///
 /// mls_keep_core::storage_backend!(MyBackend, thread);
+///
+/// let backend: &dyn StorageBackend = &MyBackend::open()?;
+/// assert!(!backend.capabilities().atomic_commit);
+/// # Ok::<(), mls_keep_core::Error>(())
 /// ```
 #[macro_export]
 macro_rules! storage_backend {
