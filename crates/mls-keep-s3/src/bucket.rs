@@ -17,6 +17,7 @@ use bytes::{Bytes, BytesMut};
 use mls_keep_core::{Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
 
+use crate::answer::{AtMost, MAX_ANSWER_LEN};
 use crate::config::{Config, ServerSideEncryption};
 use crate::failure::{Applied, Failure};
 use crate::object::MAX_OBJECT_LEN;
@@ -182,6 +183,7 @@ impl Bucket {
                     request.server_side_encryption(types::ServerSideEncryption::AwsKms).set_ssekms_key_id(key.clone());
             }
         }
+        let request = request.customize().interceptor(AtMost(MAX_ANSWER_LEN));
         let answer = request.send().await.map_err(|error| Failure::of(&error))?;
         match answer.e_tag {
             Some(etag) => Ok(Tag { etag, version: known(answer.version_id) }),
@@ -195,21 +197,16 @@ impl Bucket {
         let _permit = self.permits.acquire().await;
         let request = self.client.get_object().bucket(&self.name).key(self.key(name));
         let request = request.set_if_none_match(known_etag.map(str::to_owned));
+        let request = request.customize().interceptor(AtMost(MAX_OBJECT_LEN));
         let mut answer = request.send().await.map_err(|error| Failure::of(&error))?;
         let len = usize::try_from(answer.content_length.unwrap_or_default()).unwrap_or(usize::MAX);
-        let too_long = || Failure::ForGood {
-            kind: ErrorKind::Corrupt,
-            text: "an object in the bucket is longer than any of ours".into(),
-        };
         if len > MAX_OBJECT_LEN {
-            return Err(too_long());
+            let text = "an object in the bucket is longer than any of ours".into();
+            return Err(Failure::ForGood { kind: ErrorKind::Corrupt, text });
         }
         let Some(etag) = answer.e_tag else { return Err(Failure::broken_off()) };
         let mut body = BytesMut::with_capacity(len);
         while let Some(chunk) = answer.body.try_next().await.map_err(|_| Failure::broken_off())? {
-            if body.len() + chunk.len() > MAX_OBJECT_LEN {
-                return Err(too_long());
-            }
             body.extend_from_slice(&chunk);
         }
         if body.len() < len {
@@ -248,7 +245,9 @@ impl Bucket {
             let attempt = async {
                 let _permit = self.permits.acquire().await;
                 let request = self.client.delete_object().bucket(&self.name).key(self.key(name));
-                request.set_version_id(version.map(str::to_owned)).send().await.map_err(|error| Failure::of(&error))
+                let request = request.set_version_id(version.map(str::to_owned));
+                let request = request.customize().interceptor(AtMost(MAX_ANSWER_LEN));
+                request.send().await.map_err(|error| Failure::of(&error))
             };
             match attempt.await {
                 Ok(_) | Err(Failure::Missing) => return Ok(()),
@@ -269,7 +268,9 @@ impl Bucket {
             let attempt = async {
                 let _permit = self.permits.acquire().await;
                 let request = self.client.list_objects_v2().bucket(&self.name).prefix(self.key(prefix));
-                request.set_continuation_token(token.clone()).send().await.map_err(|error| Failure::of(&error))
+                let request = request.set_continuation_token(token.clone());
+                let request = request.customize().interceptor(AtMost(MAX_ANSWER_LEN));
+                request.send().await.map_err(|error| Failure::of(&error))
             };
             let answer = match attempt.await {
                 Ok(answer) => answer,
@@ -294,8 +295,7 @@ impl Bucket {
                 return Ok(listed);
             }
             if answer.next_continuation_token.is_none() || answer.next_continuation_token == token {
-                let text = "the service says that a listing goes on, and not how";
-                return Err(Failure::ForGood { kind: ErrorKind::Invalid, text: text.into() });
+                return Err(endless_listing());
             }
             token = answer.next_continuation_token;
             // Each page has the time of a call.
@@ -306,13 +306,14 @@ impl Bucket {
     /// All versions that are kept of the objects whose names begin with `prefix`.
     pub(crate) async fn versions(&self, prefix: &str) -> Result<Vec<Version>, Failure> {
         let mut found = Vec::new();
-        let (mut key_marker, mut id_marker) = (None, None);
+        let mut marker = (None, None);
         let mut patience = self.patience();
         loop {
             let attempt = async {
                 let _permit = self.permits.acquire().await;
                 let request = self.client.list_object_versions().bucket(&self.name).prefix(self.key(prefix));
-                let request = request.set_key_marker(key_marker.clone()).set_version_id_marker(id_marker.clone());
+                let request = request.set_key_marker(marker.0.clone()).set_version_id_marker(marker.1.clone());
+                let request = request.customize().interceptor(AtMost(MAX_ANSWER_LEN));
                 request.send().await.map_err(|error| Failure::of(&error))
             };
             let answer = match attempt.await {
@@ -340,12 +341,22 @@ impl Bucket {
             for marker in answer.delete_markers.unwrap_or_default() {
                 add(marker.key, marker.version_id, marker.is_latest, None);
             }
-            (key_marker, id_marker) = (answer.next_key_marker, answer.next_version_id_marker);
-            if !answer.is_truncated.unwrap_or_default() || key_marker.is_none() {
+            if !answer.is_truncated.unwrap_or_default() {
                 return Ok(found);
             }
+            let next = (answer.next_key_marker, answer.next_version_id_marker);
+            if next.0.is_none() || next == marker {
+                return Err(endless_listing());
+            }
+            marker = next;
+            patience = self.patience();
         }
     }
+}
+
+fn endless_listing() -> Failure {
+    let text = "the service says that a listing goes on, and not how";
+    Failure::ForGood { kind: ErrorKind::Invalid, text: text.into() }
 }
 
 /// A bucket that keeps no versions says so by none, or by "null".

@@ -43,7 +43,9 @@ impl Failure {
             // An answer that cannot be read. With a status that says no more than "error" it still says that.
             SdkError::ResponseError(answer) => match answer.raw().status().as_u16() {
                 status @ 300.. => Self::of_answer(status, ""),
-                status => for_now(format!("the service answered {status} and then nonsense, or broke off")),
+                status => {
+                    for_now(format!("the service answered {status} and then nonsense, broke off, or did not end"))
+                }
             },
             SdkError::TimeoutError(_) => for_now("the service did not answer in time".into()),
             SdkError::DispatchFailure(failure) => {
@@ -82,9 +84,9 @@ impl Failure {
         }
     }
 
-    /// The body of an answer broke off.
+    /// The body of an answer broke off, or was broken off since it had no end.
     pub(crate) fn broken_off() -> Self {
-        Self::ForNow { text: "the service's answer broke off".into(), applied: Applied::Unknown }
+        Self::ForNow { text: "the service's answer broke off, or did not end".into(), applied: Applied::Unknown }
     }
 
     /// The error of a call that gives up, of which nothing was applied, or nothing that counts.

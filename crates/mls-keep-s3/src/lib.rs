@@ -19,6 +19,7 @@
 //!
 //! Credentials, region and endpoint come from AWS's default chain where [`Config`] names none.
 
+mod answer;
 mod backend;
 mod bucket;
 mod cache;

@@ -97,7 +97,7 @@ fn at_every_request(inline_len: u32, fault: &Fault, sticky: bool, operation: Ope
     unreachable!("the loop ends by returning");
 }
 
-const ONCE: [Fault; 9] = [
+const ONCE: [Fault; 10] = [
     Fault::Status(503),
     Fault::Status(409),
     Fault::Status(500),
@@ -105,6 +105,7 @@ const ONCE: [Fault; 9] = [
     Fault::Reset,
     Fault::AppliedThenReset,
     Fault::Truncated,
+    Fault::Endless,
     Fault::ErrorInside200,
     Fault::Delay(Duration::from_millis(50)),
 ];
@@ -125,6 +126,30 @@ fn a_fault_that_passes_is_survived() {
         }
     }
     println!("{cases} cases");
+}
+
+/// An answer that does not end is broken off before it fills the memory, whatever was asked.
+#[test]
+fn an_answer_without_end_is_broken_off() {
+    let calls: [(&str, Operation, usize); 4] = [
+        ("put", |backend| block_on(backend.save(&key("k"), Bytes::from_static(b"v"))), 8 << 20),
+        ("get", |backend| block_on(backend.load(&key("k"))).map(drop), 25 << 20),
+        ("list", |backend| block_on(backend.list("")).map(drop), 8 << 20),
+        ("versions", |backend| block_on(backend.old_versions()).map(drop), 8 << 20),
+    ];
+    for (name, call, bound) in calls {
+        let server = Server::start();
+        // So long that it is not the attempt's time that ends it.
+        let config = Config { attempt_timeout: Duration::from_secs(5), ..config(server.endpoint()) };
+        let backend = open(&server, config).unwrap();
+        block_on(backend.save(&key("k"), Bytes::from_static(b"u"))).unwrap();
+        server.fail(1, Fault::Endless, false);
+        call(&backend).unwrap();
+        assert!(server.heal());
+        // What is sent and not read yet stands in the buffers of the connection.
+        let (sent, allowed) = (server.endless_len(), bound + (16 << 20));
+        assert!(sent >= bound && sent <= allowed, "{name}: {sent} bytes were sent, and {allowed} may be");
+    }
 }
 
 /// An answer that never comes is the end of one attempt and not of the commit.

@@ -8,7 +8,7 @@ mod common;
 use bytes::Bytes;
 use common::config;
 use futures_executor::block_on;
-use mls_keep_core::{Commit, Key, StorageBackend, Swap};
+use mls_keep_core::{Commit, ErrorKind, Key, StorageBackend, Swap};
 use mls_keep_s3::{Config, OldVersions, S3Backend};
 use s3_test_server::{BUCKET, Quirks, Server};
 
@@ -58,7 +58,13 @@ fn purged_versions_are_gone() {
 
 #[test]
 fn versions_that_stay_are_counted_and_can_be_purged() {
-    let server = Server::with(Quirks { versioning: true, ..Quirks::default() });
+    for page_len in [0, 1, 3] {
+        versions_in_pages_of(page_len);
+    }
+}
+
+fn versions_in_pages_of(page_len: usize) {
+    let server = Server::with(Quirks { versioning: true, page_len, ..Quirks::default() });
     work(&open(&server, OldVersions::Report));
     assert!(server.contains(MARKER));
     let backend = open(&server, OldVersions::Report);
@@ -69,6 +75,17 @@ fn versions_that_stay_are_counted_and_can_be_purged() {
     assert_eq!(block_on(backend.purge_old_versions()).unwrap(), found.count);
     assert_eq!((server.old_versions(), server.contains(MARKER)), (0, false));
     assert_eq!(block_on(backend.list("")).unwrap(), before, "what is current stays");
+}
+
+#[test]
+fn a_listing_of_versions_that_does_not_move_on_is_refused() {
+    let server = Server::with(Quirks { versioning: true, page_len: 3, stuck_versions: true, ..Quirks::default() });
+    let backend = open(&server, OldVersions::Report);
+    work(&backend);
+    let backend = open(&server, OldVersions::Report);
+    let _ = server.take_requests();
+    assert_eq!(block_on(backend.old_versions()).unwrap_err().kind(), ErrorKind::Invalid);
+    assert!(server.count() < 10, "{} requests", server.count());
 }
 
 #[test]

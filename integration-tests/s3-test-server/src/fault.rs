@@ -18,6 +18,8 @@ pub enum Fault {
     AppliedThenReset,
     /// Applied; half of the answer's body is sent, then the connection is cut.
     Truncated,
+    /// Applied; the answer's body has no end.
+    Endless,
     /// Not applied; answered with 200 and an error in the body.
     ErrorInside200,
     /// Applied, and answered after this time.

@@ -13,6 +13,7 @@ mod racing;
 mod service;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -44,6 +45,8 @@ struct Shared {
     objects: Mutex<Objects>,
     script: Mutex<Script>,
     requests: Mutex<Vec<Request>>,
+    /// How many bytes went into bodies that have no end.
+    endless: AtomicUsize,
 }
 
 impl Server {
@@ -104,6 +107,12 @@ impl Server {
     #[must_use]
     pub fn is_met(&self) -> bool {
         self.shared.script.lock().unwrap().is_met()
+    }
+
+    /// How many bytes were sent in answers to [`Fault::Endless`].
+    #[must_use]
+    pub fn endless_len(&self) -> usize {
+        self.shared.endless.load(Ordering::Relaxed)
     }
 
     /// The keys of all current objects.

@@ -17,8 +17,10 @@ pub struct Quirks {
     pub ignores_if_none_match: bool,
     /// Listings come in the opposite order within a page.
     pub reversed_pages: bool,
-    /// Most keys on a page of a listing; 1000 if it is 0.
+    /// Most keys or versions on a page of a listing; 1000 if it is 0.
     pub page_len: usize,
+    /// A listing of versions that has more pages gives the first one again and again.
+    pub stuck_versions: bool,
 }
 
 /// One version of an object; `None` marks its deletion.
@@ -119,7 +121,7 @@ impl Objects {
 
     /// Current objects that begin with `prefix` and come after `after`; and whether there are more.
     pub(crate) fn list(&self, prefix: &str, after: &str, limit: usize) -> (Vec<Entry>, bool) {
-        let page = if self.quirks.page_len == 0 { 1000 } else { self.quirks.page_len }.min(limit);
+        let page = self.page_len().min(limit);
         let mut found = self
             .versions
             .range(prefix.to_owned()..)
@@ -133,8 +135,21 @@ impl Objects {
         (entries, found.next().is_some())
     }
 
-    /// All versions of the objects whose keys begin with `prefix`; none where old ones are not kept.
-    pub(crate) fn list_versions(&self, prefix: &str) -> Vec<ListedVersion> {
+    fn page_len(&self) -> usize {
+        if self.quirks.page_len == 0 { 1000 } else { self.quirks.page_len }
+    }
+
+    /// Versions of the objects whose keys begin with `prefix`, the latest of each first, that come after the version `id` of
+    /// the object `key`; and whether there are more. None where old ones are not kept.
+    pub(crate) fn list_versions(&self, prefix: &str, key: &str, id: Option<u64>) -> (Vec<ListedVersion>, bool) {
+        let mut left = self.all_versions(prefix).into_iter().filter(|version| {
+            version.key.as_str() > key || version.key == key && id.is_some_and(|after| version.id < after)
+        });
+        let page = left.by_ref().take(self.page_len()).collect();
+        (page, left.next().is_some())
+    }
+
+    fn all_versions(&self, prefix: &str) -> Vec<ListedVersion> {
         let kept = self.versions.iter().filter(|(key, _)| self.quirks.versioning && key.starts_with(prefix));
         kept.flat_map(|(key, versions)| {
             let latest = versions.last().map(|version| version.id);

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
@@ -75,6 +76,7 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming
             cut()
         }
         Some(Fault::Truncated) => truncated(apply()).await,
+        Some(Fault::Endless) => Ok(endless(apply(), shared)),
         Some(Fault::ErrorInside200) => {
             let mut answer = error(500, "InternalError");
             *answer.status_mut() = StatusCode::OK;
@@ -120,8 +122,12 @@ fn apply(
     match *method {
         Method::GET if key.is_empty() && asks_for("versions") => {
             let prefix = parameter("prefix").unwrap_or_default();
-            let mut text = String::from("<ListVersionsResult><IsTruncated>false</IsTruncated>");
-            for version in objects.list_versions(&prefix) {
+            let marker = parameter("key-marker").filter(|_| !objects.quirks.stuck_versions).unwrap_or_default();
+            let id = parameter("version-id-marker").and_then(|id| id.parse().ok());
+            let (page, more) = objects.list_versions(&prefix, &marker, id);
+            let next = page.last().filter(|_| more).map(|version| (version.key.clone(), version.id));
+            let mut text = format!("<ListVersionsResult><IsTruncated>{more}</IsTruncated>");
+            for version in page {
                 let ListedVersion { key, id, is_latest, len } = version;
                 let size = len.map_or_else(String::new, |len| format!("<Size>{len}</Size>"));
                 let tag = if len.is_some() { "Version" } else { "DeleteMarker" };
@@ -129,6 +135,10 @@ fn apply(
                     text,
                     "<{tag}><Key>{key}</Key><VersionId>{id}</VersionId><IsLatest>{is_latest}</IsLatest>{size}</{tag}>"
                 );
+            }
+            if let Some((key, id)) = next {
+                let _ =
+                    write!(text, "<NextKeyMarker>{key}</NextKeyMarker><NextVersionIdMarker>{id}</NextVersionIdMarker>");
             }
             xml(&(text + "</ListVersionsResult>"))
         }
@@ -211,6 +221,17 @@ async fn truncated(answer: Answer) -> io::Result<Answer> {
     let frames = [Ok(Frame::data(half)), Err(io::Error::other("cut by the script"))];
     let body = StreamBody::new(futures_util::stream::iter(frames));
     Ok(Response::from_parts(parts, BodyExt::boxed(body)))
+}
+
+/// The same answer with a body that goes on for as long as the connection does.
+fn endless(mut answer: Answer, shared: Arc<Shared>) -> Answer {
+    answer.headers_mut().remove(CONTENT_LENGTH);
+    let spaces = Bytes::from_static(&[b' '; 64 << 10]);
+    let frames = futures_util::stream::repeat_with(move || {
+        shared.endless.fetch_add(spaces.len(), Ordering::Relaxed);
+        Ok(Frame::data(spaces.clone()))
+    });
+    answer.map(|_| BodyExt::boxed(StreamBody::new(frames)))
 }
 
 /// Percent-decodes a value of a query.

@@ -286,6 +286,13 @@ pub const SECTIONS: &[Section] = &[
                 &["faults.rs::a_fault_that_stays_is_told"],
             ),
             promise(
+                "An answer that does not end is broken off before it fills the memory; a listing that does not move on is refused",
+                &[
+                    "faults.rs::an_answer_without_end_is_broken_off",
+                    "versions.rs::a_listing_of_versions_that_does_not_move_on_is_refused",
+                ],
+            ),
+            promise(
                 "A writer's own success is no conflict for it, when the answer to it was lost",
                 &["faults.rs::its_own_success_is_no_conflict"],
             ),
