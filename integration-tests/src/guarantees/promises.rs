@@ -40,6 +40,14 @@ pub const SECTIONS: &[Section] = &[
                 &["faults.rs::an_operation_that_is_dropped_at_any_poll_can_be_done_again"],
             ),
             promise(
+                "Making a client, deleting one and collecting garbage can be done again as well, on either; a fault that passes leaves no node of a deleted client",
+                &[
+                    "faults.rs::a_client_that_was_not_created_can_be_created_again",
+                    "faults.rs::a_client_that_was_not_deleted_can_be_deleted_again",
+                    "faults.rs::garbage_that_was_not_collected_can_be_collected_again",
+                ],
+            ),
+            promise(
                 "Any flipped bit of any stored value is noticed: never wrong data, never a panic",
                 &["corruption.rs::every_flipped_bit_is_noticed"],
             ),

@@ -144,7 +144,21 @@ impl ClientStore {
     pub async fn delete(self) -> Result<()> {
         let deletes = self.keep.backend().list(self.nodes.prefix()).await?;
         let swap = Swap { key: self.key.clone(), expected: self.stored.clone(), replacement: None };
-        self.land(Commit { puts: Vec::new(), swap, deletes }).await
+        self.land(Commit { puts: Vec::new(), swap, deletes: deletes.clone() }).await?;
+        if !self.keep.capabilities().atomic_commit {
+            self.delete_rest(&deletes).await;
+        }
+        Ok(())
+    }
+
+    /// Deletes those of `nodes` that the commit which removed the root has left: no later open or `gc` would.
+    async fn delete_rest(&self, nodes: &[Key]) {
+        let left = self.keep.backend().list(self.nodes.prefix()).await.unwrap_or_default();
+        // Others may be those of a new client of this identity.
+        for key in left.iter().filter(|key| nodes.binary_search(key).is_ok()) {
+            // The client is gone already, and its keys with it.
+            drop(self.keep.backend().delete(key).await);
+        }
     }
 
     pub(super) async fn scope_top(&self, scope: &ScopeId) -> Result<Option<Arc<Pointer>>> {
