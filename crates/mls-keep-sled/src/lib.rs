@@ -12,7 +12,7 @@
 //! - A directory of somebody else or of a newer version is refused and stays as it is.
 //!
 //! **What it does not guarantee.** A damaged log is cut off without an error, which for an MLS client means that keys are used
-//! twice. Deleted bytes stay in the files. The README has the details.
+//! twice. Deleted bytes stay in the files. After a failed write a call may hang. The README has the details.
 
 mod backend;
 mod config;
