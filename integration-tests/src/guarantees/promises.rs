@@ -280,7 +280,7 @@ pub const SECTIONS: &[Section] = &[
                 &["refuses.rs::the_directory_of_another_program_and_a_newer_version"],
             ),
         ],
-        note: "Power loss is survived because the adapter flushes sled's files itself. **Not promised**: sled cuts a damaged log off silently, and the client then goes on from an older state. Deleted bytes stay in its files.",
+        note: "Power loss is survived because the adapter flushes sled's files itself. **Not promised**: sled cuts a damaged log off silently, and the client then goes on from an older state. After a failed write a call may hang. Deleted bytes stay in its files.",
     },
     Section {
         title: "S3",
