@@ -63,7 +63,7 @@ pub use entropy::Entropy;
 pub use envelope::{Argon2Params, Encryption};
 pub use error::{Error, ErrorKind, Result};
 pub use keep::{
-    Changes, ClientStore, Committed, Keep, Record, ScopeChanges, ScopeId, ScopeVersion, Statistics, Verification,
+    Changes, ClientStore, Committed, Keep, Record, ScopeChanges, ScopeId, ScopeVersion, Statistics, Swept, Verification,
 };
 pub use key::Key;
 pub use map::{RecordRange, Value};

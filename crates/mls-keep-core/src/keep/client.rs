@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::root::{Root, Standing};
+use super::outcome::InDoubt;
+use super::root::{Descent, Root, Standing, digest};
 use super::scope::{ScopeId, ScopeVersion};
-use super::{Keep, NODE_PREFIX, ROOT_PREFIX};
+use super::{Keep, Place};
 use crate::commit::{Commit, Swap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
-use crate::map::{LeafEntry, LeafValue, NodeStore, Pointer, RecordRange, Tree, Value, load_long};
+use crate::map::{LeafEntry, LeafValue, NodeName, NodeStore, Pointer, RecordRange, Tree, Value, load_long};
 
 /// A directory entry with any flag that this program does not know is refused.
 pub(super) const NO_FLAGS: u8 = 0;
@@ -25,10 +26,18 @@ pub struct ClientStore {
     pub(super) keep: Keep,
     pub(super) token: [u8; 16],
     pub(super) key: Key,
-    /// The root as stored; `None` while the client is new.
+    /// What is stored in the root's place: `root`; or nothing or a tombstone while the client is new.
     pub(super) stored: Option<Bytes>,
     pub(super) root: Root,
     pub(super) nodes: NodeStore,
+    /// The commit whose outcome was not seen.
+    pub(super) in_doubt: Option<InDoubt>,
+    /// Nodes of commits that were not applied, where nodes are stored one by one.
+    pub(super) abandoned: Vec<NodeName>,
+    /// Set when all that the root lists as garbage is deleted: the pages of that list.
+    pub(super) collected: Option<Vec<NodeName>>,
+    /// How many nodes there were when they were listed last.
+    pub(super) listed: usize,
 }
 
 /// A record of a scope.
@@ -43,23 +52,39 @@ pub struct Record {
 impl ClientStore {
     /// A client that is not stored before its first commit.
     pub(super) async fn new(keep: Keep, root: Root) -> Result<Self> {
-        let token = keep.header().token(&root.identity)?;
-        let (key, nodes) = names(&keep, &token)?;
-        if keep.backend().load(&key).await?.is_some() {
-            return Err(client_exists());
+        let place = Place::new(keep.header().token(&root.identity)?)?;
+        let stored = keep.backend().load(&place.key).await?;
+        if let Some(stored) = &stored {
+            ensure_tombstone(&keep.open_root(&place.token, stored).await?)?;
         }
-        Ok(Self { keep, token, key, stored: None, root, nodes })
+        Ok(Self::at(keep, place, root, stored))
     }
 
     pub(super) async fn open(keep: Keep, identity: &[u8]) -> Result<Self> {
-        let token = keep.header().token(identity)?;
-        let (key, nodes) = names(&keep, &token)?;
-        let stored = keep.backend().load(&key).await?.ok_or_else(no_client)?;
-        let root = Root::open(keep.header(), &token, &stored)?;
+        let place = Place::new(keep.header().token(identity)?)?;
+        let stored = keep.backend().load(&place.key).await?.ok_or_else(no_client)?;
+        let root = keep.open_root(&place.token, &stored).await?;
         ensure_active(&root)?;
-        let client = Self { keep, token, key, stored: Some(stored), root, nodes };
-        client.delete_garbage().await;
+        let mut client = Self::at(keep, place, root, Some(stored));
+        client.tidy().await;
         Ok(client)
+    }
+
+    pub(super) fn at(keep: Keep, place: Place, root: Root, stored: Option<Bytes>) -> Self {
+        let nodes = NodeStore::new(Arc::clone(keep.backend()), place.prefix);
+        let (token, key) = (place.token, place.key);
+        Self {
+            keep,
+            token,
+            key,
+            stored,
+            root,
+            nodes,
+            in_doubt: None,
+            abandoned: Vec::new(),
+            collected: None,
+            listed: 0,
+        }
     }
 
     /// The keep that the client is of.
@@ -118,47 +143,66 @@ impl ClientStore {
 
     /// Reads from the newest root. Returns whether it is another one than before.
     ///
+    /// A root that does not come after the one that this read from is refused: what was seen is never undone.
+    ///
     /// # Errors
-    /// `NotFound` if the client was deleted, `Conflict` if it is new and somebody else made one of its identity, `Corrupt`, `UnsupportedVersion`; and the errors of the backend.
+    /// - `RolledBack`: the store holds an older state of the client, or one that was made from an older state.
+    /// - `NotFound`: the client was deleted, also if another one of its identity was made since.
+    /// - `Conflict`: this client is new, and somebody else made one of its identity.
+    /// - `OutcomeUnknown`: an earlier commit did not say how it went, and the store cannot be asked now.
+    /// - `Corrupt`, `UnsupportedVersion`; and the errors of the backend.
     pub async fn refresh(&mut self) -> Result<bool> {
+        let before = self.stored.clone();
+        self.settle().await?;
         let stored = self.keep.backend().load(&self.key).await?;
         if stored == self.stored {
-            return Ok(false);
+            return Ok(stored != before);
         }
-        if self.stored.is_none() {
-            return Err(client_exists());
+        let Some(stored) = stored else {
+            // Whoever is new does not mind that a tombstone is gone.
+            return if self.is_new() { Ok(self.stored.take().is_some()) } else { Err(client_gone()) };
+        };
+        let root = self.keep.open_root(&self.token, &stored).await?;
+        if self.is_new() && root.seed != self.root.seed {
+            ensure_tombstone(&root)?;
+            self.stored = Some(stored);
+            return Ok(true);
         }
-        let stored = stored.ok_or_else(no_client)?;
-        let root = Root::open(self.keep.header(), &self.token, &stored)?;
+        if !self.is_new() {
+            self.ensure_follows(&root)?;
+        }
         ensure_active(&root)?;
-        self.root = root;
-        self.stored = Some(stored);
+        self.adopt(root, stored);
         Ok(true)
     }
 
-    /// Removes the client and everything that it has.
-    ///
-    /// # Errors
-    /// `Conflict` if somebody else committed in between, `OutcomeUnknown` as for [`commit`](Self::commit); and the errors of
-    /// the backend.
-    pub async fn delete(self) -> Result<()> {
-        let deletes = self.keep.backend().list(self.nodes.prefix()).await?;
-        let swap = Swap { key: self.key.clone(), expected: self.stored.clone(), replacement: None };
-        self.land(Commit { puts: Vec::new(), swap, deletes: deletes.clone() }).await?;
-        if !self.keep.capabilities().atomic_commit {
-            self.delete_rest(&deletes).await;
-        }
-        Ok(())
+    /// Whether nothing of the client is stored yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.root.number == 0
     }
 
-    /// Deletes those of `nodes` that the commit which removed the root has left: no later open or `gc` would.
-    async fn delete_rest(&self, nodes: &[Key]) {
-        let left = self.keep.backend().list(self.nodes.prefix()).await.unwrap_or_default();
-        // Others may be those of a new client of this identity.
-        for key in left.iter().filter(|key| nodes.binary_search(key).is_ok()) {
-            // The client is gone already, and its keys with it.
-            drop(self.keep.backend().delete(key).await);
+    /// Reads from `root` from here on.
+    pub(super) fn adopt(&mut self, root: Root, stored: Bytes) {
+        self.root = root;
+        self.stored = Some(stored);
+        self.collected = None;
+    }
+
+    /// Refuses a root that does not come after the one that was seen.
+    pub(super) fn ensure_follows(&self, root: &Root) -> Result<()> {
+        let seen = self.stored.as_deref().map(digest).unwrap_or_default();
+        match root.descent(self.root.seed, self.root.number, &seen) {
+            // Too many commits for a root to remember: its number is all there is to go by.
+            Descent::After | Descent::Unknown => Ok(()),
+            Descent::Elsewhere => Err(rolled_back()),
+            Descent::OtherClient => Err(client_gone()),
         }
+    }
+
+    /// A commit that only puts `replacement` in the root's place.
+    pub(super) fn swap_to(&self, replacement: Bytes) -> Commit {
+        let swap = Swap { key: self.key.clone(), expected: self.stored.clone(), replacement: Some(replacement) };
+        Commit { puts: Vec::new(), swap, deletes: Vec::new() }
     }
 
     pub(super) async fn scope_top(&self, scope: &ScopeId) -> Result<Option<Arc<Pointer>>> {
@@ -202,19 +246,14 @@ impl ClientStore {
                 if stored == self.stored {
                     return Err(error);
                 }
+                if let Some(stored) = stored
+                    && !self.is_new()
+                {
+                    self.ensure_follows(&self.keep.open_root(&self.token, &stored).await?)?;
+                }
                 Err(Error::new(ErrorKind::Conflict, "the client was changed by somebody else while it was read"))
             }
             other => other,
-        }
-    }
-
-    /// Deletes what the last commit could not delete itself. A failure is made good by the next open, or by `gc`.
-    async fn delete_garbage(&self) {
-        for name in &self.root.garbage {
-            let Ok(key) = self.nodes.key(name) else { continue };
-            if self.keep.backend().delete(&key).await.is_err() {
-                break;
-            }
         }
     }
 }
@@ -236,23 +275,38 @@ pub(super) fn top_of(value: LeafValue) -> Result<Arc<Pointer>> {
     }
 }
 
-fn names(keep: &Keep, token: &[u8; 16]) -> Result<(Key, NodeStore)> {
-    let token = crate::text::encode(token);
-    let nodes = NodeStore::new(Arc::clone(keep.backend()), format!("{NODE_PREFIX}{token}/"));
-    Ok((Key::new(&format!("{ROOT_PREFIX}{token}"))?, nodes))
+fn ensure_active(root: &Root) -> Result<()> {
+    match root.standing {
+        Standing::Active => Ok(()),
+        Standing::Deleted => Err(no_client()),
+        Standing::Restored | Standing::MovedOut => {
+            Err(Error::new(ErrorKind::UnsupportedVersion, "the client is in a state that this program does not know"))
+        }
+    }
 }
 
-fn ensure_active(root: &Root) -> Result<()> {
-    if root.standing == Standing::Active && root.reservations.is_empty() {
+fn ensure_tombstone(root: &Root) -> Result<()> {
+    if root.standing == Standing::Deleted {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::UnsupportedVersion, "the client is in a state that this program does not know"))
+    Err(Error::new(ErrorKind::Conflict, "the keep has a client of this identity already"))
 }
 
-fn client_exists() -> Error {
-    Error::new(ErrorKind::Conflict, "the keep has a client of this identity already")
-}
-
-fn no_client() -> Error {
+pub(super) fn no_client() -> Error {
     Error::new(ErrorKind::NotFound, "the keep has no client of this identity")
+}
+
+/// The error of whoever has a client open that was deleted.
+pub(super) fn client_gone() -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        "the client was deleted; one of its identity that is there now is another one: load that one anew",
+    )
+}
+
+pub(super) fn rolled_back() -> Error {
+    Error::new(
+        ErrorKind::RolledBack,
+        "the store holds an older state of the client than was seen before: somebody put a copy in place",
+    )
 }

@@ -1,15 +1,16 @@
 //! [`ClientStore::commit`]: from changed records to one [`Commit`] of the backend.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::client::{ClientStore, NO_FLAGS, top_of};
-use super::root::{Root, digest};
+use super::garbage::Garbage;
+use super::root::Root;
 use super::scope::{Changes, Committed, CommittedScope, RecordChange, ScopeChanges, ScopeId, ScopeVersion};
-use crate::commit::{Commit, Swap};
+use crate::commit::Commit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
-use crate::map::{Batch, Edits, LeafValue, RecordRange, Tree, replace_long, write_value};
+use crate::map::{Batch, Edits, LeafValue, NodeName, Tree, Written, names_below, replace_long, write_value};
 
 /// Up to this length the directory's top node stands in the root, bytes: it saves a node for clients of few groups.
 const INLINE_DIRECTORY_LEN: usize = 2 << 10;
@@ -24,9 +25,12 @@ impl ClientStore {
     /// changed here are in the states that the changes were made from.
     ///
     /// # Errors
-    /// `Conflict` if a scope is not in that state any more; then nothing was applied, and this reads from the newest
-    /// root. `OutcomeUnknown` if the backend did not say and reading back failed, too. The errors of the backend.
+    /// - `Conflict`: a scope is not in that state any more. Nothing was applied, and this reads from the newest root.
+    /// - `Unavailable`, and what else the backend says: nothing was applied, and it cannot be any more.
+    /// - `OutcomeUnknown`: the backend did not say, and it cannot be found out now. The next call finds it out first.
+    /// - `RolledBack`, `NotFound`: as for [`refresh`](Self::refresh). Nothing was applied.
     pub async fn commit(&mut self, changes: &Changes) -> Result<Committed> {
+        self.settle().await?;
         for _ in 0..ATTEMPTS {
             match self.try_commit(changes).await {
                 Err(error) if error.kind() == ErrorKind::Conflict => {
@@ -42,36 +46,17 @@ impl ClientStore {
     }
 
     async fn try_commit(&mut self, changes: &Changes) -> Result<Committed> {
+        self.collect_if_long().await;
         let mut batch = Batch::new(&self.nodes, self.keep.entropy());
         let built = self.build(changes, &mut batch).await;
         let (directory, scopes) = self.checked(built).await?;
-        let (root, commit) = self.prepare(directory, &mut batch)?;
-        let replacement = commit.swap.replacement.clone().unwrap_or_default();
+        let prepared = self.prepare(directory, batch, Vec::new(), self.collected.as_deref()).await;
+        let (root, commit, written) = self.checked(prepared).await?;
         let committed =
             Committed { number: root.number, nodes: commit.puts.len(), stored_bytes: commit.stored_bytes(), scopes };
-        self.land(commit).await?;
-        batch.landed();
-        self.root = root;
-        self.stored = Some(replacement);
+        self.land(root, commit).await?;
+        self.nodes.applied(written);
         Ok(committed)
-    }
-
-    /// Hands `commit`, which replaces or removes the root, to the backend. If that does not say how it went, the root does.
-    pub(super) async fn land(&self, commit: Commit) -> Result<()> {
-        let replacement = commit.swap.replacement.clone();
-        match self.keep.backend().commit(commit).await {
-            Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {
-                // Roots are unique by their salt, so the stored bytes tell whether it was this commit.
-                match self.keep.backend().load(&self.key).await {
-                    Ok(stored) if stored == replacement => Ok(()),
-                    Ok(stored) if stored == self.stored => {
-                        Err(Error::new(ErrorKind::Unavailable, "the commit was not applied").with_source(error))
-                    }
-                    _ => Err(error),
-                }
-            }
-            result => result,
-        }
     }
 
     /// Seals what changes and returns the new directory.
@@ -90,7 +75,14 @@ impl ClientStore {
                     "what the change was made from was changed by somebody else",
                 ));
             }
-            let tree = top.map_or(Tree::Empty, Tree::Stored);
+            let tree = match top {
+                Some(top) if changes.remove => {
+                    batch.replaced.append(&mut names_below(&self.nodes, &top).await?);
+                    Tree::Empty
+                }
+                Some(top) => Tree::Stored(top),
+                None => Tree::Empty,
+            };
             let (tree, scope_committed) = self.build_scope(&tree, changes, batch).await?;
             let entry = match tree {
                 Tree::Stored(top) => Some(LeafValue::Map { flags: NO_FLAGS, top }),
@@ -111,16 +103,8 @@ impl ClientStore {
     ) -> Result<(Tree, CommittedScope)> {
         let mut edits = Edits::new();
         let mut committed = CommittedScope::default();
-        if changes.remove {
-            for entry in tree.scan(&self.nodes, &RecordRange::all()).await? {
-                if let LeafValue::Chunked(list) = &entry.value {
-                    replace_long(batch, list, None, None).await?;
-                }
-                edits.insert(entry.key, None);
-            }
-        }
         for (key, change) in &changes.records {
-            let old = if changes.remove { None } else { tree.get(&self.nodes, key).await? };
+            let old = tree.get(&self.nodes, key).await?;
             let (new, base, layout) = match change {
                 RecordChange::Remove => (None, None, None),
                 RecordChange::Put { value, base } => {
@@ -145,23 +129,50 @@ impl ClientStore {
         Ok((tree, committed))
     }
 
-    /// The next root and the commit that makes it.
-    pub(super) fn prepare(&self, directory: Tree, batch: &mut Batch<'_>) -> Result<(Root, Commit)> {
+    /// The next root, the commit that makes it, and what it writes. `deletes` go with what `batch` replaces. `collected` is as
+    /// in [`ClientStore`].
+    pub(super) async fn prepare(
+        &self,
+        directory: Tree,
+        mut batch: Batch<'_>,
+        deletes: Vec<Key>,
+        collected: Option<&[NodeName]>,
+    ) -> Result<(Root, Commit, Written)> {
         let atomic = self.keep.capabilities().atomic_commit;
-        let root = Root {
-            number: self.root.number + 1,
-            previous: self.stored.as_deref().map(digest).unwrap_or_default(),
-            identity: self.root.identity.clone(),
-            seed: self.root.seed,
-            standing: self.root.standing,
-            archive_id: self.root.archive_id,
-            reservations: Vec::new(),
-            garbage: if atomic { Vec::new() } else { batch.replaced.clone() },
-            directory,
-        };
+        let mut root = self.root.next(self.stored.as_deref());
+        let mut deletes: BTreeSet<Key> = deletes.into_iter().collect();
+        for name in &self.abandoned {
+            deletes.insert(self.nodes.key(name)?);
+        }
+        match collected {
+            Some(pages) => {
+                root.garbage = Garbage::default();
+                batch.replaced.extend(pages);
+            }
+            // Of a backend that it was copied from.
+            None if atomic => {
+                let listed = root.garbage.list(&self.nodes).await?;
+                for name in &listed.names {
+                    deletes.insert(self.nodes.key(name)?);
+                }
+                root.garbage = Garbage::default();
+                batch.replaced.extend(listed.pages);
+            }
+            None => {}
+        }
+        let replaced = batch.replaced.len() as u64;
+        for name in &batch.replaced {
+            deletes.insert(self.nodes.key(name)?);
+        }
+        if !atomic {
+            let names: Vec<_> = deletes.iter().filter_map(|key| self.nodes.name(key)).collect();
+            root.garbage.extend(&mut batch, names)?;
+        }
+        let puts = std::mem::take(&mut batch.puts);
+        root.nodes = (root.nodes + puts.len() as u64).saturating_sub(replaced);
+        root.directory = directory;
         let stored = self.keep.seal(&root, &self.token)?;
-        let deletes = batch.replaced.iter().map(|name| self.nodes.key(name)).collect::<Result<Vec<Key>>>()?;
-        let swap = Swap { key: self.key.clone(), expected: self.stored.clone(), replacement: Some(stored) };
-        Ok((root, Commit { puts: std::mem::take(&mut batch.puts), swap, deletes }))
+        let commit = Commit { puts, deletes: deletes.into_iter().collect(), ..self.swap_to(stored) };
+        Ok((root, commit, batch.finish()))
     }
 }

@@ -21,6 +21,12 @@ const MAX_STORED_LEN: usize = 4096;
 /// Names a root key within its keep.
 pub(crate) type RootKeyId = u32;
 
+/// What a header is opened with: its clear part, and the key that the user's key gives for it.
+pub(crate) struct HeaderKey {
+    clear: [u8; HEADER_PREFIX_LEN],
+    key: Secret32,
+}
+
 /// An opened header.
 pub(crate) struct Header {
     pub(crate) store_id: [u8; 16],
@@ -38,8 +44,8 @@ struct RootKey {
 }
 
 impl Header {
-    /// A fresh header and its stored form.
-    pub(crate) fn create(encryption: &Encryption, entropy: &dyn Entropy) -> Result<(Self, Bytes)> {
+    /// A fresh header, its stored form, and what opens it.
+    pub(crate) fn create(encryption: &Encryption, entropy: &dyn Entropy) -> Result<(Self, Bytes, HeaderKey)> {
         let mut store_id = [0; 16];
         entropy.fill(&mut store_id)?;
         let prefix = encryption.new_prefix(entropy, store_id)?;
@@ -49,34 +55,49 @@ impl Header {
             newest: RootKey { id: 1, secret: Secret32::random(entropy)? },
             older: Vec::new(),
         };
-        let clear = prefix.encode();
-        let key = encryption.root_key(&prefix)?;
-        let sealed = envelope::seal(key.expose(), &context(&clear), &header.encode(), entropy)?;
-        let mut stored = clear.to_vec();
-        stored.extend_from_slice(&sealed);
-        Ok((header, stored.into()))
+        let key = HeaderKey { clear: prefix.encode(), key: encryption.root_key(&prefix)? };
+        let stored = header.seal(&key, entropy)?;
+        Ok((header, stored, key))
     }
 
     /// Opens a stored header.
     ///
     /// # Errors
     /// `WrongKey` if the key, salt or passphrase is not the keep's, `UnsupportedVersion`, or `Corrupt`.
-    pub(crate) fn open(encryption: &Encryption, stored: &[u8]) -> Result<Self> {
-        if stored.len() > MAX_STORED_LEN {
-            return Err(Error::new(ErrorKind::Corrupt, "the keep's header is over its limit"));
-        }
-        let (clear, body) = stored
-            .split_at_checked(HEADER_PREFIX_LEN)
-            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the keep's header is too short"))?;
+    pub(crate) fn open(encryption: &Encryption, stored: &[u8]) -> Result<(Self, HeaderKey)> {
+        let (clear, _) = split(stored)?;
         let prefix = HeaderPrefix::decode(clear)?;
-        let key = encryption.root_key(&prefix)?;
-        let plaintext = envelope::open(key.expose(), &context(clear), body).map_err(|error| match error {
-            OpenError::Commitment => {
-                Error::new(ErrorKind::WrongKey, "the keep does not open under this key (or passphrase, or salt)")
-            }
+        let key = HeaderKey { clear: prefix.encode(), key: encryption.root_key(&prefix)? };
+        Ok((Self::open_with(&key, stored)?, key))
+    }
+
+    /// Opens a header that was stored anew since `key` opened it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_with(key: &HeaderKey, stored: &[u8]) -> Result<Self> {
+        let (clear, body) = split(stored)?;
+        let store_id = HeaderPrefix::decode(clear)?.store_id;
+        let wrong =
+            || Error::new(ErrorKind::WrongKey, "the keep does not open under this key (or passphrase, or salt)");
+        if clear != key.clear {
+            return Err(wrong());
+        }
+        let plaintext = envelope::open(key.key.expose(), &context(clear), body).map_err(|error| match error {
+            OpenError::Commitment => wrong(),
             OpenError::Length | OpenError::Tag => Error::new(ErrorKind::Corrupt, "the keep's header is damaged"),
         })?;
-        Self::decode(prefix.store_id, &plaintext)
+        Self::decode(store_id, &plaintext)
+    }
+
+    fn seal(&self, key: &HeaderKey, entropy: &dyn Entropy) -> Result<Bytes> {
+        let sealed = envelope::seal(key.key.expose(), &context(&key.clear), &self.encode(), entropy)?;
+        Ok([key.clear.as_slice(), &sealed].concat().into())
+    }
+
+    /// Whether `self` is a later state of `other`: the same keep, with no root key less new.
+    pub(crate) fn follows(&self, other: &Self) -> bool {
+        self.store_id == other.store_id && self.name_key.ct_eq(&other.name_key) && self.newest.id >= other.newest.id
     }
 
     pub(crate) fn newest_root_key(&self) -> (RootKeyId, &Secret32) {
@@ -139,6 +160,16 @@ impl RootKey {
     fn decode(input: &mut Reader<'_>) -> Result<Self> {
         Ok(Self { id: input.u32()?, secret: Secret32::from_bytes(input.array()?) })
     }
+}
+
+/// The clear part and the body of a stored header.
+fn split(stored: &[u8]) -> Result<(&[u8], &[u8])> {
+    if stored.len() > MAX_STORED_LEN {
+        return Err(Error::new(ErrorKind::Corrupt, "the keep's header is over its limit"));
+    }
+    stored
+        .split_at_checked(HEADER_PREFIX_LEN)
+        .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the keep's header is too short"))
 }
 
 fn context(clear: &[u8]) -> Vec<u8> {

@@ -1,14 +1,18 @@
 //! [`Keep`]: an opened backend with its keys; [`ClientStore`]: one client's root and what hangs on it.
 
 mod client;
+mod collect;
 mod commit;
+mod delete;
+mod garbage;
 mod header;
+mod outcome;
 mod root;
 mod scope;
 mod verify;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 
@@ -21,8 +25,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::limits::MAX_IDENTITY_LEN;
 pub use client::{ClientStore, Record};
-use header::Header;
-use root::Root;
+pub use collect::Swept;
+use header::{Header, HeaderKey};
+use root::{Root, Standing, root_key_id};
 pub use scope::{Changes, Committed, ScopeChanges, ScopeId, ScopeVersion};
 pub use verify::{Statistics, Verification};
 
@@ -39,7 +44,9 @@ pub struct Keep {
 struct Shared {
     backend: Arc<dyn StorageBackend>,
     entropy: Arc<dyn Entropy>,
-    header: Header,
+    /// As it was seen last: another process may change it.
+    header: RwLock<Arc<Header>>,
+    header_key: HeaderKey,
 }
 
 impl Keep {
@@ -59,15 +66,18 @@ impl Keep {
         }
         // A keep whose header was lost must not be written over: its roots could be opened again with a backup of it.
         if !backend.list_page("", None, 1).await?.is_empty() {
-            return Err(Error::new(ErrorKind::Invalid, "the store is not empty and has no keep's header"));
+            // What is there may be the header of somebody who was faster.
+            return Err(match backend.load(&key).await? {
+                Some(_) => exists(),
+                None => Error::new(ErrorKind::Invalid, "the store is not empty and has no keep's header"),
+            });
         }
-        let (header, stored) = Header::create(encryption, entropy.as_ref())?;
+        let (header, stored, header_key) = Header::create(encryption, entropy.as_ref())?;
         let swap = Swap { key, expected: None, replacement: Some(stored) };
-        backend
-            .commit(Commit { puts: Vec::new(), swap, deletes: Vec::new() })
+        outcome::decide(backend.as_ref(), Commit { puts: Vec::new(), swap, deletes: Vec::new() })
             .await
             .map_err(|error| if error.kind() == ErrorKind::Conflict { exists() } else { error })?;
-        Ok(Self { shared: Arc::new(Shared { backend, entropy, header }) })
+        Ok(Self::opened(backend, entropy, header, header_key))
     }
 
     /// Opens the keep of a backend.
@@ -82,8 +92,18 @@ impl Keep {
         let Some(stored) = backend.load(&Key::new(HEADER_KEY)?).await? else {
             return Err(Error::new(ErrorKind::NotFound, "there is no keep in this store"));
         };
-        let header = Header::open(encryption, &stored)?;
-        Ok(Self { shared: Arc::new(Shared { backend, entropy, header }) })
+        let (header, header_key) = Header::open(encryption, &stored)?;
+        Ok(Self::opened(backend, entropy, header, header_key))
+    }
+
+    fn opened(
+        backend: Arc<dyn StorageBackend>,
+        entropy: Arc<dyn Entropy>,
+        header: Header,
+        header_key: HeaderKey,
+    ) -> Self {
+        let header = RwLock::new(Arc::new(header));
+        Self { shared: Arc::new(Shared { backend, entropy, header, header_key }) }
     }
 
     /// Opens the keep of a backend, or makes one if the backend is empty.
@@ -118,7 +138,10 @@ impl Keep {
         for (key, stored) in keys.iter().zip(stored).filter_map(|(key, stored)| Some((key, stored?))) {
             let token = crate::text::decode(key.as_str().strip_prefix(ROOT_PREFIX).unwrap_or_default())
                 .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the store holds a root of an unknown name"))?;
-            identities.push(Root::open(&self.shared.header, &token, &stored)?.identity);
+            let root = self.open_root(&token, &stored).await?;
+            if root.standing != Standing::Deleted {
+                identities.push(root.identity);
+            }
         }
         identities.sort_unstable();
         Ok(identities)
@@ -157,10 +180,10 @@ impl Keep {
         ClientStore::open(self.clone(), identity).await
     }
 
-    /// 16 random bytes that tell this keep from every other.
+    /// 16 random bytes that distinguish this keep from every other.
     #[must_use]
     pub fn store_id(&self) -> [u8; 16] {
-        self.shared.header.store_id
+        self.header().store_id
     }
 
     /// What the backend promises.
@@ -185,12 +208,51 @@ impl Keep {
         self.shared.entropy.as_ref()
     }
 
-    fn header(&self) -> &Header {
-        &self.shared.header
+    fn header(&self) -> Arc<Header> {
+        // Replaced as a whole, so a panic elsewhere does not harm it.
+        Arc::clone(&self.shared.header.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn seal(&self, root: &Root, token: &[u8; 16]) -> Result<Bytes> {
-        root.seal(self.header(), token, self.entropy())
+        root.seal(&self.header(), token, self.entropy())
+    }
+
+    /// Opens a stored root. One that is sealed under a root key which is not known here makes the header be read again.
+    async fn open_root(&self, token: &[u8; 16], stored: &[u8]) -> Result<Root> {
+        let mut header = self.header();
+        if header.root_key(root_key_id(stored)?).is_none() {
+            header = self.reload_header().await?;
+        }
+        Root::open(&header, token, stored)
+    }
+
+    async fn reload_header(&self) -> Result<Arc<Header>> {
+        let stored = self.backend().load(&Key::new(HEADER_KEY)?).await?;
+        let stored = stored.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the keep's header is gone"))?;
+        let header = Arc::new(Header::open_with(&self.shared.header_key, &stored)?);
+        let mut known = self.shared.header.write().unwrap_or_else(PoisonError::into_inner);
+        if !header.follows(&known) {
+            return Err(Error::new(ErrorKind::RolledBack, "the keep's header is an older one than was seen before"));
+        }
+        *known = Arc::clone(&header);
+        Ok(header)
+    }
+}
+
+/// Where a client is in the backend.
+struct Place {
+    token: [u8; 16],
+    /// Of its root.
+    key: Key,
+    /// What the keys of its nodes begin with.
+    prefix: String,
+}
+
+impl Place {
+    fn new(token: [u8; 16]) -> Result<Self> {
+        let name = crate::text::encode(&token);
+        let key = Key::new(&format!("{ROOT_PREFIX}{name}"))?;
+        Ok(Self { token, key, prefix: format!("{NODE_PREFIX}{name}/") })
     }
 }
 

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
+use super::garbage::Garbage;
 use super::header::{Header, RootKeyId};
 use crate::codec::{Reader, Writer};
 use crate::entropy::Entropy;
 use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{MAX_IDENTITY_LEN, MAX_NODE_LEN, MAX_SCOPE_LEN, MAX_STORED_ROOT_LEN};
-use crate::map::{Node, NodeName, Pointer, Tree};
+use crate::limits::{MAX_IDENTITY_LEN, MAX_NODE_LEN, MAX_STORED_ROOT_LEN};
+use crate::map::{Node, Pointer, Tree};
 
 const MAGIC: [u8; 8] = *b"\x89MLSR\r\n\x1a";
 const VERSION: u16 = 1;
@@ -23,22 +24,35 @@ const EMPTY: u8 = 0;
 const INLINE: u8 = 1;
 const STORED: u8 = 2;
 
+/// How many older roots a root remembers besides the one before it.
+const MAX_ANCESTORS: usize = 16;
+
+/// SHA-256 of a root as stored.
+pub(crate) type Digest = [u8; 32];
+
+/// What a root remembers of an older one: the first bytes of its digest.
+type Ancestor = [u8; 8];
+
 /// What a client's root says.
+#[derive(Clone)]
 pub(crate) struct Root {
     /// How many commits made this root: 0 before the first.
     pub(crate) number: u64,
-    /// SHA-256 of the root before it as stored; zeros for the first.
-    pub(crate) previous: [u8; 32],
+    /// Of the root before it; zeros for the first.
+    pub(crate) previous: Digest,
+    /// Of those before that one, the newest first.
+    ancestors: Vec<Ancestor>,
     pub(crate) identity: Vec<u8>,
-    /// Secret that decides where long values are cut.
+    /// Secret that decides where long values are cut. Fresh for each client that is made, so it also distinguishes a client
+    /// from one of the same identity that was deleted.
     pub(crate) seed: u64,
     pub(crate) standing: Standing,
     /// Of the archive that this client was restored from or moved out with; zeros if it was neither.
     pub(crate) archive_id: [u8; 16],
-    /// Generations that may have been used without a commit of their own.
-    pub(crate) reservations: Vec<Reservation>,
-    /// Nodes to delete at the next open, where deletes do not ride in the commit.
-    pub(crate) garbage: Vec<NodeName>,
+    /// How many nodes it names.
+    pub(crate) nodes: u64,
+    /// Nodes to delete, where deletes do not ride in the commit.
+    pub(crate) garbage: Garbage,
     /// Scope to the top node of its map.
     pub(crate) directory: Tree,
 }
@@ -51,13 +65,21 @@ pub(crate) enum Standing {
     Restored = 1,
     /// Moved to another device: it must not go on here.
     MovedOut = 2,
+    /// Deleted, or never there: a tombstone, which no late writer expects. It has neither identity nor directory.
+    Deleted = 3,
 }
 
-/// Generations of a group's own ratchets that count as used up to `generation`, exclusive.
-pub(crate) struct Reservation {
-    pub(crate) scope: Vec<u8>,
-    pub(crate) epoch: u64,
-    pub(crate) generation: u32,
+/// Where one root stands to another that was seen before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Descent {
+    /// It was made from that one, by one commit or several.
+    After,
+    /// It was not: it is older, or on another branch.
+    Elsewhere,
+    /// It has a greater number, but remembers no root as old as that one.
+    Unknown,
+    /// It is of another client of the same identity, made after the other one was deleted.
+    OtherClient,
 }
 
 impl Root {
@@ -68,15 +90,54 @@ impl Root {
         Ok(Self {
             number: 0,
             previous: [0; 32],
+            ancestors: Vec::new(),
             identity: identity.to_vec(),
             // Zero would be the cutter's public default.
             seed: u64::from_be_bytes(seed).max(1),
             standing: Standing::Active,
             archive_id: [0; 16],
-            reservations: Vec::new(),
-            garbage: Vec::new(),
+            nodes: 0,
+            garbage: Garbage::default(),
             directory: Tree::Empty,
         })
+    }
+
+    /// The root of a client that is gone, or that must not be made by a commit that is late.
+    pub(crate) fn tombstone(entropy: &dyn Entropy) -> Result<Self> {
+        Ok(Self { number: 1, standing: Standing::Deleted, ..Self::new(&[], entropy)? })
+    }
+
+    /// The root after this one, which is stored as `stored`, with nothing changed.
+    pub(crate) fn next(&self, stored: Option<&[u8]>) -> Self {
+        let previous = stored.map(digest).unwrap_or_default();
+        // What a first root takes the place of is a tombstone, which is of no client.
+        let ancestors = match self.number {
+            0 | 1 => Vec::new(),
+            _ => [ancestor(&self.previous)]
+                .into_iter()
+                .chain(self.ancestors.iter().copied())
+                .take(MAX_ANCESTORS)
+                .collect(),
+        };
+        Self { number: self.number + 1, previous, ancestors, ..self.clone() }
+    }
+
+    /// Where this root stands to one of the number and the digest that are given.
+    pub(crate) fn descent(&self, seed: u64, number: u64, seen: &Digest) -> Descent {
+        if self.seed != seed {
+            return Descent::OtherClient;
+        }
+        let Some(distance) = self.number.checked_sub(number).filter(|distance| *distance > 0) else {
+            return Descent::Elsewhere;
+        };
+        let same = match distance {
+            1 => self.previous == *seen,
+            _ => match usize::try_from(distance - 2).ok().and_then(|at| self.ancestors.get(at)) {
+                Some(remembered) => *remembered == ancestor(seen),
+                None => return Descent::Unknown,
+            },
+        };
+        if same { Descent::After } else { Descent::Elsewhere }
     }
 
     /// Seals the root of the client `token` of this keep.
@@ -127,8 +188,8 @@ impl Root {
             Tree::Inline(node) => node.encoded_len(),
             Tree::Empty | Tree::Stored(_) => 32,
         };
-        let reserved: usize = self.reservations.iter().map(|reservation| 14 + reservation.scope.len()).sum();
-        let len = 128 + self.identity.len() + reserved + self.garbage.len() * 20 + directory;
+        let ancestors = self.ancestors.len() * size_of::<Ancestor>();
+        let len = 96 + ancestors + self.identity.len() + self.garbage.encoded_len() + 3 + directory;
         let mut out = Writer::with_capacity(envelope::padded_len(len));
         out.u8(BODY_VERSION);
         // The length of what is before the padding, filled in when it is known.
@@ -136,20 +197,16 @@ impl Root {
         out.u32(0);
         out.u64(self.number);
         out.raw(&self.previous);
+        out.u8(self.ancestors.len() as u8);
+        for ancestor in &self.ancestors {
+            out.raw(ancestor);
+        }
         out.short_bytes(&self.identity);
         out.u64(self.seed);
         out.u8(self.standing as u8);
         out.raw(&self.archive_id);
-        out.u16(self.reservations.len() as u16);
-        for reservation in &self.reservations {
-            out.short_bytes(&reservation.scope);
-            out.u64(reservation.epoch);
-            out.u32(reservation.generation);
-        }
-        out.u32(self.garbage.len() as u32);
-        for name in &self.garbage {
-            out.raw(name);
-        }
+        out.u64(self.nodes);
+        self.garbage.encode(&mut out);
         match &self.directory {
             Tree::Empty => out.u8(EMPTY),
             Tree::Inline(node) => {
@@ -188,26 +245,26 @@ impl Root {
         input.raw(5)?;
         let number = input.u64()?;
         let previous = input.array()?;
+        let count = usize::from(input.u8()?);
+        if count > MAX_ANCESTORS {
+            return Err(Error::new(ErrorKind::Corrupt, "a root remembers too many others"));
+        }
+        let mut ancestors = Vec::with_capacity(input.count(count, size_of::<Ancestor>())?);
+        for _ in 0..count {
+            ancestors.push(input.array()?);
+        }
         let identity = input.short_bytes(MAX_IDENTITY_LEN)?.to_vec();
         let seed = input.u64()?;
         let standing = match input.u8()? {
             0 => Standing::Active,
             1 => Standing::Restored,
             2 => Standing::MovedOut,
+            3 => Standing::Deleted,
             _ => return Err(Error::new(ErrorKind::UnsupportedVersion, "a client's standing is of an unknown kind")),
         };
         let archive_id = input.array()?;
-        let count = usize::from(input.u16()?);
-        let mut reservations = Vec::with_capacity(input.count(count, 14)?);
-        for _ in 0..count {
-            let scope = input.short_bytes(MAX_SCOPE_LEN)?.to_vec();
-            reservations.push(Reservation { scope, epoch: input.u64()?, generation: input.u32()? });
-        }
-        let count = input.u32()? as usize;
-        let mut garbage = Vec::with_capacity(input.count(count, size_of::<NodeName>())?);
-        for _ in 0..count {
-            garbage.push(input.array()?);
-        }
+        let nodes = input.u64()?;
+        let garbage = Garbage::decode(&mut input)?;
         let directory = match input.u8()? {
             EMPTY => Tree::Empty,
             INLINE => Tree::Inline(Arc::new(Node::decode(input.short_bytes(MAX_NODE_LEN)?)?)),
@@ -215,13 +272,26 @@ impl Root {
             _ => return Err(Error::new(ErrorKind::Corrupt, "a root's directory is of an unknown kind")),
         };
         input.finish()?;
-        Ok(Self { number, previous, identity, seed, standing, archive_id, reservations, garbage, directory })
+        Ok(Self { number, previous, ancestors, identity, seed, standing, archive_id, nodes, garbage, directory })
     }
 }
 
 /// SHA-256 of a root as stored: what the next root and an anchor remember of it.
-pub(crate) fn digest(stored: &[u8]) -> [u8; 32] {
+pub(crate) fn digest(stored: &[u8]) -> Digest {
     Sha256::digest(stored).into()
+}
+
+fn ancestor(digest: &Digest) -> Ancestor {
+    let (first, _) = digest.split_first_chunk().expect("a digest is longer than what is remembered of it");
+    *first
+}
+
+/// Which root key a stored root is sealed under.
+pub(crate) fn root_key_id(stored: &[u8]) -> Result<RootKeyId> {
+    let (prefix, _) = stored
+        .split_at_checked(PREFIX_LEN)
+        .ok_or_else(|| Error::new(ErrorKind::Corrupt, "a stored root is too short"))?;
+    decode_prefix(prefix)
 }
 
 fn decode_prefix(prefix: &[u8]) -> Result<RootKeyId> {

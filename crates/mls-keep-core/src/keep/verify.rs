@@ -1,18 +1,22 @@
-//! Walking everything that a root names: `verify` and `gc`.
+//! Walking everything that a root names.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::client::{ClientStore, top_of};
+use super::client::{ClientStore, client_gone, top_of};
+use super::root::Root;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
-use crate::map::{Batch, LeafEntry, LeafValue, Node, NodeName, Part, Pointer, Tree, decode_chunk, decode_index};
+use crate::map::{GarbagePage, LeafEntry, LeafValue, Node, NodeName, Part, Pointer, Tree, decode_chunk, decode_index};
 
 /// Nodes that are loaded together.
 const BATCH: usize = 64;
+
+/// How often a client is looked through again that others write to.
+const ATTEMPTS: usize = 32;
 
 /// What a client's root names, counted.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -29,7 +33,7 @@ pub struct Statistics {
     pub stored_bytes: usize,
     /// Bytes of all records before compression, padding and sealing.
     pub value_bytes: usize,
-    /// Nodes in the store that the root does not name: what a crash left, until the next `gc`.
+    /// Nodes in the store that the root does not name: what interrupted commits left, until the next opening or `gc`.
     pub orphans: usize,
 }
 
@@ -51,72 +55,80 @@ impl Verification {
 }
 
 impl ClientStore {
-    /// Loads and opens everything that the root names, past all caches. `progress` is told the number of nodes so far.
+    /// Loads and opens everything that the newest root names, past all caches. `progress` is told the number of nodes so far.
+    ///
+    /// Where others commit meanwhile, it goes on from their root.
     ///
     /// # Errors
-    /// The errors of the backend, and `Conflict` if somebody else commits meanwhile. Damage is no error here: it is what
-    /// the result lists.
+    /// The errors of the backend; `RolledBack` and `NotFound` as for [`refresh`](Self::refresh); `Conflict` if others commit
+    /// so often that no root could be looked through. Damage is no error here: it is what the result lists.
     pub async fn verify(&self, progress: &mut (dyn FnMut(usize) + Send)) -> Result<Verification> {
-        let walk = self.walk(progress).await?;
-        let found = walk.found;
-        if found.is_sound() {
-            return Ok(found);
+        let mut chunks = HashMap::new();
+        let mut newer: Option<(Root, Option<Bytes>)> = None;
+        for _ in 0..ATTEMPTS {
+            let (root, stored) = newer.as_ref().map_or((&self.root, &self.stored), |(root, stored)| (root, stored));
+            let walk = self.walk(root, stored.as_ref(), std::mem::take(&mut chunks), progress).await?;
+            if walk.found.is_sound() {
+                return Ok(walk.found);
+            }
+            // Damage is damage only if nobody replaced the root meanwhile.
+            let now = self.keep.backend().load(&self.key).await?;
+            if now == *stored {
+                return Ok(walk.found);
+            }
+            let now = now.ok_or_else(client_gone)?;
+            let root = self.keep.open_root(&self.token, &now).await?;
+            self.ensure_follows(&root)?;
+            newer = Some((root, Some(now)));
+            chunks = walk.chunks;
         }
-        // Damage is damage only if nobody replaced the root meanwhile.
-        self.checked(Err(Error::new(ErrorKind::Corrupt, ""))).await.or_else(|error: Error| match error.kind() {
-            ErrorKind::Corrupt => Ok(found),
-            _ => Err(error),
-        })
+        Err(Error::new(ErrorKind::Conflict, "others commit so often that no state could be looked through: try again"))
     }
 
-    /// Deletes nodes that the root does not name: what interrupted commits and readers left. Returns how many.
-    ///
-    /// The root is replaced in the same commit, so that a commit in flight, whose nodes no root names yet, does not lose
-    /// them: it conflicts and starts again with new nodes.
+    /// The nodes that the root does not name.
     ///
     /// # Errors
-    /// `Conflict` if somebody else committed meanwhile: call again. `Corrupt` if the client is not sound: then nothing is
-    /// deleted. `OutcomeUnknown` as for [`commit`](Self::commit); and the errors of the backend.
-    pub async fn gc(&mut self) -> Result<usize> {
-        let walk = self.walk(&mut |_| ()).await?;
-        if let Some(problem) = walk.found.problems.first() {
-            return self.checked(Err(Error::new(ErrorKind::Corrupt, problem.clone()))).await;
+    /// `Corrupt` if the client is not sound.
+    pub(super) async fn find_orphans(&self) -> Result<Vec<Key>> {
+        let walk = self.walk(&self.root, self.stored.as_ref(), HashMap::new(), &mut |_| ()).await?;
+        match walk.found.problems.into_iter().next() {
+            Some(problem) => Err(Error::new(ErrorKind::Corrupt, problem)),
+            None => Ok(walk.orphans),
         }
-        if walk.orphans.is_empty() {
-            return Ok(0);
-        }
-        let mut batch = Batch::new(&self.nodes, self.keep.entropy());
-        let (root, mut commit) = self.prepare(self.root.directory.clone(), &mut batch)?;
-        commit.deletes.extend(walk.orphans.iter().cloned());
-        let replacement = commit.swap.replacement.clone().unwrap_or_default();
-        if let Err(error) = self.land(commit).await {
-            if error.kind() == ErrorKind::Conflict {
-                self.refresh().await?;
-            }
-            return Err(error);
-        }
-        self.root = root;
-        self.stored = Some(replacement);
-        Ok(walk.orphans.len())
     }
 
-    async fn walk(&self, progress: &mut (dyn FnMut(usize) + Send)) -> Result<Walk> {
+    /// `chunks` were looked at before: they are immutable.
+    async fn walk(
+        &self,
+        root: &Root,
+        stored: Option<&Bytes>,
+        chunks: HashMap<NodeName, usize>,
+        progress: &mut (dyn FnMut(usize) + Send),
+    ) -> Result<Walk> {
         let listed = self.keep.backend().list(self.nodes.prefix()).await?;
-        let mut walk = Walk::default();
-        walk.found.statistics.stored_bytes = self.stored.as_ref().map_or(0, Bytes::len);
-        match &self.root.directory {
+        let mut walk = Walk { chunks, ..Walk::default() };
+        walk.found.statistics.stored_bytes = stored.map_or(0, Bytes::len);
+        match &root.directory {
             Tree::Empty => {}
             Tree::Inline(node) => walk.node(node, &Place::Directory),
             Tree::Stored(top) => walk.waiting.push((Arc::clone(top), Expected::top(Place::Directory))),
         }
+        if let Some(page) = root.garbage.pages() {
+            walk.waiting.push((Arc::clone(page), Expected::Garbage));
+        }
         while !walk.waiting.is_empty() {
-            let next = walk.waiting.split_off(walk.waiting.len().saturating_sub(BATCH));
+            let mut next = walk.waiting.split_off(walk.waiting.len().saturating_sub(BATCH));
+            next.retain(|(pointer, expected)| !walk.is_known(pointer, expected));
             let pointers: Vec<_> = next.iter().map(|(pointer, _)| pointer).collect();
             let blocks = self.nodes.sealed_blocks(&pointers).await?;
             for ((pointer, expected), block) in next.iter().zip(blocks) {
                 walk.block(pointer, expected, block);
             }
             progress(walk.found.statistics.nodes);
+        }
+        if walk.found.is_sound() && walk.named.len() as u64 != root.nodes {
+            let (named, counted) = (walk.named.len(), root.nodes);
+            walk.found.problems.push(format!("the root names {named} nodes and counts {counted}"));
         }
         let unnamed = |key: &Key| self.nodes.name(key).is_none_or(|name| !walk.named.contains(&name));
         let orphans: Vec<_> = listed.into_iter().filter(unnamed).collect();
@@ -130,6 +142,8 @@ impl ClientStore {
 struct Walk {
     found: Verification,
     named: HashSet<NodeName>,
+    /// Chunks that are whole, with their lengths as stored.
+    chunks: HashMap<NodeName, usize>,
     waiting: Vec<(Arc<Pointer>, Expected)>,
     orphans: Vec<Key>,
 }
@@ -146,6 +160,7 @@ enum Expected {
     Tree { place: Place, level: Option<u8>, from: Option<Arc<[u8]>>, before: Option<Arc<[u8]>> },
     Index { levels: u8, len: usize },
     Chunk { len: usize },
+    Garbage,
 }
 
 impl Expected {
@@ -162,6 +177,20 @@ impl Expected {
 }
 
 impl Walk {
+    /// Whether the node was looked at before, for an older root. Chunks only: what is below other nodes is not known.
+    fn is_known(&mut self, pointer: &Arc<Pointer>, expected: &Expected) -> bool {
+        let Some(stored_len) = self.chunks.get(pointer.name()).filter(|_| matches!(expected, Expected::Chunk { .. }))
+        else {
+            return false;
+        };
+        if self.named.insert(*pointer.name()) {
+            self.found.statistics.nodes += 1;
+            self.found.statistics.chunks += 1;
+            self.found.statistics.stored_bytes += stored_len;
+        }
+        true
+    }
+
     fn block(&mut self, pointer: &Arc<Pointer>, expected: &Expected, block: Result<(usize, Zeroizing<Vec<u8>>)>) {
         // A chunk may be named twice, by one value that repeats itself.
         if !self.named.insert(*pointer.name()) {
@@ -170,7 +199,11 @@ impl Walk {
         let checked = block.and_then(|(stored_len, plaintext)| {
             self.found.statistics.nodes += 1;
             self.found.statistics.stored_bytes += stored_len;
-            self.contents(&plaintext, expected)
+            self.contents(&plaintext, expected)?;
+            if matches!(expected, Expected::Chunk { .. }) {
+                self.chunks.insert(*pointer.name(), stored_len);
+            }
+            Ok(())
         });
         if let Err(error) = checked {
             self.found.problems.push(error.to_string());
@@ -186,6 +219,11 @@ impl Walk {
             Expected::Index { levels, len } => {
                 let parts = decode_index(plaintext, *len)?;
                 self.parts(&parts, *levels);
+            }
+            Expected::Garbage => {
+                if let Some(before) = GarbagePage::decode(plaintext)?.before {
+                    self.waiting.push((before, Expected::Garbage));
+                }
             }
             Expected::Tree { place, level, from, before } => {
                 let node = Node::decode(plaintext)?;

@@ -1,10 +1,11 @@
 //! The sealed map: an ordered map of byte keys to byte values, stored as nodes. The only data structure on disk.
 //!
 //! `tree` is the map, `node` the encoding of one block, `chunk` what becomes of long values, `frame` compression and
-//! padding, `store` reading and sealing, `pointer` the name and the key of a node.
+//! padding, `store` reading and sealing, `pointer` the name and the key of a node, `names` the nodes that a map consists of.
 
 mod chunk;
 mod frame;
+mod names;
 mod node;
 mod pointer;
 mod range;
@@ -13,9 +14,10 @@ mod tree;
 mod value;
 
 pub(crate) use chunk::{load as load_long, replace as replace_long, write as write_value};
-pub(crate) use node::{LeafEntry, LeafValue, Node, Part, decode_chunk, decode_index};
+pub(crate) use names::names_below;
+pub(crate) use node::{GarbagePage, LeafEntry, LeafValue, MAX_PAGE_NAMES, Node, Part, decode_chunk, decode_index};
 pub(crate) use pointer::{NodeName, Pointer};
 pub use range::RecordRange;
-pub(crate) use store::{Batch, NodeStore};
+pub(crate) use store::{Batch, NodeStore, Written};
 pub(crate) use tree::{Edits, Tree};
 pub use value::Value;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::pointer::{POINTER_LEN, Pointer};
+use super::pointer::{NodeName, POINTER_LEN, Pointer};
 use super::value::Value;
 use crate::codec::{Reader, Writer};
 use crate::error::{Error, ErrorKind, Result};
@@ -14,6 +14,7 @@ const LEAF: u8 = 0;
 const INNER: u8 = 1;
 const INDEX: u8 = 2;
 const CHUNK: u8 = 3;
+const GARBAGE: u8 = 4;
 
 const INLINE: u8 = 0;
 const CHUNKED: u8 = 1;
@@ -244,6 +245,47 @@ pub(crate) fn decode_chunk(bytes: &[u8], len: usize) -> Result<&[u8]> {
         return Err(Error::new(ErrorKind::Corrupt, "a chunk has another length than its parent says"));
     }
     Ok(chunk)
+}
+
+/// Most names of a page of garbage.
+pub(crate) const MAX_PAGE_NAMES: usize = 800;
+
+/// Names of nodes to delete, for which there is no room in the root.
+pub(crate) struct GarbagePage {
+    pub(crate) names: Vec<NodeName>,
+    /// The page that was written before this one.
+    pub(crate) before: Option<Arc<Pointer>>,
+}
+
+impl GarbagePage {
+    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let mut out = Writer::with_capacity(4 + self.names.len() * size_of::<NodeName>() + POINTER_LEN);
+        out.u8(GARBAGE);
+        out.u16(self.names.len() as u16);
+        self.names.iter().for_each(|name| out.raw(name));
+        out.u8(u8::from(self.before.is_some()));
+        if let Some(before) = &self.before {
+            out.raw(before.expose());
+        }
+        out.finish()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut input = Reader::new(bytes);
+        expect_kind(&mut input, GARBAGE)?;
+        let count = usize::from(input.u16()?);
+        let mut names = Vec::with_capacity(input.count(count, size_of::<NodeName>())?);
+        for _ in 0..count {
+            names.push(input.array()?);
+        }
+        let before = match input.u8()? {
+            0 => None,
+            1 => Some(Pointer::from_bytes(input.array()?)),
+            _ => return Err(Error::new(ErrorKind::Corrupt, "a page of garbage is of an unknown kind")),
+        };
+        input.finish()?;
+        Ok(Self { names, before })
+    }
 }
 
 fn expect_kind(input: &mut Reader<'_>, kind: u8) -> Result<()> {

@@ -1,6 +1,6 @@
 //! [`NodeStore`] reads and opens nodes; [`Batch`] seals new ones and remembers what they replace.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -93,6 +93,17 @@ impl NodeStore {
         Ok(pointers.iter().zip(loaded).map(open).collect())
     }
 
+    /// A commit was applied: what it wrote can be read without the backend.
+    pub(crate) fn applied(&self, written: Written) {
+        let mut cache = self.lock();
+        for name in &written.replaced {
+            cache.remove(name);
+        }
+        for (name, node) in written.written {
+            cache.insert(name, node);
+        }
+    }
+
     fn cached(&self, pointer: &Pointer) -> Option<Arc<Node>> {
         self.lock().get(pointer.name())
     }
@@ -133,13 +144,21 @@ pub(crate) struct Batch<'a> {
     pub(crate) store: &'a NodeStore,
     pub(crate) entropy: &'a dyn Entropy,
     pub(crate) puts: Vec<(Key, Bytes)>,
-    pub(crate) replaced: Vec<NodeName>,
+    /// Each once: a value that repeats itself may name a chunk several times.
+    pub(crate) replaced: BTreeSet<NodeName>,
+    written: Vec<(NodeName, Arc<Node>)>,
+}
+
+/// What a batch has written and replaced, without what it read from.
+#[derive(Default)]
+pub(crate) struct Written {
+    replaced: BTreeSet<NodeName>,
     written: Vec<(NodeName, Arc<Node>)>,
 }
 
 impl<'a> Batch<'a> {
     pub(crate) fn new(store: &'a NodeStore, entropy: &'a dyn Entropy) -> Self {
-        Self { store, entropy, puts: Vec::new(), replaced: Vec::new(), written: Vec::new() }
+        Self { store, entropy, puts: Vec::new(), replaced: BTreeSet::new(), written: Vec::new() }
     }
 
     /// Seals a node of the tree under a fresh pointer.
@@ -168,18 +187,11 @@ impl<'a> Batch<'a> {
 
     /// Says that the new root does not name this node any more.
     pub(crate) fn replace(&mut self, pointer: &Pointer) {
-        self.replaced.push(*pointer.name());
+        self.replaced.insert(*pointer.name());
     }
 
-    /// The commit landed: what was written can be read without the backend.
-    pub(crate) fn landed(self) {
-        let mut cache = self.store.lock();
-        for name in &self.replaced {
-            cache.remove(name);
-        }
-        for (name, node) in self.written {
-            cache.insert(name, node);
-        }
+    pub(crate) fn finish(self) -> Written {
+        Written { replaced: self.replaced, written: self.written }
     }
 }
 

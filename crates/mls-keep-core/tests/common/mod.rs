@@ -1,6 +1,8 @@
 //! What the tests of the core share.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod backends;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -82,9 +82,13 @@ class Store:
         assert body.number(1) == 1
         body = Reader(body.take(4 + 0) and body.data)  # the length, of use to whoever checks the padding
         commits, _previous = body.number(8), body.take(32)
+        ancestors = [body.take(8) for _ in range(body.number(1))]
+        assert len(ancestors) == min(max(commits - 2, 0), 16)
         assert body.take(body.number(2)) == identity
         _seed, standing, _archive = body.take(8), body.number(1), body.take(16)
-        assert standing == 0 and body.number(2) == 0 and body.number(4) == 0
+        named, garbage, pages = body.number(8), body.number(4), body.number(1)
+        assert standing == 0 and garbage == 0 and pages == 0
+        assert named == sum(name.startswith(self.prefix) for name in self.stored)
         kind = body.number(1)
         nodes = {0: lambda: None, 1: lambda: body.take(body.number(2)), 2: lambda: self.node(body.take(32))}[kind]()
         for scope, (flags, top) in self.entries(nodes):

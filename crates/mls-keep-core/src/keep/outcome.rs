@@ -1,0 +1,216 @@
+//! What became of a commit. "Not applied" is said only when it can no longer be applied (docs/architecture.md, "Forward
+//! only").
+
+use bytes::Bytes;
+
+use super::client::{ClientStore, client_gone};
+use super::root::{Descent, Root, digest};
+use crate::backend::StorageBackend;
+use crate::commit::Commit;
+use crate::error::{Error, ErrorKind, Result};
+use crate::map::{Batch, NodeName};
+
+/// How often an outcome is asked for before it stays unknown.
+const ATTEMPTS: usize = 8;
+
+/// A commit that was handed to the backend, until its outcome is seen. It stays when the caller's future is dropped.
+pub(super) struct InDoubt {
+    root: Root,
+    replacement: Bytes,
+    /// The nodes that it wrote, where they are stored one by one.
+    nodes: Vec<NodeName>,
+}
+
+impl ClientStore {
+    /// Hands `commit`, which makes `root`, to the backend. When `Ok` this reads from `root`.
+    ///
+    /// # Errors
+    /// `Unavailable` and what else the backend says: not applied, now or later. `Conflict`: not applied, since somebody
+    /// else was faster. `OutcomeUnknown` if it cannot be found out now.
+    pub(super) async fn land(&mut self, root: Root, commit: Commit) -> Result<()> {
+        let replacement = commit.swap.replacement.clone().unwrap_or_default();
+        let nodes = match self.keep.capabilities().atomic_commit {
+            true => Vec::new(),
+            false => commit.puts.iter().filter_map(|(key, _)| self.nodes.name(key)).collect(),
+        };
+        self.in_doubt = Some(InDoubt { root, replacement, nodes });
+        match self.keep.backend().commit(commit).await {
+            Ok(()) => {
+                self.applied();
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::OutcomeUnknown => self.find_out(error).await,
+            Err(error) => {
+                self.not_applied();
+                Err(error)
+            }
+        }
+    }
+
+    /// Finds out what became of an earlier commit whose future was dropped, or that ended with `OutcomeUnknown`. Every call
+    /// that reads or replaces the root does so first.
+    ///
+    /// # Errors
+    /// `OutcomeUnknown` if the store cannot be asked now; `RolledBack` and `NotFound` as for
+    /// [`refresh`](ClientStore::refresh).
+    pub async fn settle(&mut self) -> Result<()> {
+        if self.in_doubt.is_none() {
+            return Ok(());
+        }
+        let unknown = Error::new(
+            ErrorKind::OutcomeUnknown,
+            "whether an earlier commit was applied is not known, and the store cannot be asked now: try again",
+        );
+        match self.find_out(unknown).await {
+            // Nobody waits to be told that it was not applied.
+            Err(error)
+                if self.in_doubt.is_none()
+                    && matches!(
+                        error.kind(),
+                        ErrorKind::Unavailable | ErrorKind::Conflict | ErrorKind::OutcomeUnknown
+                    ) =>
+            {
+                Ok(())
+            }
+            settled => settled,
+        }
+    }
+
+    /// Reads the root, and says whether the commit in doubt made it. If the old root is still there, a fence is put on top
+    /// of it: an empty commit, after which the one in doubt does not find what it expects, however late it comes.
+    ///
+    /// `error` is what is said if the store cannot be asked.
+    async fn find_out(&mut self, error: Error) -> Result<()> {
+        let mut fence = None;
+        for _ in 0..ATTEMPTS {
+            let Ok(stored) = self.keep.backend().load(&self.key).await else { break };
+            let Some(doubt) = &self.in_doubt else { break };
+            if stored.as_ref() == Some(&doubt.replacement) {
+                self.applied();
+                return Ok(());
+            }
+            if stored != self.stored {
+                return match &fence {
+                    Some((root, replacement)) if stored.as_ref() == Some(replacement) => {
+                        self.fenced(Root::clone(root), replacement.clone(), error)
+                    }
+                    _ => self.find_out_under(stored, error).await,
+                };
+            }
+            let (root, commit) = self.fence().await?;
+            let replacement = commit.swap.replacement.clone().unwrap_or_default();
+            match self.keep.backend().commit(commit).await {
+                Ok(()) => return self.fenced(root, replacement, error),
+                Err(refused) if matches!(refused.kind(), ErrorKind::Conflict | ErrorKind::OutcomeUnknown) => {
+                    fence = Some((root, replacement));
+                }
+                Err(_) => break,
+            }
+        }
+        Err(error)
+    }
+
+    /// A root that says what the one before it says, or a tombstone if there is no client yet; and the commit that makes it.
+    async fn fence(&self) -> Result<(Root, Commit)> {
+        let batch = Batch::new(&self.nodes, self.keep.entropy());
+        if self.is_new() {
+            let root = Root::tombstone(self.keep.entropy())?;
+            let replacement = self.keep.seal(&root, &self.token)?;
+            return Ok((root, self.swap_to(replacement)));
+        }
+        let nodes = self.in_doubt.iter().flat_map(|doubt| &doubt.nodes);
+        let deletes = nodes.map(|name| self.nodes.key(name)).collect::<Result<_>>()?;
+        let (root, commit, _) =
+            self.prepare(self.root.directory.clone(), batch, deletes, self.collected.as_deref()).await?;
+        Ok((root, commit))
+    }
+
+    fn fenced(&mut self, root: Root, replacement: Bytes, error: Error) -> Result<()> {
+        self.in_doubt = None;
+        if self.is_new() {
+            // The client is as new as before, on a tombstone.
+            self.stored = Some(replacement);
+        } else {
+            self.adopt(root, replacement);
+        }
+        Err(Error::new(ErrorKind::Unavailable, "the commit was not applied, and cannot be any more").with_source(error))
+    }
+
+    /// Another root than the old one and the new one is there: somebody else made it, before or after the commit in doubt.
+    async fn find_out_under(&mut self, stored: Option<Bytes>, error: Error) -> Result<()> {
+        let Some(doubt) = &self.in_doubt else { return Err(error) };
+        let Some(stored) = stored else {
+            self.in_doubt = None;
+            return Err(client_gone());
+        };
+        let root = match self.keep.open_root(&self.token, &stored).await {
+            Ok(root) => root,
+            Err(_) => return Err(error),
+        };
+        match root.descent(doubt.root.seed, doubt.root.number, &digest(&doubt.replacement)) {
+            Descent::After => {
+                self.applied();
+                Ok(())
+            }
+            Descent::Unknown => {
+                // Not in doubt any more: what it expects is gone for good. But what came of it is under too many others.
+                self.in_doubt = None;
+                Err(Error::new(
+                    ErrorKind::OutcomeUnknown,
+                    "whether the commit was applied cannot be said any more, since others committed often: read the records",
+                )
+                .with_source(error))
+            }
+            Descent::Elsewhere | Descent::OtherClient => {
+                self.not_applied();
+                if !self.is_new() {
+                    self.ensure_follows(&root)?;
+                }
+                Err(Error::new(ErrorKind::Conflict, "somebody else was faster").with_source(error))
+            }
+        }
+    }
+
+    fn applied(&mut self) {
+        if let Some(doubt) = self.in_doubt.take() {
+            self.abandoned.clear();
+            self.adopt(doubt.root, doubt.replacement);
+        }
+    }
+
+    fn not_applied(&mut self) {
+        if let Some(doubt) = self.in_doubt.take() {
+            self.abandoned.extend(doubt.nodes);
+        }
+    }
+}
+
+/// Hands `commit` to `backend` until it is known to be applied or refused. For commits that may be repeated as they are.
+///
+/// # Errors
+/// Those of the backend; `OutcomeUnknown` if it cannot be found out.
+pub(super) async fn decide(backend: &dyn StorageBackend, commit: Commit) -> Result<()> {
+    let mut result = backend.commit(commit.clone()).await;
+    let mut in_doubt = false;
+    for _ in 0..ATTEMPTS {
+        let Err(error) = &result else { break };
+        in_doubt |= error.kind() == ErrorKind::OutcomeUnknown;
+        if !in_doubt {
+            break;
+        }
+        let Ok(stored) = backend.load(&commit.swap.key).await else {
+            return Err(Error::new(
+                ErrorKind::OutcomeUnknown,
+                "whether the commit was applied is not known, and the store cannot be asked now: repeat the call",
+            ));
+        };
+        if stored == commit.swap.replacement {
+            return Ok(());
+        }
+        if stored != commit.swap.expected {
+            return Err(Error::new(ErrorKind::Conflict, "somebody else was faster"));
+        }
+        result = backend.commit(commit.clone()).await;
+    }
+    result
+}
