@@ -60,6 +60,9 @@ impl PersistenceManager {
     /// Saves everything of `client` that is not durable yet. A client that was only in memory belongs to this keep from
     /// here on, and is saved at [every operation](SavePolicy::EveryOperation).
     ///
+    /// A call whose future was dropped, or that ended with `OutcomeUnknown`, may be repeated: the client recognises what it has
+    /// stored itself.
+    ///
     /// # Errors
     /// `Invalid` if the client belongs to another keep, `Conflict` if this keep has a client of this identity already or
     /// somebody else changed it; and the errors of the backend.
@@ -124,12 +127,12 @@ impl PersistenceManager {
         self.keep.clients().await
     }
 
-    /// Removes a client with all of its groups.
+    /// Removes a client with all of its groups. A call that failed may be repeated, and goes on where it ended.
     ///
     /// # Errors
-    /// `NotFound` if there is no such client, `Conflict` if it is in use; and the errors of the backend.
+    /// `NotFound` if there is no such client, `Conflict` if it is in use; else as [`Keep::delete_client`].
     pub async fn delete_client(&self, identity: impl AsRef<[u8]>) -> Result<()> {
-        self.keep.open_client(identity.as_ref()).await?.delete().await
+        self.keep.delete_client(identity.as_ref()).await
     }
 
     /// The keep itself, for what has nothing to do with MLS: `verify`, `gc`, raw records.

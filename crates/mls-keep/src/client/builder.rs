@@ -179,6 +179,7 @@ impl<C: CryptoProvider> ClientBuilder<C> {
             groups: Default::default(),
             uses: 0,
             store: None,
+            attaching: None,
             policy: SavePolicy::Manual,
             uncertain: false,
             outbox: false,

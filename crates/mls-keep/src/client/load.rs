@@ -38,6 +38,7 @@ impl<C: CryptoProvider> Client<C> {
             groups: Default::default(),
             uses: 0,
             store: Some(store),
+            attaching: None,
             policy,
             uncertain: false,
             outbox: false,

@@ -62,6 +62,8 @@ pub struct Client<C = RustCrypto> {
     groups: BTreeMap<Vec<u8>, GroupMemory>,
     uses: u64,
     store: Option<ClientStore>,
+    /// The place in a keep that a client in memory was to be saved in, if that did not come to its end.
+    attaching: Option<ClientStore>,
     policy: SavePolicy,
     /// A commit began and its outcome was not seen: the root must be read before the next operation.
     uncertain: bool,
@@ -168,20 +170,48 @@ impl<C: CryptoProvider> Client<C> {
             return Err(Error::new(ErrorKind::Invalid, "the client belongs to another keep"));
         }
         // Not the client's before it is stored: whoever drops this call has a client in memory, as before.
-        let mut store = keep.new_client(&self.profile.identity).await?;
-        let committed = store.commit(&self.unsaved()?).await?;
-        self.store = Some(store);
+        if self.attaching.as_ref().is_none_or(|store| store.keep().store_id() != keep.store_id()) {
+            self.attaching = Some(keep.new_client(&self.profile.identity).await?);
+        }
+        let changes = self.everything().await?;
+        let store = self.attaching.as_mut().ok_or_else(not_kept)?;
+        let committed = store.commit(&changes).await?;
+        self.store = self.attaching.take();
         self.policy = SavePolicy::EveryOperation;
         self.saved(&committed)
     }
 
+    /// What stores a client that is only in memory, also in the place of what an earlier attempt has stored of it.
+    async fn everything(&mut self) -> Result<Changes> {
+        let store = self.attaching.as_mut().ok_or_else(not_kept)?;
+        store.settle().await?;
+        if store.refresh().await? && store.number() > 0 {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "the client was stored by an earlier call and is in use elsewhere: load it from the keep",
+            ));
+        }
+        let mut changes = Changes::new();
+        for scope in store.scopes().await? {
+            let version = store.scope_version(&scope).await?;
+            changes.scope(scope, version).remove_all();
+        }
+        self.add_unsaved(&mut changes)?;
+        Ok(changes)
+    }
+
     fn unsaved(&self) -> Result<Changes> {
         let mut changes = Changes::new();
-        add_changes(&mut changes, &ScopeId::client(), self.own.version, &self.own.unsaved)?;
-        for (id, group) in &self.groups {
-            add_changes(&mut changes, &ScopeId::group(id)?, group.scope.version, &group.scope.unsaved)?;
-        }
+        self.add_unsaved(&mut changes)?;
         Ok(changes)
+    }
+
+    fn add_unsaved(&self, changes: &mut Changes) -> Result<()> {
+        add_changes(changes, &ScopeId::client(), self.own.version, &self.own.unsaved)?;
+        for (id, group) in &self.groups {
+            add_changes(changes, &ScopeId::group(id)?, group.scope.version, &group.scope.unsaved)?;
+        }
+        Ok(())
     }
 
     /// What was unsaved became durable.
