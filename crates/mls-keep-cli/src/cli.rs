@@ -156,6 +156,10 @@ pub(crate) enum Command {
     Stat,
     /// Walk and open everything; exit 1 if anything is wrong
     Verify,
+    /// Delete what interrupted commands have left in the store, of all clients, and complete deletions that were cut
+    ///
+    /// Does no harm while others use the keep. An opening does it by itself for the client that it opens.
+    Gc,
     /// Copy a keep to another store, as ciphertext: no key is needed
     ///
     /// A run that was interrupted is taken up again by the next one, and at the end all of it is read back and compared. A

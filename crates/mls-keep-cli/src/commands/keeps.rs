@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::Global;
 use crate::failure::{Failure, Result};
 use crate::names::{escape, put_bytes};
-use crate::output::columns;
+use crate::output::{columns, note};
 use crate::session::{close, identities, open_keep};
 use crate::store::Access;
 use crate::{key, progress};
@@ -107,6 +107,23 @@ pub(super) async fn verify(global: &Global) -> Result<()> {
     }
     let advice = "Stop using this copy and restore a backup.";
     Err(Failure::new(ErrorKind::Corrupt, format!("something is damaged; problems found: {problems}"), advice))
+}
+
+/// `gc`
+pub(super) async fn gc(global: &Global) -> Result<()> {
+    let manager = open_keep(global, Access::Existing).await?;
+    let bar = progress::counter("clients");
+    let swept = manager.keep().sweep(&mut |clients| bar.set_position(clients as u64)).await;
+    bar.finish_and_clear();
+    let swept = swept?;
+    close(&manager).await;
+    let output = global.output();
+    output.line(format!("clients looked through: {}, nodes deleted: {}", swept.clients, swept.nodes))?;
+    output.json(|| json!({ "clients": swept.clients, "nodes": swept.nodes, "skipped": swept.skipped }))?;
+    if swept.skipped > 0 {
+        note(&format!("clients left as they are: {}; `mls-keep verify` says why", swept.skipped));
+    }
+    Ok(())
 }
 
 /// A client that was walked through.
