@@ -91,8 +91,7 @@ impl Engine for Store {
         match self.check().and_then(|()| self.write(&values)) {
             Ok(()) => self.values = values,
             Err(error) => {
-                let failed = |()| Err(Error::new(error.kind(), error.to_string()));
-                return results.into_iter().map(|result| result.and_then(failed)).collect();
+                return results.into_iter().map(|result| result.and(Err(error.clone()))).collect();
             }
         }
         results

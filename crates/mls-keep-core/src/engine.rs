@@ -186,13 +186,13 @@ impl<E: Engine> EngineThread<E> {
         }
         let (reply, answer) = oneshot::channel();
         if self.queue.send(Request::Write { changes, reply }).is_err() {
-            return (0..count).map(|_| Err(self.gone())).collect();
+            return self.gone().for_each_of(count);
         }
         match answer.await {
             Ok(results) => results,
             // It was still in the queue when the store was closed.
-            Err(_) if self.is_closed() => (0..count).map(|_| Err(self.gone())).collect(),
-            Err(_) => (0..count).map(|_| Err(self.died())).collect(),
+            Err(_) if self.is_closed() => self.gone().for_each_of(count),
+            Err(_) => self.died().for_each_of(count),
         }
     }
 

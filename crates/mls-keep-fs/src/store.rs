@@ -165,7 +165,7 @@ impl Engine for Store {
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
         if self.poisoned {
-            return changes.iter().map(|_| Err(poisoned())).collect();
+            return poisoned().for_each_of(changes.len());
         }
         let mut pending = Pending::new();
         let results: Vec<_> = changes.iter().map(|change| self.add(change, &mut pending)).collect();
@@ -177,8 +177,7 @@ impl Engine for Store {
             }
             Err(error) => {
                 // What was refused was not applied in any case.
-                let failed = |()| Err(Error::new(error.kind(), error.to_string()));
-                results.into_iter().map(|result| result.and_then(failed)).collect()
+                results.into_iter().map(|result| result.and(Err(error.clone()))).collect()
             }
         }
     }

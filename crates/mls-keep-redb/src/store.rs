@@ -106,11 +106,11 @@ impl Engine for Store {
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
         if self.poisoned {
-            return changes.iter().map(|_| Err(poisoned())).collect();
+            return poisoned().for_each_of(changes.len());
         }
         match self.transact(changes) {
             Ok(results) => results,
-            Err(error) => changes.iter().map(|_| Err(Error::new(error.kind(), error.to_string()))).collect(),
+            Err(error) => error.for_each_of(changes.len()),
         }
     }
 

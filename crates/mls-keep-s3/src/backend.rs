@@ -209,7 +209,7 @@ impl StorageBackend for S3Backend {
                 Ok(done)
             })
             .await;
-        done.unwrap_or_else(|error| (0..count).map(|_| Err(Error::new(error.kind(), error.to_string()))).collect())
+        done.unwrap_or_else(|error| error.for_each_of(count))
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -112,7 +112,7 @@ impl Engine for Store {
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
         if self.poisoned {
-            return changes.iter().map(|_| Err(poisoned())).collect();
+            return poisoned().for_each_of(changes.len());
         }
         let mut pending = Pending::new();
         let mut results = Vec::with_capacity(changes.len());
@@ -126,10 +126,7 @@ impl Engine for Store {
         match self.write(&pending) {
             Ok(()) => results,
             // What was refused was not applied in any case.
-            Err(error) => {
-                let unknown = |_| Err(Error::new(error.kind(), error.to_string()));
-                results.into_iter().map(|result| result.and_then(unknown)).collect()
-            }
+            Err(error) => results.into_iter().map(|result| result.and(Err(error.clone()))).collect(),
         }
     }
 
