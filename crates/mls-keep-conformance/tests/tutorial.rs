@@ -22,14 +22,6 @@ impl OneFile {
     fn open(directory: PathBuf) -> Result<Self> {
         Ok(Self { thread: EngineThread::start("OneFile", move || Store::open(directory))? })
     }
-
-    fn claims(&self) -> Capabilities {
-        Capabilities::weakest()
-            .with_swap(SwapScope::ExclusiveProcess)
-            .with_durability(Durability::PowerLoss)
-            .with_atomic_commit(true)
-            .with_erases_deleted(true)
-    }
 }
 
 struct Store {
@@ -95,6 +87,14 @@ impl Engine for Store {
             }
         }
         results
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::weakest()
+            .with_swap(SwapScope::ExclusiveProcess)
+            .with_durability(Durability::PowerLoss)
+            .with_atomic_commit(true)
+            .with_erases_deleted(true)
     }
 
     fn close(self) -> Result<()> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 
 use bytes::Bytes;
-use mls_keep_core::{Change, Engine, Error, ErrorKind, Key, Result};
+use mls_keep_core::{Capabilities, Change, Durability, Engine, Error, ErrorKind, Key, Result, SwapScope};
 use sled::{Batch, Db, Tree};
 
 use crate::config::MAX_VALUE_LEN;
@@ -128,6 +128,14 @@ impl Engine for Store {
             // What was refused was not applied in any case.
             Err(error) => results.into_iter().map(|result| result.and(Err(error.clone()))).collect(),
         }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::weakest()
+            .with_swap(SwapScope::ExclusiveProcess)
+            .with_durability(Durability::PowerLoss)
+            .with_atomic_commit(true)
+            .with_max_value_len(MAX_VALUE_LEN)
     }
 
     fn close(self) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use mls_keep_core::{Change, Engine, Error, ErrorKind, Key, Result};
+use mls_keep_core::{Capabilities, Change, Durability, Engine, Error, ErrorKind, Key, Result, SwapScope};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::config::MAX_VALUE_LEN;
@@ -21,14 +21,15 @@ const DELETE: &str = "DELETE FROM keep WHERE key = ?1";
 /// An open database. Lives on one thread.
 pub(crate) struct Store {
     conn: Connection,
+    durability: Durability,
     /// Set when a commit's outcome is not known. Reading on would be wrong as well: until the next open replays the log,
     /// this connection sees the state before that commit, and after it perhaps the one behind it.
     poisoned: bool,
 }
 
 impl Store {
-    pub(crate) fn new(conn: Connection) -> Self {
-        Self { conn, poisoned: false }
+    pub(crate) fn new(conn: Connection, durability: Durability) -> Self {
+        Self { conn, durability, poisoned: false }
     }
 
     /// Moves the log into the database and empties it, so that no deleted bytes are left in it.
@@ -150,6 +151,15 @@ impl Engine for Store {
             return changes.chunks(1).flat_map(|change| self.apply(change)).collect();
         }
         failure.for_each_of(changes.len())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::weakest()
+            .with_swap(SwapScope::Everyone)
+            .with_durability(self.durability)
+            .with_atomic_commit(true)
+            .with_erases_deleted(true)
+            .with_max_value_len(MAX_VALUE_LEN)
     }
 
     /// Empties the log and closes. The store is closed whatever the result is.
