@@ -35,7 +35,8 @@ pub struct Change {
 ///
 /// [`EngineThread`] makes a [`StorageBackend`](crate::StorageBackend) of it.
 pub trait Engine: 'static {
-    /// The values of `keys`, in their order, all of one moment.
+    /// The values of `keys`, in their order. All of one moment where the engine claims
+    /// [`atomic_commit`](Capabilities::atomic_commit).
     ///
     /// # Errors
     /// As [`StorageBackend::load`](crate::StorageBackend::load).
@@ -50,6 +51,10 @@ pub trait Engine: 'static {
     /// Applies `changes`, each whole or not at all and each with a result of its own, in their order, with one flush for
     /// all. A change whose swap does not find what it expects is [`ErrorKind::Conflict`] and leaves the others alone.
     /// `Ok` means durable.
+    ///
+    /// When all of them fail together, [`Error::for_each_of`] makes the results. If some were refused before, they stay
+    /// refused, whatever became of the others: `results.into_iter().map(|result| result.and(Err(error.clone())))`. A panic in
+    /// here is [`ErrorKind::OutcomeUnknown`] for all who wait, and the backend is [`ErrorKind::Poisoned`] afterwards.
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>>;
 
     /// What the open store promises. Asked once, when the engine has been opened, so it may depend on what the engine found

@@ -56,8 +56,8 @@ pub enum ErrorKind {
     /// The closure of the transaction, or OpenMLS inside of it, returned an error. Not applied; the
     /// [`source`](StdError::source) is that error.
     Aborted,
-    /// Whether the commit was applied is not known: a flush failed or a reply was lost. Read the root back to find out;
-    /// a keep does that by itself, so from a keep this means that reading back failed too.
+    /// Whether the commit was applied is not known: a flush failed or a reply was lost. It may also be applied later, while
+    /// the root is still the one that it expects. A keep finds out by itself, so from a keep this means that it could not.
     OutcomeUnknown,
     /// An earlier failure made this handle unusable. Not applied. Open the store again.
     Poisoned,

@@ -52,6 +52,7 @@ impl StorageBackend for MemoryBackend {
     }
 
     async fn commit(&self, commit: Commit) -> Result<()> {
+        commit.check()?;
         let mut values = self.values();
         if values.get(&commit.swap.key) != commit.swap.expected.as_ref() {
             return Err(Error::new(ErrorKind::Conflict, "the root is not the one that the commit was made from"));
