@@ -13,7 +13,8 @@
 //! takes the backend's own tests.
 //!
 //! **What else is here.** With the feature `model`, `model_test`: random sequences of calls, reopens and faults against the
-//! backend in memory. [`fault`]: a backend that fails, tears or stalls where a test says so, for tests of what stands on top.
+//! backend in memory. [`fault`]: a backend that fails, tears or stalls where a test says so, and [`late`]: one
+//! whose write lands when nobody waits for it any more, both for tests of what stands on top.
 //!
 //! New cases come with new minor versions, and reach you without a change of your code.
 
@@ -23,6 +24,7 @@
 pub mod cases;
 pub mod fault;
 mod harness;
+pub mod late;
 #[cfg(feature = "model")]
 mod model;
 mod registry;

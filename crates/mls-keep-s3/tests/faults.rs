@@ -306,11 +306,11 @@ fn a_write_that_panics_is_an_unknown_outcome_and_the_backend_goes_on() {
 
     let saved = block_on(backend.save(&key("k"), Bytes::from_owner(Panics))).unwrap_err();
     assert_eq!(saved.kind(), ErrorKind::OutcomeUnknown, "{saved:?}");
-    assert_eq!(block_on(backend.load(&key("k"))).unwrap().as_deref(), Some(&b"value"[..]), "it was applied");
+    let found = block_on(backend.load(&key("k"))).unwrap();
+    assert!(found.is_none() || found.as_deref() == Some(b"value"), "{found:?}");
 
     let committed = block_on(backend.commit(commit("own/1"))).unwrap_err();
     assert_eq!(committed.kind(), ErrorKind::OutcomeUnknown, "{committed:?}");
-    assert_eq!(block_on(backend.load(&key("r/x"))).unwrap().as_deref(), Some(&b"a"[..]), "it was applied");
 
     let many = block_on(backend.commit_many(vec![commit("own/2"), step(Some("a"), "b")]));
     let kinds: Vec<_> = many.into_iter().map(|result| result.map_err(|error| error.kind())).collect();
