@@ -22,6 +22,7 @@
 #![allow(clippy::panic)]
 
 pub mod cases;
+mod child;
 pub mod fault;
 mod harness;
 pub mod late;
@@ -35,10 +36,11 @@ mod suite;
 mod support;
 
 pub use async_trait::async_trait;
-pub use harness::{CaseFuture, Harness, directory_contains};
+pub use child::run_child;
+pub use harness::{CaseFuture, Harness, copy_directory, directory_contains};
 #[cfg(feature = "model")]
 pub use model::{ModelConfig, SEED_VARIABLE, model_test};
-pub use registry::{CASES, Case};
-#[doc(hidden)]
-pub use runner::check_suite;
+pub use registry::{CASES, Case, Hook};
 pub use runner::{Summary, run_all, run_case};
+#[doc(hidden)]
+pub use runner::{check_suite, run_case_of};

@@ -51,6 +51,11 @@ impl StorageBackend for MemoryBackend {
         Ok(self.values().keys().filter(|key| key.as_str().starts_with(prefix)).cloned().collect())
     }
 
+    async fn load_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        let values = self.values();
+        Ok(keys.iter().map(|key| values.get(key).cloned()).collect())
+    }
+
     async fn commit(&self, commit: Commit) -> Result<()> {
         commit.check()?;
         let mut values = self.values();
