@@ -1,5 +1,7 @@
 //! Several keys, or several commits, in one call.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use mls_keep_core::{Commit, ErrorKind, Key};
 
@@ -62,17 +64,23 @@ pub async fn load_many_is_of_one_moment(harness: &dyn Harness) {
     };
     let backend = open(harness).await;
     backend.commit(next(0)).await.expect("the first commit succeeds");
-    let (backend, next) = (&backend, &next);
+    let loads = AtomicUsize::new(0);
+    let (backend, next, loads) = (&backend, &next, &loads);
     race(harness, 3, |index| async move {
         if index == 0 {
             for generation in 1..=COMMITS {
+                let before = loads.load(Ordering::Relaxed);
                 backend.commit(next(generation)).await.expect("the only writer succeeds");
+                // When one reader is done the other one is in the middle.
+                let waits = |tries: &usize| *tries < 20_000 && loads.load(Ordering::Relaxed) == before;
+                (0..).take_while(waits).for_each(|_| std::thread::yield_now());
             }
             return;
         }
         let asked: Vec<Key> = [key("root")].into_iter().chain((0..=COMMITS).map(node)).chain([key("root")]).collect();
         loop {
             let found = backend.load_many(&asked).await.expect("loading succeeds");
+            loads.fetch_add(1, Ordering::Relaxed);
             let root = found.first().cloned().flatten().expect("there is a root all the time");
             let there: Vec<&Bytes> = found.iter().flatten().collect();
             assert_eq!(there, [&root; 3], "the root, its only node and the root again, in one call");
