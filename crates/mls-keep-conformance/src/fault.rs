@@ -357,8 +357,7 @@ impl<B: StorageBackend + ?Sized> StorageBackend for FaultBackend<B> {
         };
         let work = async { Ok(self.inner.commit_many(commits).await) };
         // One flush for all of them, so one fault as well.
-        let each = |error: Error| (0..count).map(|_| Err(Error::new(error.kind(), error.to_string()))).collect();
-        self.call(true, work, torn).await.unwrap_or_else(each)
+        self.call(true, work, torn).await.unwrap_or_else(|error| error.for_each_of(count))
     }
 
     fn capabilities(&self) -> Capabilities {

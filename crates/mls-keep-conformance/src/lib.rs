@@ -13,7 +13,8 @@
 //! takes the backend's own tests.
 //!
 //! **What else is here.** With the feature `model`, `model_test`: random sequences of calls, reopens and faults against the
-//! backend in memory. [`fault`]: a backend that fails, tears or stalls where a test says so, for tests of what stands on top.
+//! backend in memory. [`fault`]: a backend that fails, tears or stalls where a test says so, and [`late`]: one
+//! whose write lands when nobody waits for it any more, both for tests of what stands on top.
 //!
 //! New cases come with new minor versions, and reach you without a change of your code.
 
@@ -21,8 +22,10 @@
 #![allow(clippy::panic)]
 
 pub mod cases;
+mod child;
 pub mod fault;
 mod harness;
+pub mod late;
 #[cfg(feature = "model")]
 mod model;
 mod registry;
@@ -33,10 +36,11 @@ mod suite;
 mod support;
 
 pub use async_trait::async_trait;
-pub use harness::{CaseFuture, Harness, directory_contains};
+pub use child::run_child;
+pub use harness::{CaseFuture, Harness, copy_directory, directory_contains};
 #[cfg(feature = "model")]
 pub use model::{ModelConfig, SEED_VARIABLE, model_test};
-pub use registry::{CASES, Case};
-#[doc(hidden)]
-pub use runner::check_suite;
+pub use registry::{CASES, Case, Hook};
 pub use runner::{Summary, run_all, run_case};
+#[doc(hidden)]
+pub use runner::{check_suite, run_case_of};

@@ -5,6 +5,18 @@ use mls_keep_core::{Capabilities, Durability, SwapScope};
 
 use crate::harness::{CaseFuture, Harness};
 
+/// What a harness has to offer beside [`Harness::open`] for some cases.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Hook {
+    /// [`Harness::copy`].
+    Copy,
+    /// [`Harness::location`] and [`Harness::open_at`]; and [`Harness::child`] without `conformance_suite!`.
+    Processes,
+    /// [`Harness::cut_connections`].
+    CutConnections,
+}
+
 /// One case of the suite.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
@@ -12,11 +24,14 @@ pub struct Case {
     pub name: &'static str,
     /// Whether a backend with these claims must pass the case.
     pub needs: fn(&Capabilities) -> bool,
+    /// What the harness must offer for the case to be run.
+    pub hook: Option<Hook>,
     /// Runs the case. It panics when the backend breaks the contract.
     pub run: for<'a> fn(&'a dyn Harness) -> CaseFuture<'a>,
 }
 
-/// Hands the list to the macro `$with`, after `$args`: each subject with its cases, and what a case needs.
+/// Hands the list to the macro `$with`, after `$args`: each subject with its cases, what a case needs to be claimed, and the
+/// hook that it needs.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __cases {
@@ -85,6 +100,7 @@ macro_rules! __cases {
                 load_many_with_gaps_and_repeats: anything,
                 load_many_of_none: anything,
                 load_many_of_thousands: anything,
+                load_many_is_of_one_moment: atomic_commit,
                 commit_many_of_none: anything,
                 commit_many_of_different_clients: anything,
                 commit_many_with_a_conflict: anything,
@@ -108,6 +124,7 @@ macro_rules! __cases {
                 use_after_close: anything,
                 deleted_bytes_are_gone: erased_files,
                 commit_many_survives: durability,
+                copied_while_open: durability with Copy,
             }
             errors {
                 no_values_in_errors: anything,
@@ -128,8 +145,20 @@ macro_rules! __cases {
                 backends_see_each_other: races_between_backends,
                 second_open_is_busy: exclusive_use,
             }
+            processes {
+                one_winner_each_round: races_between_backends with Processes,
+                increments_add_up: races_between_backends with Processes,
+                second_process_is_busy: exclusive_use with Processes,
+                killed_process_loses_nothing: durability with Processes,
+                one_keep: races_between_backends with Processes,
+            }
+            connections {
+                cut_before_a_call: anything with CutConnections,
+                cut_during_calls: anything with CutConnections,
+            }
             keep {
                 is_made_once: anything,
+                is_made_once_by_racing_backends: races_between_backends,
                 is_not_made_among_other_things: anything,
                 wrong_key: anything,
                 committed_records_are_found: anything,
@@ -148,19 +177,32 @@ macro_rules! __cases {
 }
 
 macro_rules! table {
-    ([] $($subject:ident { $($case:ident: $needs:ident,)* })*) => {
+    ([] $($subject:ident { $($case:ident: $needs:ident $(with $hook:ident)?,)* })*) => {
         /// Every case of the suite, in the order of the subjects.
         pub const CASES: &[Case] = &[$($(
             Case {
                 name: concat!(stringify!($subject), "::", stringify!($case)),
                 needs: needs::$needs,
+                hook: table!(@hook $($hook)?),
                 run: |harness| Box::pin(crate::cases::$subject::$case(harness)),
             },
         )*)*];
     };
+    (@hook) => { None };
+    (@hook $hook:ident) => { Some(Hook::$hook) };
 }
 
 __cases! { [table] [] }
+
+impl std::fmt::Display for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Copy => "Harness::copy",
+            Self::Processes => "Harness::location and open_at",
+            Self::CutConnections => "Harness::cut_connections",
+        })
+    }
+}
 
 /// What a backend has to claim for a case to be run on it.
 mod needs {

@@ -1,6 +1,7 @@
 //! [`conformance_suite!`](crate::conformance_suite): a named test for each case.
 
-/// Makes a test of each case. Give it an expression that makes a [`Harness`](crate::Harness); each test evaluates it once.
+/// Makes a test of each case. Give it an expression that makes a [`Harness`](crate::Harness); each test evaluates it once,
+/// those about processes twice.
 ///
 /// ```
 /// # mod tests {
@@ -35,6 +36,9 @@ macro_rules! conformance_suite {
                 $harness
             }
 
+            #[allow(dead_code)]
+            const MODULE: &str = module_path!();
+
             $crate::__cases! { [$crate::__tests] [] }
         }
     };
@@ -46,14 +50,14 @@ macro_rules! conformance_suite {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __tests {
-    ([] $($subject:ident { $($case:ident: $needs:ident,)* })*) => {
+    ([] $($subject:ident { $($case:ident: $needs:ident $(with $hook:ident)?,)* })*) => {
         $(
             mod $subject {
                 $(
                     #[test]
                     fn $case() {
                         let name = concat!(stringify!($subject), "::", stringify!($case));
-                        let _ = $crate::run_case(name, &super::harness());
+                        let _ = $crate::run_case_of(Some(super::MODULE), name, super::harness);
                     }
                 )*
             }
@@ -61,7 +65,14 @@ macro_rules! __tests {
 
         #[test]
         fn every_case_is_a_test() {
-            $crate::check_suite(&[$($(concat!(stringify!($subject), "::", stringify!($case)),)*)*], &harness());
+            let tests = [$($(concat!(stringify!($subject), "::", stringify!($case)),)*)*];
+            $crate::check_suite(MODULE, &tests, &harness());
+        }
+
+        #[test]
+        #[ignore = "the cases of processes start it in a process of its own"]
+        fn in_another_process() {
+            let _ = $crate::run_child(&harness());
         }
     };
 }

@@ -22,14 +22,6 @@ impl OneFile {
     fn open(directory: PathBuf) -> Result<Self> {
         Ok(Self { thread: EngineThread::start("OneFile", move || Store::open(directory))? })
     }
-
-    fn claims(&self) -> Capabilities {
-        Capabilities::weakest()
-            .with_swap(SwapScope::ExclusiveProcess)
-            .with_durability(Durability::PowerLoss)
-            .with_atomic_commit(true)
-            .with_erases_deleted(true)
-    }
 }
 
 struct Store {
@@ -91,11 +83,18 @@ impl Engine for Store {
         match self.check().and_then(|()| self.write(&values)) {
             Ok(()) => self.values = values,
             Err(error) => {
-                let failed = |()| Err(Error::new(error.kind(), error.to_string()));
-                return results.into_iter().map(|result| result.and_then(failed)).collect();
+                return results.into_iter().map(|result| result.and(Err(error.clone()))).collect();
             }
         }
         results
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::weakest()
+            .with_swap(SwapScope::ExclusiveProcess)
+            .with_durability(Durability::PowerLoss)
+            .with_atomic_commit(true)
+            .with_erases_deleted(true)
     }
 
     fn close(self) -> Result<()> {

@@ -23,7 +23,27 @@ use crate::key::Key;
 /// # Errors
 ///
 /// Absence is `Ok(None)`, never an error. A backend that cannot tell whether a write landed says
-/// [`ErrorKind::OutcomeUnknown`]; it never repeats a failed flush and calls that a success.
+/// [`ErrorKind::OutcomeUnknown`]; it never repeats a failed flush and calls that a success. A task or thread that ends in the
+/// middle of a write, by a panic too, is such a case. All kinds but this one promise that nothing was applied.
+///
+/// # A write that lands late
+///
+/// A write of unknown outcome may still be under way: a request that timed out, a server that has not noticed that the
+/// connection is gone. It may take effect at any later time as long as its condition holds: a swap only while the stored
+/// root is its [`expected`](crate::Swap::expected). So reading back that it is not there proves nothing. A
+/// [`Keep`](crate::Keep) therefore puts an empty commit on top of the old root before it reports that a commit was not
+/// applied: after that the late swap finds another root.
+///
+/// A write without a condition has nothing that holds it back: a save, a delete, the provided [`commit`](Self::commit), or
+/// whatever else claims no more than [`SwapScope::OneWriter`](crate::SwapScope::OneWriter). There the backend itself must
+/// not acknowledge a later write of the same key while the earlier one may still land: it waits for it, ends the connection
+/// on which it travels and learns that the other side has ended it too, or is [`ErrorKind::Poisoned`] from then on.
+///
+/// # Opening
+///
+/// What a backend shows after it was opened is durable before it shows it. Opening reads what a process that was killed has
+/// left in the system's cache, and power loss could still take that away after somebody has acted on it. So a log that was
+/// not empty is flushed, and the directory of a new name is synced, before the first answer.
 ///
 /// Methods may be called from several threads at once, and a returned future may be dropped before it is done: then the
 /// write happens or it does not, and nothing else is harmed.
@@ -52,7 +72,9 @@ pub trait StorageBackend: Send + Sync + 'static {
         Ok(keys)
     }
 
-    /// The values of `keys`, in their order.
+    /// The values of `keys`, in their order. All of one moment where [`atomic_commit`](Capabilities::atomic_commit) is
+    /// claimed: no commit lies between two of them. Otherwise each is of a moment of its own during the call, and a reader
+    /// that misses a node loads the root again.
     async fn load_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
         let mut values = Vec::with_capacity(keys.len());
         for key in keys {
@@ -61,12 +83,19 @@ pub trait StorageBackend: Send + Sync + 'static {
         Ok(values)
     }
 
-    /// Applies `commit`. When `Ok`, all of it is durable. Whoever loads the root sees the old root with all of its nodes
-    /// or the new root with all of its nodes, also after a crash at any point.
+    /// Applies `commit`. When `Ok`, its puts and its swap are durable; the puts are so before the swap, or with it. A reader
+    /// of the root sees the old root with all of its nodes or the new root with all of its nodes, also after a crash at any
+    /// point.
+    ///
+    /// Its deletes come with or after the swap. Where [`atomic_commit`](Capabilities::atomic_commit) is claimed they are part
+    /// of the commit. Otherwise they are best effort, and `Ok` says nothing about them: the caller deletes again what it
+    /// still finds.
+    ///
+    /// The caller guarantees that no key stands in it twice, as [`Commit::check`] has it. A backend need not look.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if the stored root is not `commit.swap.expected`; then nothing that a root names has
-    /// changed.
+    /// changed. [`ErrorKind::OutcomeUnknown`] as described above, for the swap: it landed, or it did not, or it may yet.
     ///
     /// The provided body compares and then saves. That is safe only while nobody else writes this root: an adapter that
     /// serves several users overrides this method, or holds a lock.
@@ -83,7 +112,7 @@ pub trait StorageBackend: Send + Sync + 'static {
             None => self.delete(&swap.key).await?,
         }
         for key in commit.deletes {
-            // The commit stands already. What is left behind is deleted at the next open.
+            // The commit stands already, and deletes are best effort.
             if self.delete(&key).await.is_err() {
                 break;
             }

@@ -8,7 +8,8 @@ pub struct Capabilities {
     pub swap: SwapScope,
     /// What an acknowledged commit survives.
     pub durability: Durability,
-    /// Whether puts, swap and deletes of a commit are applied together or not at all.
+    /// Whether puts, swap and deletes of a commit are applied together or not at all, and the values of a
+    /// [`load_many`](crate::StorageBackend::load_many) are all of one moment.
     pub atomic_commit: bool,
     /// Whether the bytes of deleted and replaced values are gone from the medium's files after `close`.
     pub erases_deleted: bool,
@@ -21,7 +22,8 @@ pub struct Capabilities {
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum SwapScope {
     /// Nobody: who commits must be alone, or commits are lost. What the provided
-    /// [`commit`](crate::StorageBackend::commit) gives.
+    /// [`commit`](crate::StorageBackend::commit) gives. Its writes have no condition, so one of unknown outcome must not land
+    /// behind a later one: see [`StorageBackend`](crate::StorageBackend#a-write-that-lands-late).
     #[default]
     OneWriter,
     /// Users of one backend value. Two processes, or two backends on one store, can overwrite each other.

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use futures_channel::oneshot::{self, Sender};
 
+use crate::capabilities::Capabilities;
 use crate::commit::{Commit, Swap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -34,7 +35,8 @@ pub struct Change {
 ///
 /// [`EngineThread`] makes a [`StorageBackend`](crate::StorageBackend) of it.
 pub trait Engine: 'static {
-    /// The values of `keys`, in their order, all of one moment.
+    /// The values of `keys`, in their order. All of one moment where the engine claims
+    /// [`atomic_commit`](Capabilities::atomic_commit).
     ///
     /// # Errors
     /// As [`StorageBackend::load`](crate::StorageBackend::load).
@@ -49,7 +51,17 @@ pub trait Engine: 'static {
     /// Applies `changes`, each whole or not at all and each with a result of its own, in their order, with one flush for
     /// all. A change whose swap does not find what it expects is [`ErrorKind::Conflict`] and leaves the others alone.
     /// `Ok` means durable.
+    ///
+    /// When all of them fail together, [`Error::for_each_of`] makes the results. If some were refused before, they stay
+    /// refused, whatever became of the others: `results.into_iter().map(|result| result.and(Err(error.clone())))`. A panic in
+    /// here is [`ErrorKind::OutcomeUnknown`] for all who wait, and the backend is [`ErrorKind::Poisoned`] afterwards.
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>>;
+
+    /// What the open store promises. Asked once, when the engine has been opened, so it may depend on what the engine found
+    /// there: a setting of the server, the kind of file system.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::weakest()
+    }
 
     /// Called when changes were applied and answered and nobody waits: the time for work that can be put off.
     fn idle(&mut self) {}
@@ -66,9 +78,21 @@ pub trait Engine: 'static {
 /// Changes that arrive while others are being flushed are applied together. Whoever has sent a change and then reads gets
 /// what holds after it. Dropping the handle waits until what was asked for is done, and closes the engine.
 ///
+/// # Asynchronous drivers
+///
+/// A driver that is asynchronous can stand behind it too: the engine holds a runtime of its own, of one thread (in tokio
+/// `Builder::new_current_thread().enable_all()`), opens its connection on it, and each method of [`Engine`] is one
+/// `self.runtime.block_on(..)`. So the backend works under any executor, and changes that wait share a transaction. With
+/// PostgreSQL: `apply` runs `BEGIN`, the changes and `COMMIT` on one connection. A failure before `COMMIT` was sent says that
+/// nothing was applied; one after it is [`ErrorKind::OutcomeUnknown`] unless the server itself refused. A connection that
+/// broke is replaced before the next call, since otherwise every later call fails, and not before the server has ended the
+/// old session (or the new one holds a lock that the old one would have to hold): else a commit of unknown outcome could
+/// land behind later ones.
+///
 /// [`storage_backend!`](crate::storage_backend) implements the methods of a backend through one.
 pub struct EngineThread<E: Engine> {
     name: &'static str,
+    claimed: Capabilities,
     queue: mpsc::Sender<Request<E>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     closed: Arc<AtomicBool>,
@@ -141,7 +165,7 @@ impl<E: Engine> EngineThread<E> {
             let closed = Arc::clone(&closed);
             move || match open() {
                 Ok(engine) => {
-                    drop(opened.send(Ok(())));
+                    drop(opened.send(Ok(engine.capabilities())));
                     run(engine, &requests, &closed);
                 }
                 Err(error) => drop(opened.send(Err(error))),
@@ -151,11 +175,17 @@ impl<E: Engine> EngineThread<E> {
             let text = format!("the thread for {name} cannot be started: try again later");
             Error::new(ErrorKind::Unavailable, text).with_source(source)
         })?;
-        result.recv().unwrap_or_else(|_| {
+        let claimed = result.recv().unwrap_or_else(|_| {
             let text = format!("the thread for {name} ended while it opened the store: please report it");
             Err(Error::new(ErrorKind::Internal, text))
         })?;
-        Ok(Self { name, queue, thread: Mutex::new(Some(thread)), closed })
+        Ok(Self { name, claimed, queue, thread: Mutex::new(Some(thread)), closed })
+    }
+
+    /// What the engine promised when it had been opened.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.claimed
     }
 
     /// As [`Engine::load_many`].
@@ -186,13 +216,13 @@ impl<E: Engine> EngineThread<E> {
         }
         let (reply, answer) = oneshot::channel();
         if self.queue.send(Request::Write { changes, reply }).is_err() {
-            return (0..count).map(|_| Err(self.gone())).collect();
+            return self.gone().for_each_of(count);
         }
         match answer.await {
             Ok(results) => results,
             // It was still in the queue when the store was closed.
-            Err(_) if self.is_closed() => (0..count).map(|_| Err(self.gone())).collect(),
-            Err(_) => (0..count).map(|_| Err(self.died())).collect(),
+            Err(_) if self.is_closed() => self.gone().for_each_of(count),
+            Err(_) => self.died().for_each_of(count),
         }
     }
 
@@ -275,7 +305,7 @@ impl<E: Engine> fmt::Debug for EngineThread<E> {
 }
 
 /// Implements [`StorageBackend`](crate::StorageBackend) for `$backend` through its field `$thread`, an
-/// [`EngineThread`]. The method `fn claims(&self) -> Capabilities` says what it promises.
+/// [`EngineThread`]. What the backend promises is what the [`Engine`] says of itself.
 ///
 /// ```
 /// # use bytes::Bytes;
@@ -287,6 +317,7 @@ impl<E: Engine> fmt::Debug for EngineThread<E> {
 /// #     fn load_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> { Ok(vec![None; keys.len()]) }
 /// #     fn list(&mut self, _: &str, _: Option<&Key>, _: usize) -> Result<Vec<Key>> { Ok(Vec::new()) }
 /// #     fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> { changes.iter().map(|_| Ok(())).collect() }
+/// #     fn capabilities(&self) -> Capabilities { Capabilities::weakest().with_atomic_commit(true) }
 /// #     fn close(self) -> Result<()> { Ok(()) }
 /// # }
 ///
@@ -298,16 +329,12 @@ impl<E: Engine> fmt::Debug for EngineThread<E> {
 ///     pub fn open() -> Result<Self> {
 ///         Ok(Self { thread: EngineThread::start("MyEngine", || Ok(MyEngine))? })
 ///     }
-///
-///     fn claims(&self) -> Capabilities {
-///         Capabilities::weakest()
-///     }
 /// }
 ///
 /// mls_keep_core::storage_backend!(MyBackend, thread);
 ///
 /// let backend: &dyn StorageBackend = &MyBackend::open()?;
-/// assert!(!backend.capabilities().atomic_commit);
+/// assert!(backend.capabilities().atomic_commit);
 /// # Ok::<(), mls_keep_core::Error>(())
 /// ```
 #[macro_export]
@@ -353,7 +380,7 @@ macro_rules! storage_backend {
             }
 
             fn capabilities(&self) -> $crate::Capabilities {
-                self.claims()
+                self.$thread.capabilities()
             }
 
             async fn close(&self) -> $crate::Result<()> {
@@ -477,9 +504,15 @@ mod tests {
     use futures_executor::block_on;
 
     use super::*;
+    use crate::capabilities::Durability;
 
     #[derive(Default)]
     struct Map(BTreeMap<Key, Bytes>);
+
+    /// A map that has a setting, as a server has.
+    fn with_flushes(setting: &'static str) -> Map {
+        Map(BTreeMap::from([(Key::new("setting/flush").unwrap(), setting.into())]))
+    }
 
     impl Engine for Map {
         fn load_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
@@ -497,8 +530,24 @@ mod tests {
             changes.iter().map(|_| Ok(())).collect()
         }
 
+        fn capabilities(&self) -> Capabilities {
+            let flushes = self.0.values().any(|value| value.as_ref() == b"on");
+            let durability = if flushes { Durability::PowerLoss } else { Durability::None };
+            Capabilities::weakest().with_durability(durability)
+        }
+
         fn close(self) -> Result<()> {
             Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_claimed_is_what_the_engine_found_when_it_was_opened() {
+        for (setting, durability) in [("on", Durability::PowerLoss), ("off", Durability::None)] {
+            let thread = EngineThread::start("map", move || Ok(with_flushes(setting))).unwrap();
+            let forget = Change::put(Key::new("setting/flush").unwrap(), Bytes::new());
+            block_on(thread.apply_one(forget)).unwrap();
+            assert_eq!(thread.capabilities().durability, durability, "and it stays so");
         }
     }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 /// The result of an operation on a backend or a keep.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -12,12 +13,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// Match on [`kind`](Error::kind); the text is for people and may change. No error carries key material or
 /// plaintext. What a backend's engine said is in [`source`](StdError::source).
-pub struct Error(Box<Inner>);
+///
+/// A clone is the same error, source and all, and costs next to nothing: one failure can be told to all who wait.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// What kind of error it is. Each says what happened, whether the commit was applied, and what to do.
@@ -51,8 +56,8 @@ pub enum ErrorKind {
     /// The closure of the transaction, or OpenMLS inside of it, returned an error. Not applied; the
     /// [`source`](StdError::source) is that error.
     Aborted,
-    /// Whether the commit was applied is not known: a flush failed or a reply was lost. Read the root back to find out;
-    /// a keep does that by itself, so from a keep this means that reading back failed too.
+    /// Whether the commit was applied is not known: a flush failed or a reply was lost. It may also be applied later, while
+    /// the root is still the one that it expects. A keep finds out by itself, so from a keep this means that it could not.
     OutcomeUnknown,
     /// An earlier failure made this handle unusable. Not applied. Open the store again.
     Poisoned,
@@ -65,13 +70,13 @@ impl Error {
     ///
     /// The message must not contain key material or plaintext.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), source: None }))
+        Self(Arc::new(Inner { kind, message: message.into(), source: None }))
     }
 
     /// The same error with the error that caused it.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        Arc::make_mut(&mut self.0).source = Some(Arc::from(source.into()));
         self
     }
 
@@ -81,10 +86,16 @@ impl Error {
         self.0.kind
     }
 
-    /// Takes the error that caused this one, to downcast it.
+    /// The error that caused this one, to be kept or looked into with `downcast_ref`. Clones of this error share it.
     #[must_use]
-    pub fn into_source(self) -> Option<Box<dyn StdError + Send + Sync>> {
-        self.0.source
+    pub fn into_source(self) -> Option<Arc<dyn StdError + Send + Sync>> {
+        self.0.source.clone()
+    }
+
+    /// This error for each of `count` calls that failed together.
+    #[must_use]
+    pub fn for_each_of<T>(&self, count: usize) -> Vec<Result<T>> {
+        (0..count).map(|_| Err(self.clone())).collect()
     }
 }
 
@@ -145,6 +156,23 @@ impl StdError for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everybody_who_is_told_of_a_failure_is_told_its_cause() {
+        let disk = io::Error::new(io::ErrorKind::StorageFull, "the disk is full");
+        let failed = Error::new(ErrorKind::NoSpace, "the log cannot grow").with_source(disk);
+        let told: Vec<Result<()>> = failed.for_each_of(2);
+        assert_eq!(told.len(), 2);
+        for error in told.into_iter().map(Result::unwrap_err) {
+            assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::NoSpace, "the log cannot grow"));
+            let source = error.into_source().unwrap();
+            assert_eq!(source.downcast_ref::<io::Error>().unwrap().kind(), io::ErrorKind::StorageFull);
+        }
+        // A source that is added later stays with that one.
+        let other = failed.clone().with_source("another");
+        assert_eq!(other.source().unwrap().to_string(), "another");
+        assert_eq!(failed.source().unwrap().to_string(), "the disk is full");
+    }
 
     #[test]
     fn what_the_file_system_says_has_the_kind_that_fits() {

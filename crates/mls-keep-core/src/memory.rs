@@ -51,7 +51,13 @@ impl StorageBackend for MemoryBackend {
         Ok(self.values().keys().filter(|key| key.as_str().starts_with(prefix)).cloned().collect())
     }
 
+    async fn load_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        let values = self.values();
+        Ok(keys.iter().map(|key| values.get(key).cloned()).collect())
+    }
+
     async fn commit(&self, commit: Commit) -> Result<()> {
+        commit.check()?;
         let mut values = self.values();
         if values.get(&commit.swap.key) != commit.swap.expected.as_ref() {
             return Err(Error::new(ErrorKind::Conflict, "the root is not the one that the commit was made from"));

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use mls_keep_core::{Capabilities, Durability, EngineThread, Result, SwapScope, storage_backend};
+use mls_keep_core::{EngineThread, Result, storage_backend};
 
-use crate::config::{Config, MAX_VALUE_LEN};
+use crate::config::Config;
 use crate::store::Store;
 
 /// Keeps everything in plain files of one directory.
@@ -32,7 +32,6 @@ use crate::store::Store;
 #[derive(Debug)]
 pub struct FsBackend {
     thread: EngineThread<Store>,
-    durability: Durability,
 }
 
 storage_backend!(FsBackend, thread);
@@ -50,9 +49,8 @@ impl FsBackend {
     /// - `ReadOnly`, `NoSpace`, `Unavailable`: as they say.
     pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
-        let durability = config.durability;
         let thread = EngineThread::start("file", move || Store::open(&path, &config))?;
-        Ok(Self { thread, durability })
+        Ok(Self { thread })
     }
 
     /// Gives each value in the log a file of its own and overwrites the log. After this the bytes of deleted and replaced
@@ -65,14 +63,5 @@ impl FsBackend {
     /// `NoSpace`, `Unavailable`. What was committed stays committed in any case.
     pub async fn checkpoint(&self) -> Result<()> {
         self.thread.call(Store::checkpoint_and_erase).await?
-    }
-
-    fn claims(&self) -> Capabilities {
-        Capabilities::weakest()
-            .with_swap(SwapScope::ExclusiveProcess)
-            .with_durability(self.durability)
-            .with_atomic_commit(true)
-            .with_erases_deleted(true)
-            .with_max_value_len(MAX_VALUE_LEN)
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::path::Path;
 
 use bytes::Bytes;
-use mls_keep_core::{Change, Durability, Engine, Error, ErrorKind, Key, Result};
+use mls_keep_core::{Capabilities, Change, Durability, Engine, Error, ErrorKind, Key, Result, SwapScope};
 
 use crate::config::{Config, MAX_VALUE_LEN};
 use crate::directory::Directory;
@@ -24,6 +24,7 @@ pub(crate) struct Store {
     /// What the log says: a value, or that there is none. For all other keys the files are right.
     recent: BTreeMap<Key, Option<Bytes>>,
     checkpoint_len: u64,
+    durability: Durability,
     /// Set when a flush has failed.
     poisoned: bool,
     /// Declared last, so that the lock is released when all else is closed.
@@ -49,7 +50,8 @@ impl Store {
             &mut |(key, value)| drop(recent.insert(key, value)),
         )?;
         let checkpoint_len = u64::from(config.checkpoint_len);
-        Ok(Self { log, values, recent, checkpoint_len, poisoned: false, _directory: directory })
+        let durability = config.durability;
+        Ok(Self { log, values, recent, checkpoint_len, durability, poisoned: false, _directory: directory })
     }
 
     /// Gives each value of the log a file, and leaves nothing in the log, not even what was deleted.
@@ -165,7 +167,7 @@ impl Engine for Store {
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
         if self.poisoned {
-            return changes.iter().map(|_| Err(poisoned())).collect();
+            return poisoned().for_each_of(changes.len());
         }
         let mut pending = Pending::new();
         let results: Vec<_> = changes.iter().map(|change| self.add(change, &mut pending)).collect();
@@ -177,10 +179,18 @@ impl Engine for Store {
             }
             Err(error) => {
                 // What was refused was not applied in any case.
-                let failed = |()| Err(Error::new(error.kind(), error.to_string()));
-                results.into_iter().map(|result| result.and_then(failed)).collect()
+                results.into_iter().map(|result| result.and(Err(error.clone()))).collect()
             }
         }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::weakest()
+            .with_swap(SwapScope::ExclusiveProcess)
+            .with_durability(self.durability)
+            .with_atomic_commit(true)
+            .with_erases_deleted(true)
+            .with_max_value_len(MAX_VALUE_LEN)
     }
 
     fn idle(&mut self) {

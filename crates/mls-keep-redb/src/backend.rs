@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use mls_keep_core::{Capabilities, Durability, EngineThread, Result, SwapScope, storage_backend};
+use mls_keep_core::{EngineThread, Result, storage_backend};
 
-use crate::config::{Config, MAX_VALUE_LEN};
+use crate::config::Config;
 use crate::open;
 use crate::store::Store;
 
@@ -73,13 +73,5 @@ impl RedbBackend {
     /// again.
     pub async fn compact(&self) -> Result<bool> {
         self.thread.call(Store::compact).await?
-    }
-
-    fn claims(&self) -> Capabilities {
-        Capabilities::weakest()
-            .with_swap(SwapScope::ExclusiveProcess)
-            .with_durability(Durability::PowerLoss)
-            .with_atomic_commit(true)
-            .with_max_value_len(MAX_VALUE_LEN)
     }
 }

@@ -1,7 +1,7 @@
 //! [`Store`]: the open database and what is done with it.
 
 use bytes::Bytes;
-use mls_keep_core::{Change, Engine, Error, ErrorKind, Key, Result};
+use mls_keep_core::{Capabilities, Change, Engine, Error, ErrorKind, Key, Result, SwapScope};
 use redb::{
     CompactionError, Database, Durability, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition,
     TableError, WriteTransaction,
@@ -106,12 +106,20 @@ impl Engine for Store {
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
         if self.poisoned {
-            return changes.iter().map(|_| Err(poisoned())).collect();
+            return poisoned().for_each_of(changes.len());
         }
         match self.transact(changes) {
             Ok(results) => results,
-            Err(error) => changes.iter().map(|_| Err(Error::new(error.kind(), error.to_string()))).collect(),
+            Err(error) => error.for_each_of(changes.len()),
         }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::weakest()
+            .with_swap(SwapScope::ExclusiveProcess)
+            .with_durability(mls_keep_core::Durability::PowerLoss)
+            .with_atomic_commit(true)
+            .with_max_value_len(MAX_VALUE_LEN)
     }
 
     fn close(self) -> Result<()> {

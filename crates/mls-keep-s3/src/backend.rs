@@ -34,10 +34,16 @@ impl OwnRuntime {
         Ok(Self(Some(built.map_err(unavailable)?)))
     }
 
-    /// Runs `call` to its end, also if the future that waits for it is dropped.
-    async fn run<T: Send + 'static>(&self, call: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    /// Runs `call` to its end, also if the future that waits for it is dropped. If it ends without an answer, by a panic, the
+    /// error is `gave_up`.
+    async fn run<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T>> + Send + 'static,
+        gave_up: ErrorKind,
+    ) -> Result<T> {
+        let gave_up = || Error::new(gave_up, "a task of the adapter ended without an answer: please report it");
         let runtime = self.0.as_ref().ok_or_else(gave_up)?;
-        runtime.spawn(call).await.map_err(|_| gave_up())?
+        runtime.spawn(call).await.map_err(|error| gave_up().with_source(error))?
     }
 }
 
@@ -72,7 +78,8 @@ impl S3Backend {
         let prefix = checked(bucket, prefix)?;
         let runtime = OwnRuntime::start()?;
         let bucket = bucket.to_owned();
-        let store = runtime.run(async move { Store::open(bucket, prefix, &config).await }).await?;
+        let opened = runtime.run(async move { Store::open(bucket, prefix, &config).await }, ErrorKind::Internal);
+        let store = opened.await?;
         Ok(Self { store: Arc::new(store), closed: AtomicBool::new(false), runtime })
     }
 
@@ -97,10 +104,21 @@ impl S3Backend {
     }
 
     async fn run<T: Send + 'static>(&self, call: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        self.ensure_open()?;
+        self.runtime.run(call, ErrorKind::Internal).await
+    }
+
+    /// As [`run`](Self::run), for what changes the store: a task that ends without an answer may have changed it.
+    async fn write<T: Send + 'static>(&self, call: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        self.ensure_open()?;
+        self.runtime.run(call, ErrorKind::OutcomeUnknown).await
+    }
+
+    fn ensure_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Poisoned, "the store is closed"));
         }
-        self.runtime.run(call).await
+        Ok(())
     }
 }
 
@@ -125,10 +143,6 @@ pub(crate) fn checked(bucket: &str, prefix: &str) -> Result<String> {
         ));
     }
     Ok(format!("{prefix}/"))
-}
-
-fn gave_up() -> Error {
-    Error::new(ErrorKind::Internal, "a task of the adapter ended without an answer: please report it")
 }
 
 /// Applies a commit, and leaves its deletions to a task of their own.
@@ -171,12 +185,12 @@ impl StorageBackend for S3Backend {
 
     async fn save(&self, key: &Key, data: Bytes) -> Result<()> {
         let (store, key) = (Arc::clone(&self.store), key.clone());
-        self.run(async move { store.save(&key, data).await }).await
+        self.write(async move { store.save(&key, data).await }).await
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {
         let (store, key) = (Arc::clone(&self.store), key.clone());
-        self.run(async move { store.delete(&key).await }).await
+        self.write(async move { store.delete(&key).await }).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Key>> {
@@ -191,14 +205,14 @@ impl StorageBackend for S3Backend {
 
     async fn commit(&self, commit: Commit) -> Result<()> {
         let store = Arc::clone(&self.store);
-        self.run(async move { self::commit(&store, &commit).await }).await
+        self.write(async move { self::commit(&store, &commit).await }).await
     }
 
     /// Commits that have no key in common go side by side, the others in their order.
     async fn commit_many(&self, commits: Vec<Commit>) -> Vec<Result<()>> {
         let (store, count) = (Arc::clone(&self.store), commits.len());
         let done = self
-            .run(async move {
+            .write(async move {
                 let mut done = Vec::with_capacity(commits.len());
                 let mut rest = commits.as_slice();
                 while !rest.is_empty() {
@@ -209,7 +223,7 @@ impl StorageBackend for S3Backend {
                 Ok(done)
             })
             .await;
-        done.unwrap_or_else(|error| (0..count).map(|_| Err(Error::new(error.kind(), error.to_string()))).collect())
+        done.unwrap_or_else(|error| error.for_each_of(count))
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -281,3 +281,40 @@ fn two_writers_that_meet_anywhere() {
     println!("{pairs} meetings");
     assert!(pairs >= 10, "{pairs} meetings");
 }
+
+/// A value that panics when it is dropped, so in the middle of the call that it was given to.
+struct Panics;
+
+impl AsRef<[u8]> for Panics {
+    fn as_ref(&self) -> &[u8] {
+        b"value"
+    }
+}
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("planned"));
+    }
+}
+
+#[test]
+fn a_write_that_panics_is_an_unknown_outcome_and_the_backend_goes_on() {
+    let server = Server::start();
+    let backend = open(&server, config(server.endpoint())).unwrap();
+    let put = |name: &str| (key(name), Bytes::from_owner(Panics));
+    let commit = |name: &str| Commit { puts: vec![put(name)], ..step(None, "a") };
+
+    let saved = block_on(backend.save(&key("k"), Bytes::from_owner(Panics))).unwrap_err();
+    assert_eq!(saved.kind(), ErrorKind::OutcomeUnknown, "{saved:?}");
+    let found = block_on(backend.load(&key("k"))).unwrap();
+    assert!(found.is_none() || found.as_deref() == Some(b"value"), "{found:?}");
+
+    let committed = block_on(backend.commit(commit("own/1"))).unwrap_err();
+    assert_eq!(committed.kind(), ErrorKind::OutcomeUnknown, "{committed:?}");
+
+    let many = block_on(backend.commit_many(vec![commit("own/2"), step(Some("a"), "b")]));
+    let kinds: Vec<_> = many.into_iter().map(|result| result.map_err(|error| error.kind())).collect();
+    assert_eq!(kinds, [Err(ErrorKind::OutcomeUnknown); 2]);
+    block_on(backend.save(&key("k"), "after".into())).unwrap();
+    assert_eq!(block_on(backend.load(&key("k"))).unwrap().as_deref(), Some(&b"after"[..]));
+}

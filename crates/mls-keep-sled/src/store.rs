@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 
 use bytes::Bytes;
-use mls_keep_core::{Change, Engine, Error, ErrorKind, Key, Result};
+use mls_keep_core::{Capabilities, Change, Durability, Engine, Error, ErrorKind, Key, Result, SwapScope};
 use sled::{Batch, Db, Tree};
 
 use crate::config::MAX_VALUE_LEN;
@@ -112,7 +112,7 @@ impl Engine for Store {
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
         if self.poisoned {
-            return changes.iter().map(|_| Err(poisoned())).collect();
+            return poisoned().for_each_of(changes.len());
         }
         let mut pending = Pending::new();
         let mut results = Vec::with_capacity(changes.len());
@@ -126,11 +126,16 @@ impl Engine for Store {
         match self.write(&pending) {
             Ok(()) => results,
             // What was refused was not applied in any case.
-            Err(error) => {
-                let unknown = |_| Err(Error::new(error.kind(), error.to_string()));
-                results.into_iter().map(|result| result.and_then(unknown)).collect()
-            }
+            Err(error) => results.into_iter().map(|result| result.and(Err(error.clone()))).collect(),
         }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::weakest()
+            .with_swap(SwapScope::ExclusiveProcess)
+            .with_durability(Durability::PowerLoss)
+            .with_atomic_commit(true)
+            .with_max_value_len(MAX_VALUE_LEN)
     }
 
     fn close(self) -> Result<()> {

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use mls_keep_core::{Capabilities, Durability, EngineThread, Result, SwapScope, storage_backend};
+use mls_keep_core::{EngineThread, Result, storage_backend};
 
-use crate::config::{Config, MAX_VALUE_LEN};
+use crate::config::Config;
 use crate::open;
 use crate::store::Store;
 
@@ -34,7 +34,6 @@ use crate::store::Store;
 #[derive(Debug)]
 pub struct SqliteBackend {
     thread: EngineThread<Store>,
-    durability: Durability,
 }
 
 storage_backend!(SqliteBackend, thread);
@@ -54,9 +53,11 @@ impl SqliteBackend {
     /// - [`ErrorKind::ReadOnly`](mls_keep_core::ErrorKind::ReadOnly), [`ErrorKind::NoSpace`](mls_keep_core::ErrorKind::NoSpace), [`ErrorKind::Busy`](mls_keep_core::ErrorKind::Busy), [`ErrorKind::Unavailable`](mls_keep_core::ErrorKind::Unavailable): as they say.
     pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
-        let durability = config.durability;
-        let thread = EngineThread::start("SQLite", move || Ok(Store::new(open::open(&path, &config)?)))?;
-        Ok(Self { thread, durability })
+        let thread = EngineThread::start("SQLite", move || {
+            let durability = config.durability;
+            Ok(Store::new(open::open(&path, &config)?, durability))
+        })?;
+        Ok(Self { thread })
     }
 
     /// Moves SQLite's log into the database and empties it. After this the bytes of deleted and replaced values are in
@@ -70,14 +71,5 @@ impl SqliteBackend {
     /// [`ErrorKind::Unavailable`](mls_keep_core::ErrorKind::Unavailable). What was committed stays committed in any case.
     pub async fn checkpoint(&self) -> Result<()> {
         self.thread.call(Store::checkpoint).await?
-    }
-
-    fn claims(&self) -> Capabilities {
-        Capabilities::weakest()
-            .with_swap(SwapScope::Everyone)
-            .with_durability(self.durability)
-            .with_atomic_commit(true)
-            .with_erases_deleted(true)
-            .with_max_value_len(MAX_VALUE_LEN)
     }
 }

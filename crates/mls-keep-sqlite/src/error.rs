@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use mls_keep_core::{Error, ErrorKind};
 use rusqlite::ffi;
@@ -20,30 +19,10 @@ pub(crate) enum Stage {
     Commit,
 }
 
-/// A failure that may have to be told to each commit of a group.
-#[derive(Clone, Debug)]
-pub(crate) struct Failure {
-    kind: ErrorKind,
-    source: Arc<rusqlite::Error>,
-}
-
-impl Failure {
-    pub(crate) fn new(source: rusqlite::Error, stage: Stage) -> Self {
-        Self { kind: kind_of(&source, stage), source: Arc::new(source) }
-    }
-
-    pub(crate) fn kind(&self) -> ErrorKind {
-        self.kind
-    }
-
-    pub(crate) fn to_error(&self) -> Error {
-        Error::new(self.kind, text_of(self.kind)).with_source(Arc::clone(&self.source))
-    }
-}
-
 /// Makes `source` an [`Error`] of the kind that fits the stage.
 pub(crate) fn engine(source: rusqlite::Error, stage: Stage) -> Error {
-    Failure::new(source, stage).to_error()
+    let kind = kind_of(&source, stage);
+    Error::new(kind, text_of(kind)).with_source(source)
 }
 
 /// The error of every call after a commit of unknown outcome.

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use mls_keep_core::{Change, Engine, Error, ErrorKind, Key, Result};
+use mls_keep_core::{Capabilities, Change, Durability, Engine, Error, ErrorKind, Key, Result, SwapScope};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::config::MAX_VALUE_LEN;
-use crate::error::{Failure, Stage, engine, poisoned};
+use crate::error::{Stage, engine, poisoned};
 
 const SELECT: &str = "SELECT value FROM keep WHERE key = ?1";
 const RANGE: &str = "SELECT key FROM keep WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3";
@@ -21,14 +21,15 @@ const DELETE: &str = "DELETE FROM keep WHERE key = ?1";
 /// An open database. Lives on one thread.
 pub(crate) struct Store {
     conn: Connection,
+    durability: Durability,
     /// Set when a commit's outcome is not known. Reading on would be wrong as well: until the next open replays the log,
     /// this connection sees the state before that commit, and after it perhaps the one behind it.
     poisoned: bool,
 }
 
 impl Store {
-    pub(crate) fn new(conn: Connection) -> Self {
-        Self { conn, poisoned: false }
+    pub(crate) fn new(conn: Connection, durability: Durability) -> Self {
+        Self { conn, durability, poisoned: false }
     }
 
     /// Moves the log into the database and empties it, so that no deleted bytes are left in it.
@@ -52,11 +53,11 @@ impl Store {
     }
 
     /// All of `changes` in one transaction. `Err` means that none of them was applied.
-    fn transact(&mut self, changes: &[Change]) -> std::result::Result<Vec<Result<()>>, Failure> {
+    fn transact(&mut self, changes: &[Change]) -> Result<Vec<Result<()>>> {
         if self.poisoned {
-            return Ok(changes.iter().map(|_| Err(poisoned())).collect());
+            return Ok(poisoned().for_each_of(changes.len()));
         }
-        let writing = |error| Failure::new(error, Stage::Write);
+        let writing = |error| engine(error, Stage::Write);
         // A deferred transaction would compare first and then fail to write without waiting.
         self.run("BEGIN IMMEDIATE").map_err(writing)?;
         let mut results = Vec::with_capacity(changes.len());
@@ -74,14 +75,14 @@ impl Store {
             return Ok(results);
         }
         if let Err(error) = self.run("COMMIT") {
-            let failure = Failure::new(error, Stage::Commit);
+            let failure = engine(error, Stage::Commit);
             self.roll_back();
             if failure.kind() != ErrorKind::OutcomeUnknown {
                 return Err(failure);
             }
             self.poisoned = true;
             // What was refused was not applied in any case.
-            return Ok(results.into_iter().map(|result| result.and_then(|()| Err(failure.to_error()))).collect());
+            return Ok(results.into_iter().map(|result| result.and(Err(failure.clone()))).collect());
         }
         Ok(results)
     }
@@ -149,7 +150,16 @@ impl Engine for Store {
         if changes.len() > 1 && !shared && !self.poisoned {
             return changes.chunks(1).flat_map(|change| self.apply(change)).collect();
         }
-        changes.iter().map(|_| Err(failure.to_error())).collect()
+        failure.for_each_of(changes.len())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::weakest()
+            .with_swap(SwapScope::Everyone)
+            .with_durability(self.durability)
+            .with_atomic_commit(true)
+            .with_erases_deleted(true)
+            .with_max_value_len(MAX_VALUE_LEN)
     }
 
     /// Empties the log and closes. The store is closed whatever the result is.

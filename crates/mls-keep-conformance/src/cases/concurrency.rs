@@ -54,7 +54,7 @@ pub async fn one_winner_among_backends(harness: &dyn Harness) {
 }
 
 /// Adds one to the counter that the root is, until it succeeds.
-async fn increment(backend: &dyn StorageBackend, root: &Key) {
+pub(crate) async fn increment(backend: &dyn StorageBackend, root: &Key) {
     loop {
         let before = backend.load(root).await.expect("loading succeeds");
         let count: u64 = before.as_deref().map_or(0, |text| {

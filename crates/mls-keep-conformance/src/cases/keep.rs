@@ -1,5 +1,6 @@
 //! A keep on top of the backend: what the contract is for. These cases find what the others did not think of.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,15 +10,16 @@ use mls_keep_core::{
 };
 
 use crate::harness::Harness;
-use crate::support::{assert_kind, close, load, names, noise, open, race, reopen, save, value};
+use crate::support::{assert_kind, close, key, load, names, noise, open, race, reopen, save, value};
 
-/// Bytes from a counter: different each time in one process, and no secret at all. For tests only.
+/// Bytes from a counter: different each time and in each process, and no secret at all. For tests only.
 struct Counting;
 
 impl Entropy for Counting {
     fn fill(&self, out: &mut [u8]) -> Result<()> {
         static CALLS: AtomicU64 = AtomicU64::new(1);
-        out.copy_from_slice(&noise(CALLS.fetch_add(1, Ordering::Relaxed), out.len()));
+        let process = u64::from(std::process::id()) << 32;
+        out.copy_from_slice(&noise(process | CALLS.fetch_add(1, Ordering::Relaxed), out.len()));
         Ok(())
     }
 }
@@ -81,6 +83,33 @@ pub async fn is_made_once(harness: &dyn Harness) {
     assert_kind(again, ErrorKind::Conflict, "a second keep in one store");
     let found = Keep::open_or_create(Arc::clone(&backend), &encryption(MASTER_KEY), Arc::new(Counting)).await;
     assert_eq!(found.expect("the keep opens").store_id(), keep.store_id(), "it is the same keep");
+}
+
+/// Opens the keep on `backend`, or makes it, and says which it is.
+pub(crate) async fn make_or_find(backend: &Arc<dyn StorageBackend>) -> Result<[u8; 16]> {
+    let keep = Keep::open_or_create(Arc::clone(backend), &encryption(MASTER_KEY), Arc::new(Counting)).await?;
+    Ok(keep.store_id())
+}
+
+/// Backends that open an empty store at once, each to make a keep in it if there is none: all get the same one.
+pub async fn is_made_once_by_racing_backends(harness: &dyn Harness) {
+    for round in 0..10 {
+        let keeps = race(harness, 4, |_| async {
+            let backend = harness.open().await.expect("a store can be opened while others open it");
+            let made = make_or_find(&backend).await;
+            close(backend).await;
+            made
+        });
+        let ids: BTreeSet<_> =
+            keeps.into_iter().map(|made| made.expect("a keep is made, or the one of another is found")).collect();
+        assert_eq!(ids.len(), 1, "round {round}: all have the same keep");
+        // Empty again.
+        let backend = open(harness).await;
+        for name in names(&*backend, "").await {
+            backend.delete(&key(&name)).await.expect("deleting succeeds");
+        }
+        close(backend).await;
+    }
 }
 
 /// A store that holds other things is not made a keep, and is left as it is.

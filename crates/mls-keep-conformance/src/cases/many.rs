@@ -1,10 +1,12 @@
 //! Several keys, or several commits, in one call.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use mls_keep_core::{Commit, ErrorKind, Key};
 
 use crate::harness::Harness;
-use crate::support::{assert_kind, key, keys, load, names, noise, open, save, swap, value};
+use crate::support::{assert_kind, key, keys, load, names, noise, open, race, save, swap, value};
 
 /// Values come in the order of the keys that were asked for.
 pub async fn load_many_keeps_the_order(harness: &dyn Harness) {
@@ -46,6 +48,47 @@ pub async fn load_many_of_thousands(harness: &dyn Harness) {
     for ((index, key), found) in all.iter().enumerate().zip(found) {
         assert_eq!(found, (index % 2 == 0).then(|| value(key.as_str())), "{key}");
     }
+}
+
+/// Where commits are atomic, the values of one call are all of one moment: no commit lies between two of them.
+pub async fn load_many_is_of_one_moment(harness: &dyn Harness) {
+    const COMMITS: u64 = 80;
+    let node = |generation: u64| key(&format!("n/{generation}"));
+    let next = |generation: u64| {
+        let earlier = generation.checked_sub(1);
+        let root = value(&generation.to_string());
+        let mut commit = swap(&key("root"), earlier.map(|earlier| value(&earlier.to_string())).as_ref(), Some(&root));
+        commit.puts = vec![(node(generation), root)];
+        commit.deletes = earlier.map(node).into_iter().collect();
+        commit
+    };
+    let backend = open(harness).await;
+    backend.commit(next(0)).await.expect("the first commit succeeds");
+    let loads = AtomicUsize::new(0);
+    let (backend, next, loads) = (&backend, &next, &loads);
+    race(harness, 3, |index| async move {
+        if index == 0 {
+            for generation in 1..=COMMITS {
+                let before = loads.load(Ordering::Relaxed);
+                backend.commit(next(generation)).await.expect("the only writer succeeds");
+                // When one reader is done the other one is in the middle.
+                let waits = |tries: &usize| *tries < 20_000 && loads.load(Ordering::Relaxed) == before;
+                (0..).take_while(waits).for_each(|_| std::thread::yield_now());
+            }
+            return;
+        }
+        let asked: Vec<Key> = [key("root")].into_iter().chain((0..=COMMITS).map(node)).chain([key("root")]).collect();
+        loop {
+            let found = backend.load_many(&asked).await.expect("loading succeeds");
+            loads.fetch_add(1, Ordering::Relaxed);
+            let root = found.first().cloned().flatten().expect("there is a root all the time");
+            let there: Vec<&Bytes> = found.iter().flatten().collect();
+            assert_eq!(there, [&root; 3], "the root, its only node and the root again, in one call");
+            if root == value(&COMMITS.to_string()) {
+                return;
+            }
+        }
+    });
 }
 
 /// No commits, no results.

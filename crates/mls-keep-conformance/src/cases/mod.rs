@@ -2,11 +2,13 @@
 
 pub mod commit;
 pub mod concurrency;
+pub mod connections;
 pub mod errors;
 pub mod keep;
 pub mod limits;
 pub mod list;
 pub mod many;
+pub mod processes;
 pub mod reopen;
 pub mod single;
 pub mod swap;

@@ -99,6 +99,32 @@ pub async fn commit_many_survives(harness: &dyn Harness) {
     }
 }
 
+/// What was acknowledged is on the medium while the store is open: a copy of it has everything.
+pub async fn copied_while_open(harness: &dyn Harness) {
+    let backend = open(harness).await;
+    let (a, b, root) = (noise(1, 200), noise(2, 200), key("root"));
+    save(&*backend, "kept", &noise(3, 9000)).await;
+    save(&*backend, "deleted", &value("x")).await;
+    backend.delete(&key("deleted")).await.expect("deleting succeeds");
+    let mut commit = swap(&root, None, Some(&a));
+    commit.puts = vec![(key("n/1"), noise(4, 3000))];
+    backend.commit(commit).await.expect("the commit succeeds");
+    for result in backend.commit_many(vec![swap(&root, Some(&a), Some(&b)), swap(&key("root/2"), None, Some(&a))]).await
+    {
+        result.expect("each commit succeeds");
+    }
+    let copy = harness.copy().await.expect("the case is run only with Harness::copy");
+    let copied = copy.open().await.expect("a copy of an open store opens, as after a kill");
+    assert_eq!(names(&*copied, "").await, ["kept", "n/1", "root", "root/2"], "the keys of the copy");
+    for (name, data) in [("kept", noise(3, 9000)), ("n/1", noise(4, 3000)), ("root", b.clone()), ("root/2", a)] {
+        assert_eq!(load(&*copied, name).await, Some(data), "{name} of the copy");
+    }
+    save(&*copied, "kept", &value("changed")).await;
+    close(copied).await;
+    backend.commit(swap(&root, Some(&b), None)).await.expect("the store itself goes on");
+    assert_eq!(load(&*backend, "kept").await, Some(noise(3, 9000)), "a copy is a store of its own");
+}
+
 /// Closing twice is `Ok`.
 pub async fn close_twice(harness: &dyn Harness) {
     let backend = open(harness).await;

@@ -11,7 +11,7 @@ use mls_keep_core::{
     Capabilities, Commit, Durability, Error, ErrorKind, Key, MemoryBackend, Result, StorageBackend, SwapScope,
 };
 
-use super::store::Undo;
+use super::store::{Cut, Undo};
 
 macro_rules! defects {
     ($($defect:ident)*) => {
@@ -21,6 +21,11 @@ macro_rules! defects {
         #[non_exhaustive]
         pub enum Defect {
             $($defect,)*
+        }
+
+        impl Defect {
+            /// All of them.
+            pub(super) const ALL: &[Self] = &[$(Self::$defect,)*];
         }
     };
 }
@@ -42,6 +47,8 @@ defects! {
     ErrorShowsRoot PoisonedByConflicts
     ComparesTooEarly NodesAfterRoot LosesParallelSaves SavesInTwoSteps LeavesItsLock TwoStores ReadsFromItsCache
     SharesAnExclusiveStore
+    LoadsOneByOne WritesWhenItEnds HalfMadeForOthers LandsAndSaysUnavailable NeverConnectsAgain
+    LocksOnlyItsProcess SharedByProcesses KilledKeepsItsLock HalfMadeForOtherProcesses
 }
 
 /// A few bytes more than every backend has to store.
@@ -50,6 +57,7 @@ const CLAIMED_LEN: usize = MIN_BACKEND_VALUE_LEN + 4096;
 pub(super) struct Broken {
     pub(super) inner: MemoryBackend,
     pub(super) undo: Undo,
+    cut: Cut,
     pub(super) defect: Option<Defect>,
     closed: AtomicBool,
     pub(super) inside: AtomicUsize,
@@ -59,10 +67,10 @@ pub(super) struct Broken {
 }
 
 impl Broken {
-    pub(super) fn new(inner: MemoryBackend, undo: Undo, defect: Option<Defect>) -> Self {
+    pub(super) fn new(inner: MemoryBackend, undo: Undo, cut: Cut, defect: Option<Defect>) -> Self {
         let (closed, inside, conflicts) = Default::default();
         let (deleted, cache) = Default::default();
-        Self { inner, undo, defect, closed, inside, conflicts, deleted, cache }
+        Self { inner, undo, cut, defect, closed, inside, conflicts, deleted, cache }
     }
 
     pub(super) fn has(&self, defect: Defect) -> bool {
@@ -83,6 +91,27 @@ impl Broken {
         let closed = self.has(Defect::PartlyPoisoned) && self.closed.load(Ordering::SeqCst);
         let conflicts = self.has(Defect::PoisonedByConflicts) && self.conflicts.load(Ordering::SeqCst) > 10;
         if closed || conflicts { Err(Error::new(ErrorKind::Poisoned, "poisoned")) } else { Ok(()) }
+    }
+
+    /// Whether a call meets a connection that was cut. It is made again, and the call fails.
+    fn meets_a_cut(&self) -> bool {
+        if self.has(Defect::NeverConnectsAgain) { self.cut.is_cut() } else { self.cut.mend() }
+    }
+
+    /// Fails if the connection was cut, with nothing done.
+    fn check_connection(&self) -> Result<()> {
+        self.check_poison()?;
+        if self.meets_a_cut() { Err(connection_lost()) } else { Ok(()) }
+    }
+
+    /// What a load shows of the value that is stored.
+    fn shown(&self, key: &Key, data: Option<Bytes>) -> Result<Option<Bytes>> {
+        match self.defect {
+            Some(Defect::AbsentIsAnError) if data.is_none() => Err(Error::new(ErrorKind::NotFound, "no such key")),
+            Some(Defect::EmptyValueIsAbsent) => Ok(data.filter(|data| !data.is_empty())),
+            Some(Defect::DeletedForEver) if self.deleted().contains(key) => Ok(None),
+            _ => Ok(data),
+        }
     }
 
     /// Remembers what the next open undoes: all of `keys`, in front of a write.
@@ -151,6 +180,10 @@ impl Broken {
     }
 }
 
+fn connection_lost() -> Error {
+    Error::new(ErrorKind::Unavailable, "the connection is lost")
+}
+
 /// Lets others run, so that they see what is half done.
 pub(super) fn pause() {
     (0..200).for_each(|_| std::thread::yield_now());
@@ -159,7 +192,7 @@ pub(super) fn pause() {
 #[async_trait]
 impl StorageBackend for Broken {
     async fn load(&self, key: &Key) -> Result<Option<Bytes>> {
-        self.check_poison()?;
+        self.check_connection()?;
         let key = self.map(key);
         if self.has(Defect::SavesInTwoSteps) {
             pause();
@@ -171,20 +204,15 @@ impl StorageBackend for Broken {
             }
         }
         let data = self.inner.load(&key).await?;
-        match self.defect {
-            Some(Defect::ReadsFromItsCache) => drop(self.cached().insert(key, data.clone())),
-            Some(Defect::AbsentIsAnError) if data.is_none() => {
-                return Err(Error::new(ErrorKind::NotFound, "no such key"));
-            }
-            Some(Defect::EmptyValueIsAbsent) => return Ok(data.filter(|data| !data.is_empty())),
-            Some(Defect::DeletedForEver) if self.deleted().contains(&key) => return Ok(None),
-            _ => {}
+        if self.has(Defect::ReadsFromItsCache) {
+            self.cached().insert(key, data.clone());
+            return Ok(data);
         }
-        Ok(data)
+        self.shown(&key, data)
     }
 
     async fn save(&self, key: &Key, data: Bytes) -> Result<()> {
-        self.check_poison()?;
+        self.check_connection()?;
         self.refuse_too_long(&data)?;
         let key = self.map(key);
         self.forget_cached(&key);
@@ -207,7 +235,7 @@ impl StorageBackend for Broken {
                 self.undo.entries().clear();
                 self.remember(std::iter::once(&key)).await?;
             }
-            Some(Defect::WritesAtClose) => self.remember(std::iter::once(&key)).await?,
+            Some(Defect::WritesAtClose | Defect::WritesWhenItEnds) => self.remember(std::iter::once(&key)).await?,
             _ => {}
         }
         let data = self.mangle(&key, data).await?;
@@ -215,7 +243,7 @@ impl StorageBackend for Broken {
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {
-        self.check_poison()?;
+        self.check_connection()?;
         let key = self.map(key);
         self.forget_cached(&key);
         match self.defect {
@@ -224,13 +252,18 @@ impl StorageBackend for Broken {
                 return Err(Error::new(ErrorKind::NotFound, "no such key"));
             }
             Some(Defect::DeletedForEver | Defect::ListsDeleted) => self.deleted().push(key.clone()),
-            Some(Defect::DeletedReturns | Defect::WritesAtClose) => self.remember(std::iter::once(&key)).await?,
+            Some(Defect::DeletedReturns | Defect::WritesAtClose | Defect::WritesWhenItEnds) => {
+                self.remember(std::iter::once(&key)).await?
+            }
             _ => {}
         }
         self.inner.delete(&key).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Key>> {
+        if self.meets_a_cut() {
+            return Err(connection_lost());
+        }
         let mut keys = self.inner.list(prefix).await?;
         match self.defect {
             Some(Defect::ListsUnsorted) => {
@@ -298,9 +331,21 @@ impl StorageBackend for Broken {
             keys.sort();
         }
         let mut values = Vec::new();
-        for (index, key) in keys.iter().enumerate() {
-            let lost = self.has(Defect::LoadsThousand) && index >= 1000;
-            values.push(if lost { None } else { self.load(key).await? });
+        if self.has(Defect::LoadsOneByOne) || self.has(Defect::ReadsFromItsCache) {
+            for (index, key) in keys.iter().enumerate() {
+                values.push(self.load(key).await?);
+                if self.has(Defect::LoadsOneByOne) && index.is_multiple_of(32) {
+                    pause();
+                }
+            }
+        } else {
+            self.check_connection()?;
+            let mapped: Vec<Key> = keys.iter().map(|key| self.map(key)).collect();
+            let stored = self.inner.load_many(&mapped).await?;
+            values = mapped.iter().zip(stored).map(|(key, data)| self.shown(key, data)).collect::<Result<_>>()?;
+        }
+        if self.has(Defect::LoadsThousand) {
+            values.iter_mut().skip(1000).for_each(|data| *data = None);
         }
         if self.has(Defect::LoadManySkipsMissing) {
             values.retain(Option::is_some);
@@ -310,6 +355,10 @@ impl StorageBackend for Broken {
 
     async fn commit(&self, mut commit: Commit) -> Result<()> {
         self.check_poison()?;
+        let cut = self.meets_a_cut();
+        if cut && !self.has(Defect::LandsAndSaysUnavailable) {
+            return Err(connection_lost());
+        }
         for data in commit.puts.iter().map(|(_, data)| data).chain(&commit.swap.replacement) {
             self.refuse_too_long(data)?;
         }
@@ -329,7 +378,8 @@ impl StorageBackend for Broken {
             self.cached().insert(root, replacement);
             return Ok(());
         }
-        self.inner.commit(commit).await
+        self.inner.commit(commit).await?;
+        if cut { Err(connection_lost()) } else { Ok(()) }
     }
 
     async fn commit_many(&self, commits: Vec<Commit>) -> Vec<Result<()>> {
@@ -355,9 +405,19 @@ impl StorageBackend for Broken {
         let before = self.closed.swap(true, Ordering::SeqCst);
         match self.defect {
             Some(Defect::CloseTwiceFails) if before => return Err(Error::new(ErrorKind::Poisoned, "it is closed")),
-            Some(Defect::WritesAtClose | Defect::BatchIsNotFlushed) => self.undo.entries().clear(),
+            Some(Defect::WritesAtClose | Defect::WritesWhenItEnds | Defect::BatchIsNotFlushed) => {
+                self.undo.entries().clear();
+            }
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        if self.has(Defect::WritesWhenItEnds) {
+            self.undo.entries().clear();
+        }
     }
 }

@@ -119,7 +119,9 @@ impl Broken {
                 self.undo.entries().clear();
                 self.remember(written().chain(&commit.deletes)).await?;
             }
-            Some(Defect::WritesAtClose) => self.remember(written().chain(&commit.deletes)).await?,
+            Some(Defect::WritesAtClose | Defect::WritesWhenItEnds) => {
+                self.remember(written().chain(&commit.deletes)).await?
+            }
             Some(Defect::TearsTheLastValue) => {
                 let half = commit.swap.replacement.as_ref().map(|root| root.slice(..root.len() / 2));
                 *self.undo.entries() = vec![(commit.swap.key.clone(), half)];

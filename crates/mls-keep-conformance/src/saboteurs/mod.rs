@@ -5,16 +5,19 @@
 mod batch;
 mod broken;
 mod commit;
+mod files;
 mod store;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use broken::Defect;
+use files::Files;
 use store::Store;
 
+use crate::child::run_child;
 use crate::harness::Harness;
-use crate::registry::CASES;
-use crate::runner::run_case;
+use crate::registry::{CASES, Hook};
+use crate::runner::run_case_of;
 
 /// A backend that is broken in one way.
 #[derive(Clone, Copy, Debug)]
@@ -26,17 +29,35 @@ pub struct Saboteur {
 }
 
 impl Saboteur {
+    /// Runs the cases that are not meant to find it, and returns those that do.
+    #[must_use]
+    pub fn also_caught_by(&self) -> Vec<&'static str> {
+        let others = CASES.iter().map(|case| case.name).filter(|name| !self.caught_by.contains(name));
+        others.filter(|name| fails(name, || harness(self.defect))).collect()
+    }
+
     /// Runs the cases that are meant to find it, and returns those that do not.
     #[must_use]
     pub fn missed(&self) -> Vec<&'static str> {
-        self.caught_by.iter().copied().filter(|case| !fails(case, Some(self.defect))).collect()
+        self.caught_by.iter().copied().filter(|case| !fails(case, || harness(self.defect))).collect()
     }
 }
 
-/// The cases that fail on the same backend with nothing broken: none, or the suite cries wolf.
+/// The cases that fail on the same backends with nothing broken: none, or the suite cries wolf.
 #[must_use]
 pub fn false_alarms() -> Vec<&'static str> {
-    CASES.iter().map(|case| case.name).filter(|case| fails(case, None)).collect()
+    let in_memory = CASES.iter().filter(|case| fails(case.name, || Store::new(None)));
+    let about_processes = CASES.iter().filter(|case| case.hook == Some(Hook::Processes));
+    let in_files = about_processes
+        .filter(|case| [false, true].iter().any(|exclusive| fails(case.name, || Files::new(*exclusive, None))));
+    in_memory.chain(in_files).map(|case| case.name).collect()
+}
+
+/// Serves as the other process of a case on a backend in files, if this process was started for that, and says whether it
+/// was. A program that runs saboteurs calls it before all else, or in an ignored test of the name `child`.
+#[must_use]
+pub fn serve() -> bool {
+    run_child(&Files::new(false, None))
 }
 
 /// All of them.
@@ -47,12 +68,16 @@ pub fn saboteurs() -> &'static [Saboteur] {
 
 /// A harness on a broken backend.
 #[must_use]
-pub fn harness(defect: Defect) -> impl Harness {
-    Store::new(Some(defect))
+pub fn harness(defect: Defect) -> Box<dyn Harness> {
+    match defect {
+        Defect::LocksOnlyItsProcess | Defect::HalfMadeForOtherProcesses => Box::new(Files::new(false, Some(defect))),
+        Defect::SharedByProcesses | Defect::KilledKeepsItsLock => Box::new(Files::new(true, Some(defect))),
+        _ => Box::new(Store::new(Some(defect))),
+    }
 }
 
-fn fails(case: &str, defect: Option<Defect>) -> bool {
-    catch_unwind(AssertUnwindSafe(|| run_case(case, &Store::new(defect)))).is_err()
+fn fails<H: Harness>(case: &str, make: impl Fn() -> H) -> bool {
+    catch_unwind(AssertUnwindSafe(|| run_case_of(None, case, make))).is_err()
 }
 
 macro_rules! saboteurs {
@@ -152,4 +177,14 @@ saboteurs! {
         "keep::racing_writers_on_two_backends";
     ReadsFromItsCache: "concurrency::backends_see_each_other";
     SharesAnExclusiveStore: "concurrency::second_open_is_busy";
+
+    LoadsOneByOne: "many::load_many_is_of_one_moment";
+    WritesWhenItEnds: "reopen::copied_while_open";
+    HalfMadeForOthers: "keep::is_made_once_by_racing_backends";
+    LandsAndSaysUnavailable: "connections::cut_before_a_call" "connections::cut_during_calls";
+    NeverConnectsAgain: "connections::cut_before_a_call" "connections::cut_during_calls";
+    LocksOnlyItsProcess: "processes::one_winner_each_round" "processes::increments_add_up";
+    SharedByProcesses: "processes::second_process_is_busy";
+    KilledKeepsItsLock: "processes::killed_process_loses_nothing";
+    HalfMadeForOtherProcesses: "processes::one_keep";
 }
