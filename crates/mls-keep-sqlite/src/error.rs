@@ -12,6 +12,8 @@ use rusqlite::ffi;
 pub(crate) enum Stage {
     /// Opening, checking and setting up the file.
     Open,
+    /// Parsing the schema and comparing it with ours.
+    Schema,
     /// Reading values or keys.
     Read,
     /// Inside of a transaction that can still be rolled back, or a checkpoint.
@@ -24,12 +26,19 @@ pub(crate) enum Stage {
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     kind: ErrorKind,
-    source: Arc<rusqlite::Error>,
+    text: &'static str,
+    source: Option<Arc<rusqlite::Error>>,
 }
 
 impl Failure {
     pub(crate) fn new(source: rusqlite::Error, stage: Stage) -> Self {
-        Self { kind: kind_of(&source, stage), source: Arc::new(source) }
+        let kind = kind_of(&source, stage);
+        Self { kind, text: text_of(kind), source: Some(Arc::new(source)) }
+    }
+
+    /// What SQLite has no complaint about, but is not as this crate makes it.
+    pub(crate) fn corrupt(text: &'static str) -> Self {
+        Self { kind: ErrorKind::Corrupt, text, source: None }
     }
 
     pub(crate) fn kind(&self) -> ErrorKind {
@@ -37,7 +46,11 @@ impl Failure {
     }
 
     pub(crate) fn to_error(&self) -> Error {
-        Error::new(self.kind, text_of(self.kind)).with_source(Arc::clone(&self.source))
+        let error = Error::new(self.kind, self.text);
+        match &self.source {
+            Some(source) => error.with_source(Arc::clone(source)),
+            None => error,
+        }
     }
 }
 
@@ -51,6 +64,11 @@ pub(crate) fn poisoned() -> Error {
     Error::new(ErrorKind::Poisoned, "an earlier write failed so that its outcome is not known: open the store again")
 }
 
+/// Whether there is no room on the medium.
+pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code & 0xff == ffi::SQLITE_FULL)
+}
+
 /// A failure of the file system, outside of SQLite, on the way to opening `path`.
 pub(crate) fn file(source: io::Error, path: &Path) -> Error {
     let text = format!("{} cannot be opened: {source}", path.display());
@@ -61,6 +79,7 @@ fn kind_of(error: &rusqlite::Error, stage: Stage) -> ErrorKind {
     use rusqlite::Error as E;
     match error {
         E::SqliteFailure(error, _) | E::SqlInputError { error, .. } => kind_of_code(error.extended_code, stage),
+        _ if stage == Stage::Commit => ErrorKind::OutcomeUnknown,
         // A row is not what the table's definition allows, so somebody else wrote it.
         E::InvalidColumnType(..)
         | E::FromSqlConversionFailure(..)
@@ -75,14 +94,18 @@ fn kind_of(error: &rusqlite::Error, stage: Stage) -> ErrorKind {
 /// The kind for each of SQLite's result codes; the low byte is the primary code, the rest refines it.
 fn kind_of_code(extended: i32, stage: Stage) -> ErrorKind {
     match extended & 0xff {
+        // Returned before the first byte of the log is written.
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL => ErrorKind::Busy,
+        // The log may hold the whole commit: its flush failed, or the index of the log could not be extended behind it.
+        // Flushing again could succeed without the bytes being there, so it is not tried. A full disk too: `Store` finds
+        // out whether the log holds the commit.
+        _ if stage == Stage::Commit => ErrorKind::OutcomeUnknown,
+        // More of it, or larger, than anything of ours.
+        ffi::SQLITE_INTERRUPT | ffi::SQLITE_TOOBIG if stage == Stage::Schema => ErrorKind::Corrupt,
         ffi::SQLITE_FULL => ErrorKind::NoSpace,
         ffi::SQLITE_READONLY | ffi::SQLITE_PERM => ErrorKind::ReadOnly,
         ffi::SQLITE_CANTOPEN if extended == ffi::SQLITE_CANTOPEN_ISDIR => ErrorKind::Invalid,
         ffi::SQLITE_CANTOPEN | ffi::SQLITE_NOMEM | ffi::SQLITE_INTERRUPT | ffi::SQLITE_ABORT => ErrorKind::Unavailable,
-        // The log may hold the whole commit although its flush failed. Flushing again could succeed without the bytes
-        // being there, so it is not tried.
-        ffi::SQLITE_IOERR if stage == Stage::Commit => ErrorKind::OutcomeUnknown,
         ffi::SQLITE_IOERR => ErrorKind::Unavailable,
         ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB | ffi::SQLITE_FORMAT => ErrorKind::Corrupt,
         // On the way out: a stored value is longer than any that this crate stores.
@@ -136,14 +159,27 @@ mod tests {
             (ffi::SQLITE_BUSY_SNAPSHOT, ErrorKind::Busy),
             (ffi::SQLITE_LOCKED, ErrorKind::Busy),
             (ffi::SQLITE_PROTOCOL, ErrorKind::Busy),
+        ];
+        for (code, kind) in cases {
+            for stage in [Stage::Open, Stage::Schema, Stage::Read, Stage::Write, Stage::Commit] {
+                check(code, stage, kind);
+            }
+        }
+    }
+
+    #[test]
+    fn a_commit_that_fails_otherwise_than_for_a_lock_is_unknown() {
+        let cases = [
             (ffi::SQLITE_FULL, ErrorKind::NoSpace),
+            (ffi::SQLITE_IOERR, ErrorKind::Unavailable),
+            (ffi::SQLITE_IOERR_FSYNC, ErrorKind::Unavailable),
+            (ffi::SQLITE_IOERR_WRITE, ErrorKind::Unavailable),
             (ffi::SQLITE_READONLY, ErrorKind::ReadOnly),
             (ffi::SQLITE_READONLY_DIRECTORY, ErrorKind::ReadOnly),
             (ffi::SQLITE_PERM, ErrorKind::ReadOnly),
             (ffi::SQLITE_CANTOPEN, ErrorKind::Unavailable),
             (ffi::SQLITE_CANTOPEN_ISDIR, ErrorKind::Invalid),
             (ffi::SQLITE_NOMEM, ErrorKind::Unavailable),
-            (ffi::SQLITE_INTERRUPT, ErrorKind::Unavailable),
             (ffi::SQLITE_ABORT, ErrorKind::Unavailable),
             (ffi::SQLITE_CORRUPT, ErrorKind::Corrupt),
             (ffi::SQLITE_NOTADB, ErrorKind::Corrupt),
@@ -161,26 +197,26 @@ mod tests {
             (200, ErrorKind::Internal),
         ];
         for (code, kind) in cases {
-            for stage in [Stage::Open, Stage::Read, Stage::Write, Stage::Commit] {
+            for stage in [Stage::Open, Stage::Schema, Stage::Read, Stage::Write] {
                 check(code, stage, kind);
-            }
-        }
-    }
-
-    #[test]
-    fn an_io_error_leaves_only_a_commit_unknown() {
-        for code in [ffi::SQLITE_IOERR, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_READ] {
-            for stage in [Stage::Open, Stage::Read, Stage::Write] {
-                check(code, stage, ErrorKind::Unavailable);
             }
             check(code, Stage::Commit, ErrorKind::OutcomeUnknown);
         }
+        let other = engine(rusqlite::Error::InvalidQuery, Stage::Commit);
+        assert_eq!(other.kind(), ErrorKind::OutcomeUnknown);
     }
 
     #[test]
     fn too_big_is_the_callers_fault_on_the_way_in_and_damage_on_the_way_out() {
         check(ffi::SQLITE_TOOBIG, Stage::Write, ErrorKind::Invalid);
         check(ffi::SQLITE_TOOBIG, Stage::Read, ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn a_schema_that_is_too_large_or_has_no_end_is_damage() {
+        check(ffi::SQLITE_TOOBIG, Stage::Schema, ErrorKind::Corrupt);
+        check(ffi::SQLITE_INTERRUPT, Stage::Schema, ErrorKind::Corrupt);
+        check(ffi::SQLITE_INTERRUPT, Stage::Read, ErrorKind::Unavailable);
     }
 
     #[test]

@@ -19,7 +19,9 @@
 mod backend;
 mod config;
 mod error;
+mod log;
 mod open;
+mod schema;
 mod store;
 
 pub use backend::SqliteBackend;
