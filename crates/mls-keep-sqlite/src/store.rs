@@ -324,6 +324,28 @@ fn writing(source: rusqlite::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::open::open;
+
+    /// A full disk at the end of a commit is known to have changed nothing only while this is so.
+    #[test]
+    fn the_log_ends_where_sqlite_says_or_is_not_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::new(open(&dir.path().join("keep"), &Config::default()).unwrap());
+        assert!(store.log_is_known().unwrap(), "nothing is in it");
+        for index in 0..30 {
+            let change = Change::put(Key::new(&format!("n/{index}")).unwrap(), vec![index; 3000].into());
+            assert!(store.apply(&[change]).iter().all(Result::is_ok));
+            assert!(store.log_is_known().unwrap(), "after {index} commits");
+        }
+        store.checkpoint().unwrap();
+        assert!(store.log_is_known().unwrap(), "it is empty");
+        let change = Change::put(Key::new("k").unwrap(), vec![1; 3000].into());
+        assert!(store.apply(&[change]).iter().all(Result::is_ok));
+        let log = std::fs::OpenOptions::new().write(true).open(&store.log).unwrap();
+        log.set_len(log.metadata().unwrap().len() - 1).unwrap();
+        assert!(!store.log_is_known().unwrap(), "its last frame is not whole");
+    }
 
     #[test]
     fn a_prefix_ends_where_its_successor_begins() {
