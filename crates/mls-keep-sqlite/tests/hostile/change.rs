@@ -208,6 +208,28 @@ pub(crate) fn log_of(path: &Path, len: u64) {
     OpenOptions::new().write(true).open(beside(path, "-wal")).unwrap().set_len(len).unwrap();
 }
 
+/// The row of the root under the rowid of the node before it: the lengths of the row and of its parts, and its bytes.
+pub(crate) fn same_rowid(path: &Path) {
+    let file = fs::read(path).unwrap();
+    let row = |rowid: u8| [&[10, rowid, 3, 20, 18][..], b"rootold"].concat();
+    let at = file.windows(12).position(|bytes| bytes == row(61)).expect("the root is the row of number 61");
+    bytes(path, at, &row(60));
+}
+
+/// A journal as a process leaves it that ends in the middle of a transaction, with pages as they were before.
+pub(crate) fn hot_journal(path: &Path) {
+    let before = fs::read(path).unwrap();
+    let conn = Connection::open(path).unwrap();
+    let begin = "PRAGMA journal_mode=DELETE; PRAGMA cache_size=2; BEGIN; UPDATE keep SET value = zeroblob(3000)";
+    conn.execute_batch(begin).unwrap();
+    let (database, journal) = (fs::read(path).unwrap(), fs::read(beside(path, "-journal")).unwrap());
+    assert!(database[PAGE..] != before[PAGE..] && !journal.is_empty());
+    conn.execute_batch("ROLLBACK").unwrap();
+    conn.close().unwrap();
+    fs::write(path, database).unwrap();
+    fs::write(beside(path, "-journal"), journal).unwrap();
+}
+
 /// A journal that belongs to a transaction over several files, the list of which it names.
 pub(crate) fn super_journal(path: &Path) {
     let name = b"/tmp/x-mj12345691";

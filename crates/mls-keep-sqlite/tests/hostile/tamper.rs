@@ -6,8 +6,8 @@ use std::path::Path;
 use mls_keep_core::ErrorKind::{self, Corrupt, Invalid};
 
 use crate::change::{
-    PAGE, beside, bytes, circle, circle_of_free_pages, endless_schema, foreign_log, free_list, link, log_header,
-    log_of, no_index_entry, pipe, schema, shorten, sql, super_journal, table, two_roots, utf16,
+    PAGE, beside, bytes, circle, circle_of_free_pages, endless_schema, foreign_log, free_list, hot_journal, link,
+    log_header, log_of, no_index_entry, pipe, same_rowid, schema, shorten, sql, super_journal, table, two_roots, utf16,
 };
 
 /// What comes of using a store that was changed.
@@ -175,6 +175,7 @@ pub(crate) const ALL: &[Kind] = &[
         |p| sql(p, "INSERT INTO keep (rowid, key, value) VALUES (9223372036854775807, x'7a', x'00')"),
         NoEffect,
     ),
+    ("two rows of one rowid", same_rowid, CommitFails(Corrupt)),
     ("a list of free pages that names the table", |p| free_list(p, 2), CommitFails(Corrupt)),
     ("a list of free pages in a circle", circle_of_free_pages, CommitFails(Corrupt)),
     ("an index whose pages are a circle", |p| bytes(p, 2 * PAGE, &circle(3)), CommitFails(Corrupt)),
@@ -223,6 +224,7 @@ pub(crate) const ALL: &[Kind] = &[
     ("an index of the log that is a directory", |p| fs::create_dir(beside(p, "-shm")).unwrap(), Refused(Invalid)),
     ("an index of the log that is a link", |p| link(&beside(p, "-shm")), Refused(Invalid)),
     ("a journal that is noise", |p| fs::write(beside(p, "-journal"), [0xa5; 9000]).unwrap(), NoEffect),
+    ("a journal that is hot", hot_journal, NoEffect),
     ("a journal that names another file", super_journal, Refused(Corrupt)),
     ("a journal that is a directory", |p| fs::create_dir(beside(p, "-journal")).unwrap(), Refused(Invalid)),
     ("a journal that is a link", |p| link(&beside(p, "-journal")), Refused(Invalid)),
