@@ -42,14 +42,17 @@ impl SqliteBackend {
     /// Opens the file at `path`, and makes it if it is not there and [`Config::create`] is on. Waits for the disk, so on
     /// an executor call it where blocking is allowed.
     ///
+    /// What a killed process has left in SQLite's log is flushed before anything of it is shown. That takes the write lock, for
+    /// which it waits up to [`Config::busy_timeout`].
+    ///
     /// A new file is readable by its owner only. `path` is always a plain path: `:memory:` and `file:` mean nothing
     /// special.
     ///
     /// # Errors
     /// - [`ErrorKind::NotFound`](mls_keep_core::ErrorKind::NotFound): the directory is not there, or the file is not and `create` is off.
-    /// - [`ErrorKind::Invalid`](mls_keep_core::ErrorKind::Invalid): `path` is a directory or the database of another program, or a setting is out of range.
+    /// - [`ErrorKind::Invalid`](mls_keep_core::ErrorKind::Invalid): `path` is a directory or the database of another program, something that is no file has the name of one of SQLite's files beside it, or a setting is out of range.
     /// - [`ErrorKind::UnsupportedVersion`](mls_keep_core::ErrorKind::UnsupportedVersion): a newer version of this crate made the file. It was not changed.
-    /// - [`ErrorKind::Corrupt`](mls_keep_core::ErrorKind::Corrupt): the file is no SQLite database, or a damaged one.
+    /// - [`ErrorKind::Corrupt`](mls_keep_core::ErrorKind::Corrupt): the file is no SQLite database, or a damaged one, or one whose schema or settings are not those that this crate makes, or its log is there and it is empty.
     /// - [`ErrorKind::ReadOnly`](mls_keep_core::ErrorKind::ReadOnly), [`ErrorKind::NoSpace`](mls_keep_core::ErrorKind::NoSpace), [`ErrorKind::Busy`](mls_keep_core::ErrorKind::Busy), [`ErrorKind::Unavailable`](mls_keep_core::ErrorKind::Unavailable): as they say.
     pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Self> {
         let path = path.as_ref().to_path_buf();

@@ -11,8 +11,8 @@ pub const MAX_VALUE_LEN: usize = 16 << 20;
 /// How an [`SqliteBackend`](crate::SqliteBackend) opens its file. The default is the safest choice for each field.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
-    /// How long a write waits for another process to finish its own before it is
-    /// [`ErrorKind::Busy`]. 5 seconds by default, at most `i32::MAX` milliseconds.
+    /// How long a write waits for another process to finish its own before it is [`ErrorKind::Busy`]; an opening that
+    /// finds something in the log waits as long. 5 seconds by default, at most `i32::MAX` milliseconds.
     pub busy_timeout: Duration,
     /// Whether a file that is not there is made. On by default; when off, a missing file is [`ErrorKind::NotFound`].
     pub create: bool,
@@ -20,7 +20,8 @@ pub struct Config {
     ///
     /// [`Durability::PowerLoss`], the default, flushes the write-ahead log before a commit is acknowledged
     /// (`synchronous=FULL`). [`Durability::ProcessCrash`] leaves that to the operating system (`synchronous=NORMAL`):
-    /// power loss then undoes the last commits, which for an MLS client means that keys may be used twice.
+    /// power loss then undoes the last commits, which for an MLS client means that keys may be used twice. An opening then
+    /// does not flush either what others have left in the log, so all who share a file should choose the same.
     /// [`Durability::None`] is [`ErrorKind::Invalid`].
     pub durability: Durability,
 }

@@ -11,6 +11,8 @@ use rusqlite::ffi;
 pub(crate) enum Stage {
     /// Opening, checking and setting up the file.
     Open,
+    /// Parsing the schema and comparing it with ours.
+    Schema,
     /// Reading values or keys.
     Read,
     /// Inside of a transaction that can still be rolled back, or a checkpoint.
@@ -25,9 +27,19 @@ pub(crate) fn engine(source: rusqlite::Error, stage: Stage) -> Error {
     Error::new(kind, text_of(kind)).with_source(source)
 }
 
+/// What SQLite has no complaint about, but is not as this crate makes it.
+pub(crate) fn corrupt(text: &'static str) -> Error {
+    Error::new(ErrorKind::Corrupt, text)
+}
+
 /// The error of every call after a commit of unknown outcome.
 pub(crate) fn poisoned() -> Error {
     Error::new(ErrorKind::Poisoned, "an earlier write failed so that its outcome is not known: open the store again")
+}
+
+/// Whether there is no room on the medium.
+pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code & 0xff == ffi::SQLITE_FULL)
 }
 
 /// A failure of the file system, outside of SQLite, on the way to opening `path`.
@@ -40,6 +52,7 @@ fn kind_of(error: &rusqlite::Error, stage: Stage) -> ErrorKind {
     use rusqlite::Error as E;
     match error {
         E::SqliteFailure(error, _) | E::SqlInputError { error, .. } => kind_of_code(error.extended_code, stage),
+        _ if stage == Stage::Commit => ErrorKind::OutcomeUnknown,
         // A row is not what the table's definition allows, so somebody else wrote it.
         E::InvalidColumnType(..)
         | E::FromSqlConversionFailure(..)
@@ -54,14 +67,18 @@ fn kind_of(error: &rusqlite::Error, stage: Stage) -> ErrorKind {
 /// The kind for each of SQLite's result codes; the low byte is the primary code, the rest refines it.
 fn kind_of_code(extended: i32, stage: Stage) -> ErrorKind {
     match extended & 0xff {
+        // Returned before the first byte of the log is written.
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL => ErrorKind::Busy,
+        // The log may hold the whole commit: its flush failed, or the index of the log could not be extended behind it.
+        // Flushing again could succeed without the bytes being there, so it is not tried. A full disk too: `Store` finds
+        // out whether the log holds the commit.
+        _ if stage == Stage::Commit => ErrorKind::OutcomeUnknown,
+        // More of it, or larger, than anything of ours.
+        ffi::SQLITE_INTERRUPT | ffi::SQLITE_TOOBIG if stage == Stage::Schema => ErrorKind::Corrupt,
         ffi::SQLITE_FULL => ErrorKind::NoSpace,
         ffi::SQLITE_READONLY | ffi::SQLITE_PERM => ErrorKind::ReadOnly,
         ffi::SQLITE_CANTOPEN if extended == ffi::SQLITE_CANTOPEN_ISDIR => ErrorKind::Invalid,
         ffi::SQLITE_CANTOPEN | ffi::SQLITE_NOMEM | ffi::SQLITE_INTERRUPT | ffi::SQLITE_ABORT => ErrorKind::Unavailable,
-        // The log may hold the whole commit although its flush failed. Flushing again could succeed without the bytes
-        // being there, so it is not tried.
-        ffi::SQLITE_IOERR if stage == Stage::Commit => ErrorKind::OutcomeUnknown,
         ffi::SQLITE_IOERR => ErrorKind::Unavailable,
         ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB | ffi::SQLITE_FORMAT => ErrorKind::Corrupt,
         // On the way out: a stored value is longer than any that this crate stores.
@@ -115,14 +132,27 @@ mod tests {
             (ffi::SQLITE_BUSY_SNAPSHOT, ErrorKind::Busy),
             (ffi::SQLITE_LOCKED, ErrorKind::Busy),
             (ffi::SQLITE_PROTOCOL, ErrorKind::Busy),
+        ];
+        for (code, kind) in cases {
+            for stage in [Stage::Open, Stage::Schema, Stage::Read, Stage::Write, Stage::Commit] {
+                check(code, stage, kind);
+            }
+        }
+    }
+
+    #[test]
+    fn a_commit_that_fails_otherwise_than_for_a_lock_is_unknown() {
+        let cases = [
             (ffi::SQLITE_FULL, ErrorKind::NoSpace),
+            (ffi::SQLITE_IOERR, ErrorKind::Unavailable),
+            (ffi::SQLITE_IOERR_FSYNC, ErrorKind::Unavailable),
+            (ffi::SQLITE_IOERR_WRITE, ErrorKind::Unavailable),
             (ffi::SQLITE_READONLY, ErrorKind::ReadOnly),
             (ffi::SQLITE_READONLY_DIRECTORY, ErrorKind::ReadOnly),
             (ffi::SQLITE_PERM, ErrorKind::ReadOnly),
             (ffi::SQLITE_CANTOPEN, ErrorKind::Unavailable),
             (ffi::SQLITE_CANTOPEN_ISDIR, ErrorKind::Invalid),
             (ffi::SQLITE_NOMEM, ErrorKind::Unavailable),
-            (ffi::SQLITE_INTERRUPT, ErrorKind::Unavailable),
             (ffi::SQLITE_ABORT, ErrorKind::Unavailable),
             (ffi::SQLITE_CORRUPT, ErrorKind::Corrupt),
             (ffi::SQLITE_NOTADB, ErrorKind::Corrupt),
@@ -140,26 +170,26 @@ mod tests {
             (200, ErrorKind::Internal),
         ];
         for (code, kind) in cases {
-            for stage in [Stage::Open, Stage::Read, Stage::Write, Stage::Commit] {
+            for stage in [Stage::Open, Stage::Schema, Stage::Read, Stage::Write] {
                 check(code, stage, kind);
-            }
-        }
-    }
-
-    #[test]
-    fn an_io_error_leaves_only_a_commit_unknown() {
-        for code in [ffi::SQLITE_IOERR, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_READ] {
-            for stage in [Stage::Open, Stage::Read, Stage::Write] {
-                check(code, stage, ErrorKind::Unavailable);
             }
             check(code, Stage::Commit, ErrorKind::OutcomeUnknown);
         }
+        let other = engine(rusqlite::Error::InvalidQuery, Stage::Commit);
+        assert_eq!(other.kind(), ErrorKind::OutcomeUnknown);
     }
 
     #[test]
     fn too_big_is_the_callers_fault_on_the_way_in_and_damage_on_the_way_out() {
         check(ffi::SQLITE_TOOBIG, Stage::Write, ErrorKind::Invalid);
         check(ffi::SQLITE_TOOBIG, Stage::Read, ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn a_schema_that_is_too_large_or_has_no_end_is_damage() {
+        check(ffi::SQLITE_TOOBIG, Stage::Schema, ErrorKind::Corrupt);
+        check(ffi::SQLITE_INTERRUPT, Stage::Schema, ErrorKind::Corrupt);
+        check(ffi::SQLITE_INTERRUPT, Stage::Read, ErrorKind::Unavailable);
     }
 
     #[test]

@@ -13,13 +13,19 @@
 //!   [`close`](mls_keep_core::StorageBackend::close) or [`checkpoint`](SqliteBackend::checkpoint).
 //! - The files can be read by their owner only (Unix mode 0600).
 //! - A database of another program or of a newer version is refused and stays as it is.
+//! - The file is hostile input: triggers, views and any schema but this crate's are refused, at opening and while it is
+//!   open, and a commit reads back what it has written. An older copy of the file, or the file without its log, is not
+//!   recognised here; see the README.
+//! - What an opening shows is on the medium before it is shown ([`Durability::PowerLoss`](mls_keep_core::Durability::PowerLoss)).
 //!
 //! The README says what it costs, how the log grows, and what to do about backups.
 
 mod backend;
 mod config;
 mod error;
+mod log;
 mod open;
+mod schema;
 mod store;
 
 pub use backend::SqliteBackend;

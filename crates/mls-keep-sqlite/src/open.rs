@@ -1,4 +1,19 @@
 //! From a path to a connection that is known to be in force: the file, its identity, its settings, its table.
+//!
+//! **The file is hostile input.** SQLite runs what a file brings along, so what can be switched off is, before the first
+//! read ([`disarm`]); files beside it that SQLite would follow are looked at ([`log::look_beside`]); and the schema has to
+//! be ours, word for word ([`schema`]).
+//!
+//! **Nothing is shown that is not durable.** A process that was killed between the write and the flush of a commit leaves
+//! it in the log, in memory of the system. SQLite finds it there at the next opening and shows it, and a power failure
+//! takes it away again, after the application has acted on it. So whoever opens writes all of the log once more and flushes
+//! it, under the write lock, before the first answer ([`settle_log`]). A flush alone could say `Ok` for bytes that an earlier,
+//! failed flush has lost; SQLite's checkpoint would not do either, because it trusts such a flush and then overwrites the
+//! database. Nothing is appended before that, so no commit ever stands behind one that may not reach the medium. The
+//! directory is flushed at each opening as well: whoever made a file in it may have been killed before they did.
+//!
+//! With [`Durability::ProcessCrash`] the log is neither rewritten nor flushed: it promises nothing about power. All who have
+//! a file open together should ask for the same.
 
 use std::fs;
 use std::io;
@@ -6,43 +21,39 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mls_keep_core::limits::MAX_KEY_LEN;
 use mls_keep_core::{Durability, Error, ErrorKind, Result};
 use rusqlite::config::DbConfig;
-use rusqlite::limits::Limit;
-use rusqlite::types::Value;
-use rusqlite::{Connection, MAIN_DB, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, MAIN_DB, OpenFlags};
 
-use crate::config::{Config, MAX_VALUE_LEN};
+use crate::config::Config;
 use crate::error::{Stage, engine, file};
+use crate::log;
+use crate::schema::{self, Cookie};
 
-/// "MLSk": what `file` and others recognise such a database by.
-pub(crate) const APPLICATION_ID: i32 = 0x4d4c_536b;
-
-/// The version of the table below.
-pub(crate) const FORMAT_VERSION: i32 = 1;
-
-/// Keys are blobs, so that they order as their bytes do whatever the encoding of the database is.
-///
-/// A table with rowids and pages of 4 KiB, measured against `WITHOUT ROWID` and pages of 8 and 16 KiB with values of 1
-/// to 16 KiB: commits take about the same, single reads a third to a half of the time, listing a quarter, because the
-/// keys then have a b-tree of their own that no value dilutes. The file is 1.1 to 2 times the data; without rowids 1.1 to
-/// 4.7 times, as a page holds one or two rows and overflow pages are not shared.
-const CREATE_TABLE: &str = "CREATE TABLE keep (key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL) STRICT";
+/// An open database, ready for use.
+pub(crate) struct Opened {
+    pub(crate) conn: Connection,
+    /// That of the schema, which was examined.
+    pub(crate) cookie: Cookie,
+    /// SQLite's write-ahead log.
+    pub(crate) log: PathBuf,
+}
 
 /// Opens or makes the database at `path`.
-pub(crate) fn open(path: &Path, config: &Config) -> Result<Connection> {
+pub(crate) fn open(path: &Path, config: &Config) -> Result<Opened> {
     config.check()?;
     // SQLite gives a meaning to names such as ":memory:" and "file:x?mode=memory", but not to absolute paths. It also
     // makes the path independent of later changes of the working directory.
     let path = std::path::absolute(path).map_err(|source| file(source, path))?;
-    let created = find_or_create(&path, config.create)?;
+    find_or_create(&path, config.create)?;
+    // SQLite follows links to the database, and puts its other files beside what they lead to.
+    let path = if cfg!(unix) { fs::canonicalize(&path).map_err(|source| file(source, &path))? } else { path };
+    log::look_beside(&path)?;
 
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let mut conn = Connection::open_with_flags(&path, flags).map_err(opening)?;
     conn.busy_timeout(config.busy_timeout).map_err(opening)?;
-    // Until the file is known to be ours, closing must not move anything from its log to it.
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(opening)?;
+    disarm(&conn)?;
     // SQLite falls back to reading when it may not write.
     if conn.is_readonly(MAIN_DB).map_err(opening)? {
         return Err(Error::new(
@@ -50,28 +61,73 @@ pub(crate) fn open(path: &Path, config: &Config) -> Result<Connection> {
             format!("{} may not be written: change its permissions or its mount", path.display()),
         ));
     }
-    let known = identify(&conn.unchecked_transaction().map_err(opening)?, &path)?;
-    if !known && !config.create {
+    conn.execute_batch("BEGIN").map_err(opening)?;
+    let known = schema::identify(&mut conn, &path)?;
+    conn.execute_batch("ROLLBACK").map_err(opening)?;
+    if known.is_none() && !config.create {
         return Err(Error::new(ErrorKind::NotFound, format!("{} is empty: nothing is kept there", path.display())));
     }
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(opening)?;
     settle(&conn, config.durability)?;
-    if !known {
-        create_table(&mut conn, &path)?;
-    }
+    let cookie = match known {
+        Some(cookie) => cookie,
+        None => create_table(&mut conn, &path)?,
+    };
     // After the table, so that the main file says what it is before there is a log.
     switch_to_log(&conn, config.busy_timeout)?;
-    if created {
-        sync_directory(&path)?;
+    let log = log::path_of(&path);
+    if config.durability == Durability::PowerLoss {
+        settle_log(&conn, &log)?;
     }
-    Ok(conn)
+    sync_directory(&path)?;
+    configure(&conn, DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(Opened { conn, cookie, log })
 }
 
-/// Makes sure that a regular file is at `path`. Says whether it was made now.
+/// Switches off what a file can bring along, and bounds what parsing it takes.
+fn disarm(conn: &Connection) -> Result<()> {
+    for (option, on) in [
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false),
+        // No function with an effect in a default, a constraint, an index or a computed column.
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        // Until the file is known to be ours and its log to be durable, closing must not move anything between the two.
+        (DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true),
+    ] {
+        configure(conn, option, on)?;
+    }
+    schema::limit(conn).map_err(opening)
+}
+
+/// Sets one option, and refuses to go on without it.
+fn configure(conn: &Connection, option: DbConfig, on: bool) -> Result<()> {
+    conn.set_db_config(option, on).map_err(opening)?;
+    if conn.db_config(option).map_err(opening)? == on {
+        return Ok(());
+    }
+    let text = format!("SQLite does not put {option:?}={on} in force: without it nothing is kept safely");
+    Err(Error::new(ErrorKind::Internal, text))
+}
+
+/// Makes durable what SQLite has found in the log; see the head of this file.
+///
+/// Under the write lock, which those take too who append to the log or empty it.
+fn settle_log(conn: &Connection, log: &Path) -> Result<()> {
+    if fs::metadata(log).is_ok_and(|found| found.len() == 0) {
+        return Ok(());
+    }
+    conn.execute_batch("BEGIN IMMEDIATE").map_err(opening)?;
+    log::rewrite(log)?;
+    conn.execute_batch("ROLLBACK").map_err(opening)
+}
+
+/// Makes sure that a regular file is at `path`.
 ///
 /// An existing file is not opened here: closing it again would release the POSIX locks that another connection of this
 /// process holds on it.
-fn find_or_create(path: &Path, create: bool) -> Result<bool> {
+fn find_or_create(path: &Path, create: bool) -> Result<()> {
     // The same holds for a new file, from the moment on that others can see it until it is closed.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,7 +136,7 @@ fn find_or_create(path: &Path, create: bool) -> Result<bool> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => return invalid("a directory: name a file in it"),
         Ok(found) if !found.is_file() => return invalid("not a regular file"),
-        Ok(_) => return Ok(false),
+        Ok(_) => return Ok(()),
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file(error, path)),
         Err(_) => {}
     }
@@ -100,44 +156,15 @@ fn find_or_create(path: &Path, create: bool) -> Result<bool> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(path) {
-        Ok(_) => Ok(true),
+        Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) && fs::metadata(path).is_err() {
                 return invalid("a symbolic link to a file that does not exist");
             }
             // Another process was faster. Whoever holds the write lock first makes the table.
-            Ok(false)
+            Ok(())
         }
         Err(error) => Err(file(error, path)),
-    }
-}
-
-/// Whether the file holds a keep; `false` if it is empty. Anything else is refused before it is changed.
-///
-/// In a transaction, because another process may be making the file now.
-fn identify(conn: &Transaction<'_>, path: &Path) -> Result<bool> {
-    let number = |pragma: &str| conn.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)).map_err(opening);
-    let application = number("application_id")?;
-    let version = number("user_version")?;
-    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(opening)?;
-    match (application, version) {
-        (0, 0) if tables == 0 => Ok(false),
-        (APPLICATION_ID, FORMAT_VERSION) => Ok(true),
-        (APPLICATION_ID, newer) if newer > FORMAT_VERSION => Err(Error::new(
-            ErrorKind::UnsupportedVersion,
-            format!(
-                "{} has format version {newer} and this program knows {FORMAT_VERSION}: update the program",
-                path.display()
-            ),
-        )),
-        (APPLICATION_ID, other) => Err(Error::new(
-            ErrorKind::Corrupt,
-            format!("{} has format version {other}, which never existed: restore a backup", path.display()),
-        )),
-        _ => Err(Error::new(
-            ErrorKind::Invalid,
-            format!("{} is the SQLite database of another program: name another file", path.display()),
-        )),
     }
 }
 
@@ -161,9 +188,10 @@ fn settle(conn: &Connection, durability: Durability) -> Result<()> {
         // On macOS a plain fsync does not reach the medium. Elsewhere the two do nothing.
         ("fullfsync", "ON", "1"),
         ("checkpoint_fullfsync", "ON", "1"),
-        // The file may come from somebody else: nothing in its schema is run.
-        ("trusted_schema", "OFF", "0"),
+        // Cells of a page are checked before they are used.
         ("cell_size_check", "ON", "1"),
+        // A file can ask for a cache of any size. This is SQLite's default, 2 MiB.
+        ("cache_size", "-2000", "-2000"),
         // Other processes must be able to write in turn.
         ("locking_mode", "NORMAL", "normal"),
         // SQLite's default: about 4 MiB of log, then a passive checkpoint. See the crate's README.
@@ -171,9 +199,6 @@ fn settle(conn: &Connection, durability: Durability) -> Result<()> {
     ] {
         set(conn, &Setting { name, value, reads })?;
     }
-    // A forged row cannot make SQLite allocate more than a value of ours takes.
-    let longest = i32::try_from(MAX_VALUE_LEN + MAX_KEY_LEN + 64).unwrap_or(i32::MAX);
-    conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, longest).map_err(opening)?;
     conn.set_prepared_statement_cache_capacity(16);
     Ok(())
 }
@@ -182,12 +207,7 @@ fn settle(conn: &Connection, durability: Durability) -> Result<()> {
 fn set(conn: &Connection, setting: &Setting) -> Result<()> {
     let Setting { name, value, reads } = setting;
     conn.pragma_update(None, name, value).map_err(opening)?;
-    let found: Value = conn.pragma_query_value(None, name, |row| row.get(0)).map_err(opening)?;
-    let found = match found {
-        Value::Integer(number) => number.to_string(),
-        Value::Text(text) => text,
-        other => format!("{other:?}"),
-    };
+    let found = schema::read(conn, name).map_err(opening)?;
     if found == *reads {
         return Ok(());
     }
@@ -212,18 +232,18 @@ fn switch_to_log(conn: &Connection, timeout: Duration) -> Result<()> {
 }
 
 /// Makes the table, unless another process does so first.
-fn create_table(conn: &mut Connection, path: &Path) -> Result<()> {
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(opening)?;
-    if identify(&tx, path)? {
-        return Ok(());
-    }
-    tx.execute_batch(CREATE_TABLE).map_err(opening)?;
-    tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(opening)?;
-    tx.pragma_update(None, "user_version", FORMAT_VERSION).map_err(opening)?;
-    tx.commit().map_err(opening)
+fn create_table(conn: &mut Connection, path: &Path) -> Result<Cookie> {
+    conn.execute_batch("BEGIN IMMEDIATE").map_err(opening)?;
+    let cookie = match schema::identify(conn, path)? {
+        Some(cookie) => cookie,
+        None => schema::create(conn).map_err(opening)?,
+    };
+    conn.execute_batch("COMMIT").map_err(opening)?;
+    Ok(cookie)
 }
 
-/// Makes the new file's name durable. SQLite does so for its log, but not for a database that it finds in place.
+/// Makes the names in the directory durable. SQLite does so for a log that it makes, at its first flush, but not for a
+/// database or a log that it finds in place.
 fn sync_directory(path: &Path) -> Result<()> {
     if cfg!(unix) {
         let parent = parent(path);
@@ -246,12 +266,7 @@ mod tests {
     use super::*;
 
     fn read(conn: &Connection, pragma: &str) -> String {
-        let value: Value = conn.pragma_query_value(None, pragma, |row| row.get(0)).unwrap();
-        match value {
-            Value::Integer(number) => number.to_string(),
-            Value::Text(text) => text,
-            other => panic!("{pragma} reads as {other:?}"),
-        }
+        schema::read(conn, pragma).unwrap()
     }
 
     #[test]
@@ -259,14 +274,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (durability, synchronous) in [(Durability::PowerLoss, "2"), (Durability::ProcessCrash, "1")] {
             let config = Config { durability, ..Config::default() };
-            let conn = open(&dir.path().join("keep"), &config).unwrap();
+            let Opened { conn, .. } = open(&dir.path().join("keep"), &config).unwrap();
             assert_eq!(read(&conn, "synchronous"), synchronous);
             assert_eq!(read(&conn, "journal_mode"), "wal");
             assert_eq!(read(&conn, "secure_delete"), "1");
             assert_eq!(read(&conn, "fullfsync"), "1");
             assert_eq!(read(&conn, "busy_timeout"), "5000");
-            assert_eq!(read(&conn, "application_id"), APPLICATION_ID.to_string());
-            assert_eq!(read(&conn, "user_version"), FORMAT_VERSION.to_string());
+            assert_eq!(read(&conn, "cache_size"), "-2000");
+            assert_eq!(read(&conn, "trusted_schema"), "0");
+            assert!(!conn.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER).unwrap());
+            assert!(!conn.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW).unwrap());
+            assert!(conn.db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE).unwrap());
+            assert_eq!(read(&conn, "application_id"), schema::APPLICATION_ID.to_string());
+            assert_eq!(read(&conn, "user_version"), schema::FORMAT_VERSION.to_string());
         }
     }
 

@@ -1,13 +1,17 @@
 //! [`Store`]: the connection and every statement that is run on it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use mls_keep_core::{Capabilities, Change, Durability, Engine, Error, ErrorKind, Key, Result, SwapScope};
-use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use crate::config::MAX_VALUE_LEN;
-use crate::error::{Stage, engine, poisoned};
+use crate::error::{Stage, corrupt, engine, is_full, poisoned};
+use crate::log;
+use crate::open::Opened;
+use crate::schema::{self, Cookie};
 
 const SELECT: &str = "SELECT value FROM keep WHERE key = ?1";
 const RANGE: &str = "SELECT key FROM keep WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3";
@@ -22,14 +26,18 @@ const DELETE: &str = "DELETE FROM keep WHERE key = ?1";
 pub(crate) struct Store {
     conn: Connection,
     durability: Durability,
+    /// That of the schema that was examined last. `None` when that was not ours.
+    examined: Option<Cookie>,
+    log: PathBuf,
     /// Set when a commit's outcome is not known. Reading on would be wrong as well: until the next open replays the log,
     /// this connection sees the state before that commit, and after it perhaps the one behind it.
     poisoned: bool,
 }
 
 impl Store {
-    pub(crate) fn new(conn: Connection, durability: Durability) -> Self {
-        Self { conn, durability, poisoned: false }
+    pub(crate) fn new(opened: Opened, durability: Durability) -> Self {
+        let Opened { conn, cookie, log } = opened;
+        Self { conn, durability, examined: Some(cookie), log, poisoned: false }
     }
 
     /// Moves the log into the database and empties it, so that no deleted bytes are left in it.
@@ -52,31 +60,50 @@ impl Store {
         if self.poisoned { Err(poisoned()) } else { Ok(()) }
     }
 
+    /// Whether the schema is still the one that was examined, or one like it. First in every transaction: SQLite parses a
+    /// changed schema at its first use, and it may have been changed by anybody.
+    fn examine(&mut self) -> Result<()> {
+        let cookie = schema::cookie(&self.conn).map_err(|error| engine(error, Stage::Schema))?;
+        if self.examined != Some(cookie) {
+            // SQLite may now know a schema that is not ours, so no cookie is trusted until one is.
+            self.examined = None;
+            self.examined = Some(schema::examine(&mut self.conn)?);
+        }
+        Ok(())
+    }
+
+    /// What `work` reads, all from one snapshot.
+    fn read<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.check()?;
+        self.run("BEGIN").map_err(reading)?;
+        let result = match self.examine() {
+            Ok(()) => work(&self.conn),
+            Err(failure) => Err(failure),
+        };
+        self.roll_back();
+        result
+    }
+
     /// All of `changes` in one transaction. `Err` means that none of them was applied.
     fn transact(&mut self, changes: &[Change]) -> Result<Vec<Result<()>>> {
         if self.poisoned {
             return Ok(poisoned().for_each_of(changes.len()));
         }
-        let writing = |error| engine(error, Stage::Write);
         // A deferred transaction would compare first and then fail to write without waiting.
         self.run("BEGIN IMMEDIATE").map_err(writing)?;
-        let mut results = Vec::with_capacity(changes.len());
-        for change in changes {
-            match apply_one(&self.conn, change) {
-                Ok(result) => results.push(result),
-                Err(error) => {
-                    self.roll_back();
-                    return Err(writing(error));
-                }
+        let results = match self.write(changes) {
+            Ok(results) => results,
+            Err(failure) => {
+                self.roll_back();
+                return Err(failure);
             }
-        }
+        };
         if results.iter().all(Result::is_err) {
             self.roll_back();
             return Ok(results);
         }
         if let Err(error) = self.run("COMMIT") {
-            let failure = engine(error, Stage::Commit);
-            self.roll_back();
+            let failure = self.not_committed(error);
             if failure.kind() != ErrorKind::OutcomeUnknown {
                 return Err(failure);
             }
@@ -85,6 +112,55 @@ impl Store {
             return Ok(results.into_iter().map(|result| result.and(Err(failure.clone()))).collect());
         }
         Ok(results)
+    }
+
+    /// Writes `changes` in the open transaction, each with a result of its own, and reads all of them back.
+    fn write(&mut self, changes: &[Change]) -> Result<Vec<Result<()>>> {
+        self.examine()?;
+        let mut results = Vec::with_capacity(changes.len());
+        let mut written = HashMap::new();
+        for change in changes {
+            let result = apply_one(&self.conn, change)?;
+            if result.is_ok() {
+                written.extend(change.stored().map(|(key, data)| (key, Some(data))));
+                written.extend(change.removed().map(|key| (key, None)));
+            }
+            results.push(result);
+        }
+        // Pages that refer to each other as SQLite's never do can take a write and go on showing what was there before.
+        let mut select = self.conn.prepare_cached(SELECT).map_err(writing)?;
+        for (key, data) in written {
+            let stored = same(&mut select, key, data).map_err(writing)?;
+            if !stored {
+                return Err(corrupt(
+                    "the SQLite file does not give back what is written to it, so nothing was changed: restore a backup",
+                ));
+            }
+        }
+        Ok(results)
+    }
+
+    /// What the failure of a COMMIT means. Leaves no transaction open.
+    fn not_committed(&mut self, error: rusqlite::Error) -> Error {
+        let full = is_full(&error);
+        self.roll_back();
+        // SQLite writes the end of the transaction last. If the log does not end with it, no opening will find it.
+        if full && self.log_is_known().unwrap_or(false) {
+            return engine(error, Stage::Write);
+        }
+        engine(error, Stage::Commit)
+    }
+
+    /// Whether the log, replayed from its beginning, ends where SQLite says that it ends. Others may write meanwhile; then
+    /// it is not known.
+    fn log_is_known(&self) -> Result<bool> {
+        let frames = || -> Result<i64> {
+            self.conn
+                .query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1))
+                .map_err(|error| engine(error, Stage::Read))
+        };
+        let before = frames()?;
+        Ok(i64::try_from(log::replayed(&self.log)?) == Ok(before) && frames()? == before)
     }
 
     /// Leaves no transaction open. SQLite has ended it already after some errors.
@@ -102,38 +178,15 @@ impl Store {
 impl Engine for Store {
     /// The values of `keys`, all from one snapshot.
     fn load_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
-        self.check()?;
-        // One statement is a snapshot by itself.
-        let snapshot = if keys.len() > 1 { Some(self.conn.unchecked_transaction().map_err(reading)?) } else { None };
-        let mut select = self.conn.prepare_cached(SELECT).map_err(reading)?;
-        let values = keys.iter().map(|key| load(&mut select, key)).collect::<Result<_>>()?;
-        drop(select);
-        if let Some(snapshot) = snapshot {
-            snapshot.commit().map_err(reading)?;
-        }
-        Ok(values)
+        self.read(|conn| {
+            let mut select = conn.prepare_cached(SELECT).map_err(reading)?;
+            keys.iter().map(|key| load(&mut select, key)).collect()
+        })
     }
 
     /// At most `limit` keys that begin with `prefix` and come after `after`.
     fn list(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
-        self.check()?;
-        let low = match after {
-            // The smallest name behind `after` is `after` with a zero byte.
-            Some(after) if after.as_str() >= prefix => [after.as_str().as_bytes(), &[0]].concat(),
-            _ => prefix.as_bytes().to_vec(),
-        };
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut range = self.conn.prepare_cached(RANGE).map_err(reading)?;
-        let mut rows = range.query(params![low, successor(prefix), limit]).map_err(reading)?;
-        let mut keys = Vec::new();
-        while let Some(row) = rows.next().map_err(reading)? {
-            let name = row.get_ref(0).map_err(reading)?.as_blob().map_err(|error| reading(error.into()))?;
-            let key = std::str::from_utf8(name).ok().and_then(|name| Key::new(name).ok());
-            keys.push(key.ok_or_else(|| {
-                Error::new(ErrorKind::Corrupt, "the SQLite file holds a key that is none: restore a backup")
-            })?);
-        }
-        Ok(keys)
+        self.read(|conn| list(conn, prefix, after, limit))
     }
 
     /// Applies `changes` in one transaction with one flush, each with a result of its own.
@@ -176,47 +229,79 @@ impl Engine for Store {
 }
 
 /// Applies one change inside of the open transaction. The inner error is a refusal, before anything was written.
-fn apply_one(conn: &Connection, change: &Change) -> rusqlite::Result<Result<()>> {
+fn apply_one(conn: &Connection, change: &Change) -> Result<Result<()>> {
     if change.largest_value() > MAX_VALUE_LEN {
         let text = format!("a value is longer than {MAX_VALUE_LEN} bytes: split it");
         return Ok(Err(Error::new(ErrorKind::Invalid, text)));
     }
     if let Some(swap) = &change.swap {
-        let stored = conn
-            .prepare_cached(SELECT)?
-            .query_row([swap.key.as_str().as_bytes()], |row| {
-                Ok(swap.expected.as_deref() == Some(row.get_ref(0)?.as_blob()?))
-            })
-            .optional()?;
-        if !stored.unwrap_or(swap.expected.is_none()) {
+        let mut select = conn.prepare_cached(SELECT).map_err(writing)?;
+        if !same(&mut select, &swap.key, swap.expected.as_ref()).map_err(writing)? {
             return Ok(Err(Error::new(
                 ErrorKind::Conflict,
                 "the root is not the one that the commit was made from: load it again and repeat the operation",
             )));
         }
     }
-    let mut upsert = conn.prepare_cached(UPSERT)?;
-    let mut reuse = conn.prepare_cached(REUSE)?;
-    let mut delete = conn.prepare_cached(DELETE)?;
+    let mut upsert = conn.prepare_cached(UPSERT).map_err(writing)?;
+    let mut reuse = conn.prepare_cached(REUSE).map_err(writing)?;
+    let mut delete = conn.prepare_cached(DELETE).map_err(writing)?;
     let stored: HashSet<&Key> = change.stored().map(|(key, _)| key).collect();
     // A key that is stored and removed by the same change goes at the end, so its row is not given away.
     let (mut last, mut rows): (Vec<&Key>, Vec<&Key>) = change.removed().partition(|key| stored.contains(key));
     for (key, data) in &change.puts {
         if let Some(old) = rows.pop() {
-            if reuse.execute(params![key.as_str().as_bytes(), data.as_ref(), old.as_str().as_bytes()])? == 1 {
+            let row = params![key.as_str().as_bytes(), data.as_ref(), old.as_str().as_bytes()];
+            if reuse.execute(row).map_err(writing)? == 1 {
                 continue;
             }
             last.push(old);
         }
-        upsert.execute(params![key.as_str().as_bytes(), data.as_ref()])?;
+        put(&mut upsert, key, data)?;
     }
     if let Some((key, data)) = change.swap.as_ref().and_then(|swap| Some((&swap.key, swap.replacement.as_ref()?))) {
-        upsert.execute(params![key.as_str().as_bytes(), data.as_ref()])?;
+        put(&mut upsert, key, data)?;
     }
     for key in rows.into_iter().chain(last) {
-        delete.execute([key.as_str().as_bytes()])?;
+        delete.execute([key.as_str().as_bytes()]).map_err(writing)?;
     }
     Ok(Ok(()))
+}
+
+fn put(upsert: &mut CachedStatement<'_>, key: &Key, data: &Bytes) -> Result<()> {
+    match upsert.execute(params![key.as_str().as_bytes(), data.as_ref()]).map_err(writing)? {
+        1 => Ok(()),
+        _ => Err(corrupt("the SQLite file does not take what is written to it: restore a backup")),
+    }
+}
+
+/// Whether `data` is what is stored under `key`.
+fn same(select: &mut CachedStatement<'_>, key: &Key, data: Option<&Bytes>) -> rusqlite::Result<bool> {
+    let same = |row: &Row<'_>| Ok(data.map(Bytes::as_ref) == Some(row.get_ref(0)?.as_blob()?));
+    let stored = select.query_row([key.as_str().as_bytes()], same).optional()?;
+    Ok(stored.unwrap_or(data.is_none()))
+}
+
+fn list(conn: &Connection, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
+    let low = match after {
+        // The smallest name behind `after` is `after` with a zero byte.
+        Some(after) if after.as_str() >= prefix => [after.as_str().as_bytes(), &[0]].concat(),
+        _ => prefix.as_bytes().to_vec(),
+    };
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut range = conn.prepare_cached(RANGE).map_err(reading)?;
+    let mut rows = range.query(params![low, successor(prefix), limit]).map_err(reading)?;
+    let mut keys: Vec<Key> = Vec::new();
+    while let Some(row) = rows.next().map_err(reading)? {
+        let name = row.get_ref(0).map_err(reading)?.as_blob().map_err(|error| reading(error.into()))?;
+        let key = std::str::from_utf8(name).ok().and_then(|name| Key::new(name).ok());
+        // In order, because pages that refer to each other in a circle would give keys without end.
+        let key = key.filter(|key| name >= low.as_slice() && keys.last().is_none_or(|last| last < key));
+        keys.push(key.ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, "the SQLite file holds a key that is none: restore a backup")
+        })?);
+    }
+    Ok(keys)
 }
 
 fn load(select: &mut CachedStatement<'_>, key: &Key) -> Result<Option<Bytes>> {
@@ -242,9 +327,35 @@ fn reading(source: rusqlite::Error) -> Error {
     engine(source, Stage::Read)
 }
 
+fn writing(source: rusqlite::Error) -> Error {
+    engine(source, Stage::Write)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::open::open;
+
+    /// A full disk at the end of a commit is known to have changed nothing only while this is so.
+    #[test]
+    fn the_log_ends_where_sqlite_says_or_is_not_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::new(open(&dir.path().join("keep"), &Config::default()).unwrap(), Durability::PowerLoss);
+        assert!(store.log_is_known().unwrap(), "nothing is in it");
+        for index in 0..30 {
+            let change = Change::put(Key::new(&format!("n/{index}")).unwrap(), vec![index; 3000].into());
+            assert!(store.apply(&[change]).iter().all(Result::is_ok));
+            assert!(store.log_is_known().unwrap(), "after {index} commits");
+        }
+        store.checkpoint().unwrap();
+        assert!(store.log_is_known().unwrap(), "it is empty");
+        let change = Change::put(Key::new("k").unwrap(), vec![1; 3000].into());
+        assert!(store.apply(&[change]).iter().all(Result::is_ok));
+        let log = std::fs::OpenOptions::new().write(true).open(&store.log).unwrap();
+        log.set_len(log.metadata().unwrap().len() - 1).unwrap();
+        assert!(!store.log_is_known().unwrap(), "its last frame is not whole");
+    }
 
     #[test]
     fn a_prefix_ends_where_its_successor_begins() {
