@@ -36,6 +36,16 @@ pub(crate) fn noise(seed: u64, len: usize) -> Bytes {
     words.flatten().take(len).collect()
 }
 
+/// What a message says of a value: its length and a digest (FNV-1a), not its bytes.
+#[cfg(feature = "model")]
+pub(crate) fn shown(data: Option<&Bytes>) -> String {
+    let Some(data) = data else { return "none".to_owned() };
+    let digest = data
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{} bytes #{:08x}", data.len(), digest >> 32 ^ digest & 0xffff_ffff)
+}
+
 /// A commit that only swaps the root `key`.
 pub(crate) fn swap(key: &Key, expected: Option<&Bytes>, replacement: Option<&Bytes>) -> Commit {
     Commit {

@@ -51,6 +51,7 @@ fn finds_broken_backends_and_says_how_to_repeat_it() {
         Defect::LosesTheLastCommit,
         Defect::WritesAtClose,
         Defect::TearsTheLastValue,
+        Defect::AppendsOnSave,
     ] {
         let config = ModelConfig { seed: Some(1), ..ModelConfig::default() };
         let failed = catch_unwind(AssertUnwindSafe(|| model_test(|| harness(defect), config)));
@@ -58,5 +59,7 @@ fn finds_broken_backends_and_says_how_to_repeat_it() {
         assert!(text.contains("MLS_KEEP_MODEL_SEED="), "{defect:?}: {text}");
         let steps = text.lines().filter(|line| line.contains("Step {")).count();
         assert!(steps < 20, "{defect:?} is shown by few steps, not {steps}: {text}");
+        let longest = text.lines().map(str::len).max().unwrap_or_default();
+        assert!(longest < 2000, "{defect:?} is shown without its values, and not by a line of {longest} bytes");
     }
 }

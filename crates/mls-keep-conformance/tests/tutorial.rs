@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mls_keep_conformance::{Harness, ModelConfig, async_trait, conformance_suite, directory_contains, model_test};
+use mls_keep_conformance::{
+    Harness, ModelConfig, async_trait, conformance_suite, copy_directory, directory_contains, model_test,
+};
 use mls_keep_core::{
     Capabilities, Change, Durability, Engine, EngineThread, Error, ErrorKind, Key, Result, StorageBackend, SwapScope,
 };
@@ -47,7 +49,7 @@ impl Store {
         Ok(Self { directory, values, lost: false, _lock: lock })
     }
 
-    /// Replaces the file. Whoever reads it finds the old one or the new one, whole.
+    /// Replaces the file. A reader finds the old one or the new one, whole.
     fn write(&mut self, values: &BTreeMap<Key, Bytes>) -> Result<()> {
         let new = self.directory.join("keep.new");
         let mut file = File::create(&new).map_err(not_applied)?;
@@ -155,6 +157,20 @@ impl Harness for Mine {
 
     async fn medium_contains(&self, marker: &[u8]) -> bool {
         directory_contains(self.0.path(), marker)
+    }
+
+    async fn copy(&self) -> Option<Box<dyn Harness>> {
+        let copy = Mine::new();
+        copy_directory(self.0.path(), copy.0.path());
+        Some(Box::new(copy))
+    }
+
+    fn location(&self) -> Option<String> {
+        Some(self.0.path().display().to_string())
+    }
+
+    async fn open_at(&self, location: &str) -> Result<Arc<dyn StorageBackend>> {
+        Ok(Arc::new(OneFile::open(location.into())?))
     }
 }
 

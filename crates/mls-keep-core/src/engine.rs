@@ -576,6 +576,38 @@ mod tests {
         block_on(close).unwrap().unwrap();
     }
 
+    /// Panics at each call, after it has done its work.
+    struct Panics;
+
+    impl Engine for Panics {
+        fn load_many(&mut self, _: &[Key]) -> Result<Vec<Option<Bytes>>> {
+            std::panic::resume_unwind(Box::new("planned"))
+        }
+
+        fn list(&mut self, _: &str, _: Option<&Key>, _: usize) -> Result<Vec<Key>> {
+            std::panic::resume_unwind(Box::new("planned"))
+        }
+
+        fn apply(&mut self, _: &[Change]) -> Vec<Result<()>> {
+            std::panic::resume_unwind(Box::new("planned"))
+        }
+
+        fn close(self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_write_is_an_unknown_outcome_for_each_change_and_in_a_read_it_is_poisoned() {
+        let key = || Key::new("k").unwrap();
+        let start = || EngineThread::start("panics", || Ok(Panics)).unwrap();
+        let results = block_on(start().apply(vec![Change::delete(key()), Change::put(key(), Bytes::new())]));
+        let kinds: Vec<_> = results.into_iter().map(|result| result.unwrap_err().kind()).collect();
+        assert_eq!(kinds, [ErrorKind::OutcomeUnknown; 2]);
+        assert_eq!(block_on(start().load_many(&[key()])).unwrap_err().kind(), ErrorKind::Poisoned);
+        assert_eq!(block_on(start().list("", None, 1)).unwrap_err().kind(), ErrorKind::Poisoned);
+    }
+
     #[test]
     fn a_thread_that_panics_is_an_unknown_outcome_and_then_poisoned() {
         let thread = EngineThread::start("map", || Ok(Map::default())).unwrap();

@@ -130,6 +130,16 @@ impl fmt::Debug for Error {
         text.field("kind", &self.0.kind).field("message", &self.0.message);
         if let Some(source) = &self.0.source {
             text.field("source", source);
+            // Not every error shows in its own `Debug` what caused it.
+            let mut causes = Vec::new();
+            let mut next = source.source();
+            while let Some(cause) = next {
+                causes.push(cause.to_string());
+                next = cause.source();
+            }
+            if !causes.is_empty() {
+                text.field("causes", &causes);
+            }
         }
         text.finish()
     }
@@ -172,6 +182,37 @@ mod tests {
         let other = failed.clone().with_source("another");
         assert_eq!(other.source().unwrap().to_string(), "another");
         assert_eq!(failed.source().unwrap().to_string(), "the disk is full");
+    }
+
+    #[test]
+    fn a_failed_test_shows_the_whole_chain_of_causes() {
+        struct Quiet(io::Error);
+
+        impl fmt::Debug for Quiet {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("Quiet")
+            }
+        }
+
+        impl fmt::Display for Quiet {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the engine failed")
+            }
+        }
+
+        impl StdError for Quiet {
+            fn source(&self) -> Option<&(dyn StdError + 'static)> {
+                Some(&self.0)
+            }
+        }
+
+        let error =
+            Error::new(ErrorKind::Unavailable, "try again").with_source(Quiet(io::Error::other("no such device")));
+        let shown = format!("{error:?}");
+        assert!(
+            shown.contains("Unavailable") && shown.contains("Quiet") && shown.contains("no such device"),
+            "{shown}"
+        );
     }
 
     #[test]

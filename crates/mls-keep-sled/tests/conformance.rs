@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mls_keep_conformance::{Harness, ModelConfig, async_trait, conformance_suite, model_test};
+use mls_keep_conformance::{Harness, ModelConfig, async_trait, conformance_suite, copy_directory, model_test};
 use mls_keep_core::{Result, StorageBackend};
 use mls_keep_sled::{Config, SledBackend};
 use tempfile::TempDir;
@@ -23,9 +23,23 @@ impl Sled {
 #[async_trait]
 impl Harness for Sled {
     async fn open(&self) -> Result<Arc<dyn StorageBackend>> {
+        self.open_at(&self.path().display().to_string()).await
+    }
+
+    async fn copy(&self) -> Option<Box<dyn Harness>> {
+        let copy = Self::new();
+        copy_directory(self.0.path(), copy.0.path());
+        Some(Box::new(copy))
+    }
+
+    fn location(&self) -> Option<String> {
+        Some(self.path().display().to_string())
+    }
+
+    async fn open_at(&self, location: &str) -> Result<Arc<dyn StorageBackend>> {
         // A second open is tried while the first is there, and need not wait long for its refusal.
         let config = Config { busy_timeout: std::time::Duration::from_millis(50), ..Config::default() };
-        Ok(Arc::new(SledBackend::open(self.path(), config)?))
+        Ok(Arc::new(SledBackend::open(location, config)?))
     }
 }
 

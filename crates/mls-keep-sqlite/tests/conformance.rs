@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mls_keep_conformance::{Harness, ModelConfig, async_trait, conformance_suite, directory_contains, model_test};
+use mls_keep_conformance::{
+    Harness, ModelConfig, async_trait, conformance_suite, copy_directory, directory_contains, model_test,
+};
 use mls_keep_core::{Durability, Result, StorageBackend};
 use mls_keep_sqlite::{Config, SqliteBackend};
 use tempfile::TempDir;
@@ -27,11 +29,25 @@ impl Sqlite {
 #[async_trait]
 impl Harness for Sqlite {
     async fn open(&self) -> Result<Arc<dyn StorageBackend>> {
-        Ok(Arc::new(SqliteBackend::open(self.path(), self.config.clone())?))
+        self.open_at(&self.path().display().to_string()).await
     }
 
     async fn medium_contains(&self, marker: &[u8]) -> bool {
         directory_contains(self.dir.path(), marker)
+    }
+
+    async fn copy(&self) -> Option<Box<dyn Harness>> {
+        let copy = Self::new(self.config.durability);
+        copy_directory(self.dir.path(), copy.dir.path());
+        Some(Box::new(copy))
+    }
+
+    fn location(&self) -> Option<String> {
+        Some(self.path().display().to_string())
+    }
+
+    async fn open_at(&self, location: &str) -> Result<Arc<dyn StorageBackend>> {
+        Ok(Arc::new(SqliteBackend::open(location, self.config.clone())?))
     }
 }
 

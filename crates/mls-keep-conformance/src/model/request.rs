@@ -1,7 +1,11 @@
 //! [`Request`]: one call of a backend, and its [`Outcome`].
 
+use std::fmt;
+
 use bytes::Bytes;
-use mls_keep_core::{Commit, ErrorKind, Key, Result, StorageBackend};
+use mls_keep_core::{Commit, Error, ErrorKind, Key, Result, StorageBackend};
+
+use crate::support::shown;
 
 /// One call, with all that it is given.
 #[derive(Clone, Debug)]
@@ -17,14 +21,53 @@ pub(super) enum Request {
 }
 
 /// What a call said.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Eq, PartialEq)]
 pub(super) enum Outcome {
     /// One result for each write.
-    Written(Vec<Result<(), ErrorKind>>),
+    Written(Vec<Result<(), Failed>>),
     Values(Vec<Option<Bytes>>),
     Keys(Vec<Key>),
     /// A read that failed.
-    Failed(ErrorKind),
+    Failed(Failed),
+}
+
+/// A failure. What counts is its kind; the rest is shown.
+#[derive(Clone)]
+pub(super) struct Failed(Error);
+
+impl Failed {
+    pub(super) fn is(&self, kind: ErrorKind) -> bool {
+        self.0.kind() == kind
+    }
+}
+
+impl PartialEq for Failed {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(other.0.kind())
+    }
+}
+
+impl Eq for Failed {}
+
+impl fmt::Debug for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Values by their lengths and digests: a message is to be read.
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Written(results) => f.debug_tuple("Written").field(results).finish(),
+            Self::Values(values) => {
+                let values: Vec<_> = values.iter().map(|data| shown(data.as_ref())).collect();
+                f.debug_tuple("Values").field(&values).finish()
+            }
+            Self::Keys(keys) => f.debug_tuple("Keys").field(keys).finish(),
+            Self::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
+        }
+    }
 }
 
 pub(super) async fn call(backend: &dyn StorageBackend, request: &Request) -> Outcome {
@@ -43,9 +86,9 @@ pub(super) async fn call(backend: &dyn StorageBackend, request: &Request) -> Out
 }
 
 fn written(results: Vec<Result<()>>) -> Outcome {
-    Outcome::Written(results.into_iter().map(|result| result.map_err(|error| error.kind())).collect())
+    Outcome::Written(results.into_iter().map(|result| result.map_err(Failed)).collect())
 }
 
 fn read<T>(result: Result<T>, outcome: impl FnOnce(T) -> Outcome) -> Outcome {
-    result.map_or_else(|error| Outcome::Failed(error.kind()), outcome)
+    result.map_or_else(|error| Outcome::Failed(Failed(error)), outcome)
 }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use mls_keep_core::{Capabilities, Commit, Durability, ErrorKind, Key, MemoryBackend, StorageBackend, Swap};
 
-use super::request::{Outcome, Request, call};
+use super::request::{Failed, Outcome, Request, call};
 use super::step::{Action, CommitOf, Data, Expected, Name};
+use crate::support::shown;
 
 type World = BTreeMap<Key, Bytes>;
 
@@ -108,7 +109,7 @@ impl Worlds {
         let found: World = keys.into_iter().zip(values).filter_map(|(key, data)| Some((key, data?))).collect();
         if !self.worlds.contains(&found) {
             let show = |world: &World| {
-                let entry = |(key, data): (&Key, &Bytes)| format!("{key} ({} bytes)", data.len());
+                let entry = |(key, data): (&Key, &Bytes)| format!("{key} ({})", shown(Some(data)));
                 world.iter().map(entry).collect::<Vec<_>>()
             };
             let allowed: Vec<_> = self.worlds.iter().take(4).map(show).collect();
@@ -135,7 +136,7 @@ impl Worlds {
             let mut next = Vec::new();
             for (world, results) in states {
                 for (world, result) in self.after_commit(&world, commit, unknown).await {
-                    next.push((world, results.iter().copied().chain([result]).collect()));
+                    next.push((world, results.iter().cloned().chain([result]).collect()));
                 }
             }
             next.sort_by(|a: &(World, Vec<_>), b| a.0.cmp(&b.0));
@@ -145,40 +146,44 @@ impl Worlds {
         states.into_iter().map(|(world, results)| (world, Outcome::Written(results))).collect()
     }
 
-    async fn after_commit(&self, world: &World, commit: &Commit, unknown: bool) -> Vec<(World, Result<(), ErrorKind>)> {
+    async fn after_commit(&self, world: &World, commit: &Commit, unknown: bool) -> Vec<(World, Result<(), Failed>)> {
         let (applied, outcome) = in_memory(world, &Request::Commit(commit.clone())).await;
         let result = match outcome {
             Outcome::Written(results) => results.into_iter().next().unwrap_or(Ok(())),
             _ => Ok(()),
         };
-        let mut states = vec![(applied, result)];
+        let mut states = vec![(applied, result.clone())];
         if unknown {
-            states.push((world.clone(), result));
+            states.push((world.clone(), result.clone()));
         }
         let puts = || commit.puts.iter().map(|(key, data)| (key, Some(data)));
         if !self.claimed.atomic_commit && (unknown || result.is_err()) {
-            states.extend(some_of(world, puts()).map(|world| (world, result)));
+            states.extend(some_of(world, puts()).map(|world| (world, result.clone())));
         }
         if !self.claimed.atomic_commit && unknown && result.is_ok() {
             let mut swapped = world.clone();
             let root = (&commit.swap.key, commit.swap.replacement.as_ref());
             puts().chain([root]).for_each(|change| apply(&mut swapped, change));
             let deletes = commit.deletes.iter().map(|key| (key, None));
-            states.extend(some_of(&swapped, deletes).map(|world| (world, result)));
+            states.extend(some_of(&swapped, deletes).map(|world| (world, result.clone())));
         }
         states
     }
 }
 
+fn any_is(results: &[Result<(), Failed>], kind: ErrorKind) -> bool {
+    results.iter().any(|result| result.as_ref().is_err_and(|error| error.is(kind)))
+}
+
 /// Whether it was told that a write may have happened.
 fn is_unknown(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Written(results) if results.contains(&Err(ErrorKind::OutcomeUnknown)))
+    matches!(outcome, Outcome::Written(results) if any_is(results, ErrorKind::OutcomeUnknown))
 }
 
 fn is_unavailable(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Written(results) => results.contains(&Err(ErrorKind::Unavailable)),
-        Outcome::Failed(kind) => *kind == ErrorKind::Unavailable,
+        Outcome::Written(results) => any_is(results, ErrorKind::Unavailable),
+        Outcome::Failed(error) => error.is(ErrorKind::Unavailable),
         Outcome::Values(_) | Outcome::Keys(_) => false,
     }
 }

@@ -177,11 +177,11 @@ impl StorageBackend for OneFile {
     }
 
     async fn save(&self, key: &Key, data: Bytes) -> Result<()> {
-        self.with(|values| Ok(drop(values.insert(key.clone(), data))))
+        self.with(|values| Ok(values.insert(key.clone(), data))).map(drop)
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {
-        self.with(|values| Ok(drop(values.remove(key))))
+        self.with(|values| Ok(values.remove(key))).map(drop)
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Key>> {
