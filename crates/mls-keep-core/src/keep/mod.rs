@@ -121,7 +121,7 @@ impl Keep {
             identities.push(Root::open(&self.shared.header, &token, &stored)?.identity);
         }
         identities.sort_unstable();
-        Ok(identities)
+        Ok(identities.iter().map(|identity| identity.to_vec()).collect())
     }
 
     /// Makes a client with nothing in it. An identity is 1 to [`MAX_IDENTITY_LEN`] bytes.

@@ -12,6 +12,7 @@ use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MAX_IDENTITY_LEN, MAX_NODE_LEN, MAX_SCOPE_LEN, MAX_STORED_ROOT_LEN};
 use crate::map::{Node, NodeName, Pointer, Tree};
+use crate::secret_bytes::SecretBytes;
 
 const MAGIC: [u8; 8] = *b"\x89MLSR\r\n\x1a";
 const VERSION: u16 = 1;
@@ -29,7 +30,7 @@ pub(crate) struct Root {
     pub(crate) number: u64,
     /// SHA-256 of the root before it as stored; zeros for the first.
     pub(crate) previous: [u8; 32],
-    pub(crate) identity: Vec<u8>,
+    pub(crate) identity: SecretBytes,
     /// Secret that decides where long values are cut.
     pub(crate) seed: u64,
     pub(crate) standing: Standing,
@@ -55,7 +56,7 @@ pub(crate) enum Standing {
 
 /// Generations of a group's own ratchets that count as used up to `generation`, exclusive.
 pub(crate) struct Reservation {
-    pub(crate) scope: Vec<u8>,
+    pub(crate) scope: SecretBytes,
     pub(crate) epoch: u64,
     pub(crate) generation: u32,
 }
@@ -68,7 +69,7 @@ impl Root {
         Ok(Self {
             number: 0,
             previous: [0; 32],
-            identity: identity.to_vec(),
+            identity: identity.into(),
             // Zero would be the cutter's public default.
             seed: u64::from_be_bytes(seed).max(1),
             standing: Standing::Active,
@@ -161,13 +162,12 @@ impl Root {
                 out.raw(pointer.expose());
             }
         }
+        let used = out.as_slice().len();
+        out.pad_to(envelope::padded_len(used));
         let mut bytes = out.finish();
-        let used = bytes.len() as u32;
         if let Some(field) = bytes.get_mut(at..at + 4) {
-            field.copy_from_slice(&used.to_be_bytes());
+            field.copy_from_slice(&(used as u32).to_be_bytes());
         }
-        let padded = envelope::padded_len(bytes.len());
-        bytes.resize(padded, 0);
         Ok(bytes)
     }
 
@@ -188,7 +188,7 @@ impl Root {
         input.raw(5)?;
         let number = input.u64()?;
         let previous = input.array()?;
-        let identity = input.short_bytes(MAX_IDENTITY_LEN)?.to_vec();
+        let identity = input.short_bytes(MAX_IDENTITY_LEN)?.into();
         let seed = input.u64()?;
         let standing = match input.u8()? {
             0 => Standing::Active,
@@ -200,7 +200,7 @@ impl Root {
         let count = usize::from(input.u16()?);
         let mut reservations = Vec::with_capacity(input.count(count, 14)?);
         for _ in 0..count {
-            let scope = input.short_bytes(MAX_SCOPE_LEN)?.to_vec();
+            let scope = input.short_bytes(MAX_SCOPE_LEN)?.into();
             reservations.push(Reservation { scope, epoch: input.u64()?, generation: input.u32()? });
         }
         let count = input.u32()? as usize;

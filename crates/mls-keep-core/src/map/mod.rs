@@ -1,11 +1,13 @@
 //! The sealed map: an ordered map of byte keys to byte values, stored as nodes. The only data structure on disk.
 //!
-//! `tree` is the map, `node` the encoding of one block, `chunk` what becomes of long values, `frame` compression and
-//! padding, `store` reading and sealing, `pointer` the name and the key of a node.
+//! `tree` is the map, `node` the encoding of one block, `chunk` what becomes of long values, `cutter` where they are cut,
+//! `frame` and `packer` compression and padding, `store` reading and sealing, `pointer` the name and the key of a node.
 
 mod chunk;
+mod cutter;
 mod frame;
 mod node;
+mod packer;
 mod pointer;
 mod range;
 mod store;
