@@ -14,6 +14,7 @@
 mod memory;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -83,6 +84,19 @@ impl Turn {
 
     /// Runs `f` and says what was freed with a marker in it meanwhile: each marker's number, and in how many blocks.
     pub fn watch<T>(&self, f: impl FnOnce() -> T) -> (T, Finds) {
+        self.watch_all_but(&[], &[], f)
+    }
+
+    /// As [`watch`](Self::watch), without the blocks that a library frees which is not under test: those for which, of
+    /// all source files and dropped types in the backtrace, one with a part of `theirs` in its name comes before one with a
+    /// part of `ours`. What cannot be attributed counts.
+    pub fn watch_all_but<T>(
+        &self,
+        theirs: &'static [&'static str],
+        ours: &'static [&'static str],
+        f: impl FnOnce() -> T,
+    ) -> (T, Finds) {
+        *NAMES.lock().unwrap_or_else(PoisonError::into_inner) = Names { theirs, ours };
         FOUND.iter().for_each(|found| found.store(0, Ordering::Relaxed));
         PRINT.store(std::env::var_os("FREED_MEMORY_BACKTRACE").is_some(), Ordering::Relaxed);
         let on = On::new();
@@ -97,9 +111,17 @@ static ON: AtomicBool = AtomicBool::new(false);
 static PRINT: AtomicBool = AtomicBool::new(false);
 static FOUND: [AtomicUsize; MARKERS] = [const { AtomicUsize::new(0) }; MARKERS];
 
+static NAMES: Mutex<Names> = Mutex::new(Names { theirs: &[], ours: &[] });
+
 thread_local! {
-    /// Set while a find is printed: that allocates and frees.
-    static PRINTING: Cell<bool> = const { Cell::new(false) };
+    /// Set while a backtrace is made: that allocates and frees.
+    static TRACING: Cell<bool> = const { Cell::new(false) };
+}
+
+#[derive(Clone, Copy)]
+struct Names {
+    theirs: &'static [&'static str],
+    ours: &'static [&'static str],
 }
 
 struct On;
@@ -147,9 +169,11 @@ unsafe impl GlobalAlloc for Watching {
 fn look(block: &[u8]) {
     let mut seen = 0_u64;
     find(block, |_, number| seen |= 1 << number);
-    for (number, found) in FOUND.iter().enumerate().filter(|(number, _)| seen >> number & 1 == 1) {
+    if seen == 0 || is_theirs(block.len()) {
+        return;
+    }
+    for (_, found) in FOUND.iter().enumerate().filter(|(number, _)| seen >> number & 1 == 1) {
         found.fetch_add(1, Ordering::Relaxed);
-        print(number, block.len());
     }
 }
 
@@ -171,10 +195,32 @@ fn recognise(candidate: &[u8]) -> Option<u8> {
     (disguised == PREFIX && middle && usize::from(*last) < MARKERS).then_some(*last)
 }
 
-fn print(number: usize, len: usize) {
-    if PRINT.load(Ordering::Relaxed) && !PRINTING.replace(true) {
-        let place = std::backtrace::Backtrace::force_capture();
-        eprintln!("marker {number} in a freed block of {len} bytes:\n{place}");
-        PRINTING.set(false);
+/// Whether a library that is not under test frees this block. Prints where, if that is asked for and it is not so.
+fn is_theirs(len: usize) -> bool {
+    let names = *NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let print = PRINT.load(Ordering::Relaxed);
+    if (names.theirs.is_empty() && !print) || TRACING.replace(true) {
+        return false;
+    }
+    let place = Backtrace::force_capture().to_string();
+    let theirs = place.lines().find_map(|line| names.owner(line.trim())).unwrap_or(false);
+    if print && !theirs {
+        eprintln!("a marker in a freed block of {len} bytes:\n{place}");
+    }
+    drop(place);
+    TRACING.set(false);
+    theirs
+}
+
+impl Names {
+    /// Whether a line of a backtrace is theirs, if it says. The names of functions do not: they name the types that they
+    /// are compiled for. That of a drop does.
+    fn owner(self, line: &str) -> Option<bool> {
+        let has = |names: &[&str]| names.iter().any(|name| line.contains(name));
+        (line.starts_with("at ") || line.contains("drop_in_place<")).then_some(())?;
+        if has(self.ours) {
+            return Some(false);
+        }
+        has(self.theirs).then_some(true)
     }
 }
