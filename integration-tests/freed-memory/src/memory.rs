@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Result;
 use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, PoisonError};
 
 use crate::{MARKER_LEN, find};
 
@@ -13,8 +14,9 @@ use crate::{MARKER_LEN, find};
 pub fn count_in_memory(number: u8) -> Result<usize> {
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     let memory = File::open("/proc/self/mem")?;
-    let mut buffer = vec![0; 1 << 16];
-    // What was read stands in the buffer as well.
+    // What was read stands in the buffer as well, so it is always the same one, and is left out.
+    static BUFFER: Mutex<[u8; 1 << 16]> = Mutex::new([0; 1 << 16]);
+    let mut buffer = BUFFER.lock().unwrap_or_else(PoisonError::into_inner);
     let ours = buffer.as_ptr().addr()..buffer.as_ptr().addr() + buffer.len();
     let mut count = 0;
     for (start, end) in maps.lines().filter_map(writable) {
@@ -31,7 +33,6 @@ pub fn count_in_memory(number: u8) -> Result<usize> {
             at += if len == end - at { len } else { len - MARKER_LEN + 1 };
         }
     }
-    buffer.fill(0);
     Ok(count)
 }
 
