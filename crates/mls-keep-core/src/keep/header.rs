@@ -39,7 +39,7 @@ struct RootKey {
 
 impl Header {
     /// A fresh header and its stored form.
-    pub(crate) fn create(encryption: &Encryption, entropy: &dyn Entropy) -> Result<(Self, Bytes)> {
+    pub(crate) async fn create(encryption: &Encryption, entropy: &dyn Entropy) -> Result<(Self, Bytes)> {
         let mut store_id = [0; 16];
         entropy.fill(&mut store_id)?;
         let prefix = encryption.new_prefix(entropy, store_id)?;
@@ -50,7 +50,7 @@ impl Header {
             older: Vec::new(),
         };
         let clear = prefix.encode();
-        let key = encryption.root_key(&prefix)?;
+        let key = encryption.root_key(&prefix).await?;
         let sealed = envelope::seal(key.expose(), &context(&clear), &header.encode(), entropy)?;
         let mut stored = clear.to_vec();
         stored.extend_from_slice(&sealed);
@@ -61,7 +61,7 @@ impl Header {
     ///
     /// # Errors
     /// `WrongKey` if the key, salt or passphrase is not the keep's, `UnsupportedVersion`, or `Corrupt`.
-    pub(crate) fn open(encryption: &Encryption, stored: &[u8]) -> Result<Self> {
+    pub(crate) async fn open(encryption: &Encryption, stored: &[u8]) -> Result<Self> {
         if stored.len() > MAX_STORED_LEN {
             return Err(Error::new(ErrorKind::Corrupt, "the keep's header is over its limit"));
         }
@@ -69,7 +69,7 @@ impl Header {
             .split_at_checked(HEADER_PREFIX_LEN)
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the keep's header is too short"))?;
         let prefix = HeaderPrefix::decode(clear)?;
-        let key = encryption.root_key(&prefix)?;
+        let key = encryption.root_key(&prefix).await?;
         let plaintext = envelope::open(key.expose(), &context(clear), body).map_err(|error| match error {
             OpenError::Commitment => {
                 Error::new(ErrorKind::WrongKey, "the keep does not open under this key (or passphrase, or salt)")

@@ -61,7 +61,7 @@ impl Keep {
         if !backend.list_page("", None, 1).await?.is_empty() {
             return Err(Error::new(ErrorKind::Invalid, "the store is not empty and has no keep's header"));
         }
-        let (header, stored) = Header::create(encryption, entropy.as_ref())?;
+        let (header, stored) = Header::create(encryption, entropy.as_ref()).await?;
         let swap = Swap { key, expected: None, replacement: Some(stored) };
         backend
             .commit(Commit { puts: Vec::new(), swap, deletes: Vec::new() })
@@ -82,7 +82,7 @@ impl Keep {
         let Some(stored) = backend.load(&Key::new(HEADER_KEY)?).await? else {
             return Err(Error::new(ErrorKind::NotFound, "there is no keep in this store"));
         };
-        let header = Header::open(encryption, &stored)?;
+        let header = Header::open(encryption, &stored).await?;
         Ok(Self { shared: Arc::new(Shared { backend, entropy, header }) })
     }
 
