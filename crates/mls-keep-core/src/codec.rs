@@ -5,7 +5,8 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Writes into one buffer that is wiped when dropped. Reserve what will be written: growing copies the bytes.
+/// Writes into one buffer that is wiped when dropped. What is written should have been reserved: growing copies, and wipes
+/// what it leaves behind.
 pub(crate) struct Writer {
     bytes: Zeroizing<Vec<u8>>,
 }
@@ -16,23 +17,42 @@ impl Writer {
     }
 
     pub(crate) fn u8(&mut self, value: u8) {
-        self.bytes.push(value);
+        self.raw(&[value]);
     }
 
     pub(crate) fn u16(&mut self, value: u16) {
-        self.bytes.extend_from_slice(&value.to_be_bytes());
+        self.raw(&value.to_be_bytes());
     }
 
     pub(crate) fn u32(&mut self, value: u32) {
-        self.bytes.extend_from_slice(&value.to_be_bytes());
+        self.raw(&value.to_be_bytes());
     }
 
     pub(crate) fn u64(&mut self, value: u64) {
-        self.bytes.extend_from_slice(&value.to_be_bytes());
+        self.raw(&value.to_be_bytes());
     }
 
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
+        if self.bytes.capacity() - self.bytes.len() < bytes.len() {
+            self.grow(bytes.len());
+        }
         self.bytes.extend_from_slice(bytes);
+    }
+
+    #[cold]
+    fn grow(&mut self, more: usize) {
+        let mut larger = Zeroizing::new(Vec::with_capacity((self.bytes.len() + more).max(2 * self.bytes.capacity())));
+        larger.extend_from_slice(&self.bytes);
+        self.bytes = larger;
+    }
+
+    /// Appends zeros until there are `len` bytes.
+    pub(crate) fn pad_to(&mut self, len: usize) {
+        let len = len.max(self.bytes.len());
+        if self.bytes.capacity() < len {
+            self.grow(len - self.bytes.len());
+        }
+        self.bytes.resize(len, 0);
     }
 
     /// A length of 16 bits and the bytes. The caller has checked the length against a limit below 64 KiB.

@@ -52,6 +52,7 @@ pub mod limits;
 mod map;
 mod memory;
 mod secret;
+mod secret_bytes;
 mod text;
 
 pub use backend::StorageBackend;
@@ -69,6 +70,7 @@ pub use key::Key;
 pub use map::{RecordRange, Value};
 pub use memory::MemoryBackend;
 pub use secret::MasterKey;
+pub use secret_bytes::SecretBytes;
 
 /// What [`storage_backend!`] names.
 #[doc(hidden)]

@@ -25,7 +25,7 @@ fn scope(number: u8) -> ScopeId {
 async fn put(client: &mut ClientStore, scope: &ScopeId, key: &str, value: &[u8]) -> Result<()> {
     let base = client.scope_version(scope).await?;
     let mut changes = Changes::new();
-    changes.scope(scope.clone(), base).put(key.into(), value.to_vec().into(), None)?;
+    changes.scope(scope.clone(), base).put(key.as_bytes().to_vec(), value.to_vec().into(), None)?;
     client.commit(&changes).await.map(drop)
 }
 

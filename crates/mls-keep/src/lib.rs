@@ -38,6 +38,7 @@
 //!
 //! `extensions-draft` and `virtual-clients-draft` turn on OpenMLS's features of the same names. Both are off by default.
 
+mod buffer;
 mod client;
 mod entropy;
 mod manager;
@@ -56,7 +57,7 @@ pub use entropy::SystemEntropy;
 pub use manager::{PersistenceManager, PersistenceManagerBuilder};
 pub use mls_keep_core::{
     Argon2Params, Capabilities, ClientStore, Encryption, Entropy, Error, ErrorKind, Keep, MasterKey, MemoryBackend,
-    Result, Statistics, StorageBackend, Value, Verification, limits,
+    Result, SecretBytes, Statistics, StorageBackend, Value, Verification, limits,
 };
 pub use openmls;
 pub use policy::{Persistence, SavePolicy};

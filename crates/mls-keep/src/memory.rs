@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mls_keep_core::{Changes, Committed, RecordRange, Result, ScopeId, ScopeVersion, Value};
+use mls_keep_core::{Changes, Committed, RecordRange, Result, ScopeId, ScopeVersion, SecretBytes, Value};
 use openmls::group::MlsGroup;
 
 use crate::provider::{self, Records};
@@ -17,7 +17,7 @@ pub(crate) struct ScopeMemory {
     /// All records of the kinds that are loaded, as they are now.
     pub(crate) records: Arc<Records>,
     /// What is not stored yet.
-    pub(crate) unsaved: BTreeMap<Vec<u8>, Unsaved>,
+    pub(crate) unsaved: BTreeMap<SecretBytes, Unsaved>,
 }
 
 /// A record that is not stored yet.
@@ -45,7 +45,7 @@ impl ScopeMemory {
     }
 
     /// The unsaved records as they would be after `changes`.
-    pub(crate) fn staged(&self, changes: &provider::Changes) -> BTreeMap<Vec<u8>, Unsaved> {
+    pub(crate) fn staged(&self, changes: &provider::Changes) -> BTreeMap<SecretBytes, Unsaved> {
         let mut staged = self.unsaved.clone();
         for (key, value) in changes {
             let base = match staged.get(key) {
@@ -58,7 +58,7 @@ impl ScopeMemory {
     }
 
     /// Puts `changes` into memory. `staged` is what remains to be saved.
-    pub(crate) fn apply(&mut self, changes: provider::Changes, staged: BTreeMap<Vec<u8>, Unsaved>) {
+    pub(crate) fn apply(&mut self, changes: provider::Changes, staged: BTreeMap<SecretBytes, Unsaved>) {
         let records = Arc::make_mut(&mut self.records);
         for (key, value) in changes {
             match value {
@@ -91,7 +91,7 @@ pub(crate) fn add_changes(
     changes: &mut Changes,
     scope: &ScopeId,
     base: Option<ScopeVersion>,
-    staged: &BTreeMap<Vec<u8>, Unsaved>,
+    staged: &BTreeMap<SecretBytes, Unsaved>,
 ) -> Result<()> {
     if staged.is_empty() {
         return Ok(());

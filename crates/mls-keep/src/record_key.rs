@@ -12,6 +12,7 @@
 //!
 //! Kinds up to `2f` are loaded with their scope, the others are read when they are asked for.
 
+use mls_keep_core::SecretBytes;
 use sha2::{Digest, Sha256};
 
 /// The last kind that is loaded with its scope.
@@ -31,17 +32,17 @@ pub(crate) const GROUP_LIST: u8 = 0x38;
 pub(crate) const APPLICATION: u8 = 0x80;
 
 /// A message of the history.
-pub(crate) fn message(number: u64) -> Vec<u8> {
+pub(crate) fn message(number: u64) -> SecretBytes {
     numbered(HISTORY, number)
 }
 
 /// A message of the outbox.
-pub(crate) fn outgoing(number: u64) -> Vec<u8> {
+pub(crate) fn outgoing(number: u64) -> SecretBytes {
     numbered(OUTGOING, number)
 }
 
-fn numbered(kind: u8, number: u64) -> Vec<u8> {
-    [&[kind][..], &number.to_be_bytes()].concat()
+fn numbered(kind: u8, number: u64) -> SecretBytes {
+    SecretBytes::concat(&[&[kind], &number.to_be_bytes()])
 }
 
 /// The number of a message of the history or the outbox.
@@ -51,18 +52,17 @@ pub(crate) fn number(key: &[u8]) -> Option<u64> {
 }
 
 /// What is remembered of a received message, the TLS encoding of an `MLSMessage`.
-pub(crate) fn received(message: &[u8]) -> Vec<u8> {
-    let mut key = vec![RECEIVED];
-    key.extend(Sha256::digest(message).iter().take(16));
-    key
+pub(crate) fn received(message: &[u8]) -> SecretBytes {
+    let digest = Sha256::digest(message);
+    SecretBytes::concat(&[&[RECEIVED], digest.get(..16).unwrap_or_default()])
 }
 
 /// A group in the client's list.
-pub(crate) fn listed_group(group_id: &[u8]) -> Vec<u8> {
-    [&[GROUP_LIST], group_id].concat()
+pub(crate) fn listed_group(group_id: &[u8]) -> SecretBytes {
+    SecretBytes::concat(&[&[GROUP_LIST], group_id])
 }
 
 /// A record of the application.
-pub(crate) fn application(key: &[u8]) -> Vec<u8> {
-    [&[APPLICATION], key].concat()
+pub(crate) fn application(key: &[u8]) -> SecretBytes {
+    SecretBytes::concat(&[&[APPLICATION], key])
 }

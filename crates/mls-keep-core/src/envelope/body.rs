@@ -81,7 +81,8 @@ pub(super) fn seal_with(
 ) -> Result<Vec<u8>> {
     let keys = BodyKeys::derive(expand, input_key, salt, context);
     let (whole, last) = plaintext.as_chunks::<CHUNK_LEN>();
-    let mut body = Vec::with_capacity(OVERHEAD + plaintext.len() + whole.len() * TAG_LEN);
+    // Each chunk stands here as plaintext for a moment.
+    let mut body = Zeroizing::new(Vec::with_capacity(OVERHEAD + plaintext.len() + whole.len() * TAG_LEN));
     body.extend_from_slice(salt);
     body.extend_from_slice(&keys.commitment);
     for (number, chunk) in (0..).zip(whole.iter().map(<[u8; CHUNK_LEN]>::as_slice).chain([last])) {
@@ -90,7 +91,7 @@ pub(super) fn seal_with(
         let tag = seal_in_place(&keys.cipher, &keys.nonce(number), body.get_mut(start..).unwrap_or_default())?;
         body.extend_from_slice(&tag);
     }
-    Ok(body)
+    Ok(std::mem::take(&mut *body))
 }
 
 pub(super) fn open_with(

@@ -7,7 +7,7 @@ use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::header::{HeaderPrefix, Kdf, SALT_LEN, STORE_ID_LEN};
-use super::passphrase::Argon2Params;
+use super::passphrase::{Argon2Params, spawn};
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{MasterKey, Secret32};
@@ -38,6 +38,7 @@ pub struct Encryption {
     holder: Holder,
     salt: Zeroizing<Vec<u8>>,
     argon2: Option<Argon2Params>,
+    argon2_limit: Option<Argon2Params>,
 }
 
 /// Who holds the key: something that can keep 32 bytes, or a head.
@@ -58,6 +59,10 @@ impl Encryption {
     ///
     /// The bytes are taken as they are. Text is not normalised: whoever reads it from people on several platforms does
     /// that first (NFC), and always in the same way.
+    ///
+    /// Stretching takes the memory and the time that the header of a keep asks for, whoever wrote that header: up to 1 GiB
+    /// and many seconds of one core ([`Argon2Params`]) before a wrong passphrase or a forged header shows. It runs on a
+    /// thread of its own where one can be started. See [`argon2_limit`](Self::argon2_limit).
     #[must_use]
     pub fn passphrase(passphrase: impl Into<Vec<u8>>) -> Self {
         Self::new(Holder::Passphrase(Zeroizing::new(passphrase.into())))
@@ -79,6 +84,21 @@ impl Encryption {
         self
     }
 
+    /// The most that a keep may ask of argon2id. One whose header asks for more memory, or for more work (memory times
+    /// iterations), does not open: [`Invalid`](ErrorKind::Invalid), before any memory is taken. Without a limit, the bounds
+    /// of [`Argon2Params`] are all there is. Goes with a passphrase only; lanes are not looked at.
+    ///
+    /// ```
+    /// # use mls_keep_core::{Argon2Params, Encryption};
+    /// // No more than what this program asks of new keeps.
+    /// let encryption = Encryption::passphrase("words").argon2_limit(Argon2Params::default());
+    /// ```
+    #[must_use]
+    pub fn argon2_limit(mut self, limit: Argon2Params) -> Self {
+        self.argon2_limit = Some(limit);
+        self
+    }
+
     /// The clear part of a new keep's header, under a fresh salt.
     ///
     /// # Errors
@@ -95,18 +115,22 @@ impl Encryption {
     }
 
     /// The root key of the keep with this header. With a passphrase it takes the time and the memory that the header asks
-    /// for, within the bounds of [`Argon2Params`].
+    /// for, within the bounds of [`Argon2Params`] and the limit, on a thread of its own if there can be one.
     ///
     /// # Errors
-    /// `Invalid` as for [`new_prefix`](Self::new_prefix); `WrongKey` if the keep wants a passphrase and this is a master
-    /// key, or the other way round; `NoSpace` if there is no memory for argon2id.
-    pub(crate) fn root_key(&self, prefix: &HeaderPrefix) -> Result<Secret32> {
+    /// `Invalid` as for [`new_prefix`](Self::new_prefix), and if the header asks for more than the limit; `WrongKey` if the
+    /// keep wants a passphrase and this is a master key, or the other way round; `NoSpace` if there is no memory for
+    /// argon2id.
+    pub(crate) async fn root_key(&self, prefix: &HeaderPrefix) -> Result<Secret32> {
         self.check()?;
         let wrong = |message| Err(Error::new(ErrorKind::WrongKey, message));
         match (&self.holder, prefix.kdf) {
             (Holder::MasterKey(key), Kdf::HkdfSha256) => Ok(self.mix(&prefix.salt, key.expose())),
             (Holder::Passphrase(passphrase), Kdf::Argon2id(params)) => {
-                let stretched = params.derive(passphrase, &prefix.salt)?;
+                if let Some(limit) = self.argon2_limit {
+                    params.check_limit(limit)?;
+                }
+                let stretched = params.derive_aside(passphrase, &prefix.salt, spawn).await?;
                 Ok(self.mix(&prefix.salt, stretched.expose()))
             }
             (Holder::MasterKey(_), Kdf::Argon2id(_)) => wrong("this keep opens with a passphrase, not a master key"),
@@ -115,7 +139,7 @@ impl Encryption {
     }
 
     fn new(holder: Holder) -> Self {
-        Self { holder, salt: Zeroizing::new(Vec::new()), argon2: None }
+        Self { holder, salt: Zeroizing::new(Vec::new()), argon2: None, argon2_limit: None }
     }
 
     fn check(&self) -> Result<()> {
@@ -123,14 +147,18 @@ impl Encryption {
         if self.salt.len() > MAX_USER_SALT_LEN {
             return invalid("the salt is over 1024 bytes");
         }
-        match (&self.holder, self.argon2) {
-            (Holder::Passphrase(passphrase), _) if passphrase.is_empty() => invalid("the passphrase is empty"),
-            (Holder::Passphrase(passphrase), _) if passphrase.len() > MAX_PASSPHRASE_LEN => {
+        match &self.holder {
+            Holder::Passphrase(passphrase) if passphrase.is_empty() => invalid("the passphrase is empty"),
+            Holder::Passphrase(passphrase) if passphrase.len() > MAX_PASSPHRASE_LEN => {
                 invalid("the passphrase is over 64 KiB")
             }
-            (Holder::Passphrase(_), Some(params)) => params.check(ErrorKind::Invalid),
-            (Holder::MasterKey(_), Some(_)) => invalid("argon2 goes with a passphrase, not with a master key"),
-            (_, None) => Ok(()),
+            Holder::Passphrase(_) => {
+                self.argon2.iter().chain(&self.argon2_limit).try_for_each(|params| params.check(ErrorKind::Invalid))
+            }
+            Holder::MasterKey(_) if self.argon2.or(self.argon2_limit).is_some() => {
+                invalid("argon2 goes with a passphrase, not with a master key")
+            }
+            Holder::MasterKey(_) => Ok(()),
         }
     }
 

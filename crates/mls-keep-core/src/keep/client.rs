@@ -13,6 +13,7 @@ use crate::commit::{Commit, Swap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::map::{LeafEntry, LeafValue, NodeName, NodeStore, Pointer, RecordRange, Tree, Value, load_long};
+use crate::secret_bytes::SecretBytes;
 
 /// A directory entry with any flag that this program does not know is refused.
 pub(super) const NO_FLAGS: u8 = 0;
@@ -44,7 +45,7 @@ pub struct ClientStore {
 #[derive(Clone, Debug)]
 pub struct Record {
     /// Its key, 1 to [`MAX_RECORD_KEY_LEN`](crate::limits::MAX_RECORD_KEY_LEN) bytes.
-    pub key: Arc<[u8]>,
+    pub key: SecretBytes,
     /// Its value.
     pub value: Value,
 }

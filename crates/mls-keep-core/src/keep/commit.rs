@@ -88,7 +88,7 @@ impl ClientStore {
                 Tree::Stored(top) => Some(LeafValue::Map { flags: NO_FLAGS, top }),
                 Tree::Empty | Tree::Inline(_) => None,
             };
-            directory.insert(Arc::from(scope.as_key()), entry);
+            directory.insert(scope.as_key().into(), entry);
             committed.insert(scope.clone(), scope_committed);
         }
         let directory = self.root.directory.edit(batch, &directory, INLINE_DIRECTORY_LEN).await?;
@@ -120,7 +120,7 @@ impl ClientStore {
             if let Some(LeafValue::Chunked(list)) = &old {
                 replace_long(batch, list, base, layout.as_deref()).await?;
             }
-            edits.insert(Arc::from(key.as_slice()), new);
+            edits.insert(key.clone(), new);
         }
         let tree = tree.edit(batch, &edits, 0).await?;
         if let Tree::Stored(top) = &tree {

@@ -45,7 +45,7 @@ struct RootKey {
 
 impl Header {
     /// A fresh header, its stored form, and what opens it.
-    pub(crate) fn create(encryption: &Encryption, entropy: &dyn Entropy) -> Result<(Self, Bytes, HeaderKey)> {
+    pub(crate) async fn create(encryption: &Encryption, entropy: &dyn Entropy) -> Result<(Self, Bytes, HeaderKey)> {
         let mut store_id = [0; 16];
         entropy.fill(&mut store_id)?;
         let prefix = encryption.new_prefix(entropy, store_id)?;
@@ -55,7 +55,7 @@ impl Header {
             newest: RootKey { id: 1, secret: Secret32::random(entropy)? },
             older: Vec::new(),
         };
-        let key = HeaderKey { clear: prefix.encode(), key: encryption.root_key(&prefix)? };
+        let key = HeaderKey { clear: prefix.encode(), key: encryption.root_key(&prefix).await? };
         let stored = header.seal(&key, entropy)?;
         Ok((header, stored, key))
     }
@@ -64,10 +64,10 @@ impl Header {
     ///
     /// # Errors
     /// `WrongKey` if the key, salt or passphrase is not the keep's, `UnsupportedVersion`, or `Corrupt`.
-    pub(crate) fn open(encryption: &Encryption, stored: &[u8]) -> Result<(Self, HeaderKey)> {
+    pub(crate) async fn open(encryption: &Encryption, stored: &[u8]) -> Result<(Self, HeaderKey)> {
         let (clear, _) = split(stored)?;
         let prefix = HeaderPrefix::decode(clear)?;
-        let key = HeaderKey { clear: prefix.encode(), key: encryption.root_key(&prefix)? };
+        let key = HeaderKey { clear: prefix.encode(), key: encryption.root_key(&prefix).await? };
         Ok((Self::open_with(&key, stored)?, key))
     }
 

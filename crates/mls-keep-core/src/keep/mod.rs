@@ -72,7 +72,7 @@ impl Keep {
                 None => Error::new(ErrorKind::Invalid, "the store is not empty and has no keep's header"),
             });
         }
-        let (header, stored, header_key) = Header::create(encryption, entropy.as_ref())?;
+        let (header, stored, header_key) = Header::create(encryption, entropy.as_ref()).await?;
         let swap = Swap { key, expected: None, replacement: Some(stored) };
         outcome::decide(backend.as_ref(), Commit { puts: Vec::new(), swap, deletes: Vec::new() })
             .await
@@ -92,7 +92,7 @@ impl Keep {
         let Some(stored) = backend.load(&Key::new(HEADER_KEY)?).await? else {
             return Err(Error::new(ErrorKind::NotFound, "there is no keep in this store"));
         };
-        let (header, header_key) = Header::open(encryption, &stored)?;
+        let (header, header_key) = Header::open(encryption, &stored).await?;
         Ok(Self::opened(backend, entropy, header, header_key))
     }
 
@@ -144,7 +144,7 @@ impl Keep {
             }
         }
         identities.sort_unstable();
-        Ok(identities)
+        Ok(identities.iter().map(|identity| identity.to_vec()).collect())
     }
 
     /// Makes a client with nothing in it. An identity is 1 to [`MAX_IDENTITY_LEN`] bytes.

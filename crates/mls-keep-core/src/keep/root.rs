@@ -13,6 +13,7 @@ use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MAX_IDENTITY_LEN, MAX_NODE_LEN, MAX_STORED_ROOT_LEN};
 use crate::map::{Node, Pointer, Tree};
+use crate::secret_bytes::SecretBytes;
 
 const MAGIC: [u8; 8] = *b"\x89MLSR\r\n\x1a";
 const VERSION: u16 = 1;
@@ -42,7 +43,7 @@ pub(crate) struct Root {
     pub(crate) previous: Digest,
     /// Of those before that one, the newest first.
     ancestors: Vec<Ancestor>,
-    pub(crate) identity: Vec<u8>,
+    pub(crate) identity: SecretBytes,
     /// Secret that decides where long values are cut. Fresh for each client that is made, so it also distinguishes a client
     /// from one of the same identity that was deleted.
     pub(crate) seed: u64,
@@ -91,7 +92,7 @@ impl Root {
             number: 0,
             previous: [0; 32],
             ancestors: Vec::new(),
-            identity: identity.to_vec(),
+            identity: identity.into(),
             // Zero would be the cutter's public default.
             seed: u64::from_be_bytes(seed).max(1),
             standing: Standing::Active,
@@ -218,13 +219,12 @@ impl Root {
                 out.raw(pointer.expose());
             }
         }
+        let used = out.as_slice().len();
+        out.pad_to(envelope::padded_len(used));
         let mut bytes = out.finish();
-        let used = bytes.len() as u32;
         if let Some(field) = bytes.get_mut(at..at + 4) {
-            field.copy_from_slice(&used.to_be_bytes());
+            field.copy_from_slice(&(used as u32).to_be_bytes());
         }
-        let padded = envelope::padded_len(bytes.len());
-        bytes.resize(padded, 0);
         Ok(bytes)
     }
 
@@ -253,7 +253,7 @@ impl Root {
         for _ in 0..count {
             ancestors.push(input.array()?);
         }
-        let identity = input.short_bytes(MAX_IDENTITY_LEN)?.to_vec();
+        let identity = input.short_bytes(MAX_IDENTITY_LEN)?.into();
         let seed = input.u64()?;
         let standing = match input.u8()? {
             0 => Standing::Active,

@@ -6,10 +6,11 @@ use std::fmt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MAX_RECORD_KEY_LEN, MAX_SCOPE_LEN, MAX_VALUE_LEN};
 use crate::map::{NodeName, Value};
+use crate::secret_bytes::SecretBytes;
 
 /// What is loaded and changed together: the client's own material, or one group.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct ScopeId(Vec<u8>);
+pub struct ScopeId(SecretBytes);
 
 const CLIENT: u8 = 0;
 const GROUP: u8 = 1;
@@ -18,7 +19,7 @@ impl ScopeId {
     /// The client's own scope: identity, key packages, what is of no group.
     #[must_use]
     pub fn client() -> Self {
-        Self(vec![CLIENT])
+        Self((&[CLIENT]).into())
     }
 
     /// The scope of the group with this MLS group id (RFC 9420 section 8.1).
@@ -32,7 +33,7 @@ impl ScopeId {
                 format!("a group id has at most {} bytes, this one {}", MAX_SCOPE_LEN - 1, group_id.len()),
             ));
         }
-        Ok(Self([&[GROUP], group_id].concat()))
+        Ok(Self(SecretBytes::concat(&[&[GROUP], group_id])))
     }
 
     /// The MLS group id, if this is the scope of a group.
@@ -42,7 +43,7 @@ impl ScopeId {
     }
 
     pub(crate) fn from_key(key: &[u8]) -> Self {
-        Self(key.to_vec())
+        Self(key.into())
     }
 
     pub(crate) fn as_key(&self) -> &[u8] {
@@ -77,7 +78,7 @@ pub struct Changes {
 pub struct ScopeChanges {
     pub(crate) base: Option<ScopeVersion>,
     pub(crate) remove: bool,
-    pub(crate) records: BTreeMap<Vec<u8>, RecordChange>,
+    pub(crate) records: BTreeMap<SecretBytes, RecordChange>,
 }
 
 #[derive(Debug)]
@@ -123,7 +124,8 @@ impl ScopeChanges {
     ///
     /// # Errors
     /// `Invalid` if the key or the value is over its limit, or the key is empty.
-    pub fn put(&mut self, key: Vec<u8>, value: Value, base: Option<Value>) -> Result<()> {
+    pub fn put(&mut self, key: impl Into<SecretBytes>, value: Value, base: Option<Value>) -> Result<()> {
+        let key = key.into();
         check_key(&key)?;
         if value.as_slice().len() > MAX_VALUE_LEN {
             let len = value.as_slice().len();
@@ -137,8 +139,8 @@ impl ScopeChanges {
     }
 
     /// Removes `key` and its value. Removing what is absent changes nothing.
-    pub fn remove(&mut self, key: Vec<u8>) {
-        self.records.insert(key, RecordChange::Remove);
+    pub fn remove(&mut self, key: impl Into<SecretBytes>) {
+        self.records.insert(key.into(), RecordChange::Remove);
     }
 
     /// Removes every record that is there now. Records that are put in the same changes stay.
@@ -172,7 +174,7 @@ pub struct Committed {
 #[derive(Debug, Default)]
 pub(crate) struct CommittedScope {
     pub(crate) version: Option<ScopeVersion>,
-    pub(crate) long: BTreeMap<Vec<u8>, Value>,
+    pub(crate) long: BTreeMap<SecretBytes, Value>,
 }
 
 impl Committed {

@@ -11,6 +11,7 @@ use super::root::Root;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::map::{GarbagePage, LeafEntry, LeafValue, Node, NodeName, Part, Pointer, Tree, decode_chunk, decode_index};
+use crate::secret_bytes::SecretBytes;
 
 /// Nodes that are loaded together.
 const BATCH: usize = 64;
@@ -157,7 +158,7 @@ enum Place {
 
 /// What a parent says of a node.
 enum Expected {
-    Tree { place: Place, level: Option<u8>, from: Option<Arc<[u8]>>, before: Option<Arc<[u8]>> },
+    Tree { place: Place, level: Option<u8>, from: Option<SecretBytes>, before: Option<SecretBytes> },
     Index { levels: u8, len: usize },
     Chunk { len: usize },
     Garbage,
@@ -251,8 +252,8 @@ impl Walk {
                         place: place.clone(),
                         level: Some(level - 1),
                         // The first subtree also takes keys before its own.
-                        from: (at > 0).then(|| Arc::clone(&entry.key)),
-                        before: entries.get(at + 1).map(|next| Arc::clone(&next.key)),
+                        from: (at > 0).then(|| entry.key.clone()),
+                        before: entries.get(at + 1).map(|next| next.key.clone()),
                     };
                     self.waiting.push((Arc::clone(&entry.child), expected));
                 }

@@ -8,8 +8,9 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use fastcdc::v2020::{FastCDC, Normalization};
+use zeroize::Zeroizing;
 
+use super::cutter::Cutter;
 use super::node::{ChunkList, LeafValue, Part, decode_chunk, decode_index, encode_chunk, encode_index};
 use super::pointer::Pointer;
 use super::store::{Batch, NodeStore};
@@ -19,11 +20,6 @@ use crate::limits::MAX_DEPTH;
 
 /// Values up to this length stand in their leaf, bytes.
 pub(crate) const MAX_INLINE_LEN: usize = 4 << 10;
-
-/// Chunk lengths, bytes (docs/decisions/0003-node-sizes.md).
-const MIN_CHUNK_LEN: usize = 2 << 10;
-const AVG_CHUNK_LEN: usize = 8 << 10;
-const MAX_CHUNK_LEN: usize = 15 << 10;
 
 /// A list of more parts than this gets index nodes.
 const MAX_LIST_PARTS: usize = 32;
@@ -115,11 +111,11 @@ pub(crate) async fn load(store: &NodeStore, list: &ChunkList) -> Result<Value> {
     let layout = load_layout(store, list).await?;
     let pointers: Vec<_> = layout.chunks().iter().map(|part| &part.pointer).collect();
     // Reserved once: a buffer that grows leaves unwiped copies behind. The length is bounded by the node codec.
-    let mut bytes = Vec::with_capacity(list.len);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(list.len));
     for (block, part) in store.blocks(&pointers).await?.iter().zip(layout.chunks()) {
         bytes.extend_from_slice(decode_chunk(block, part.len)?);
     }
-    Ok(Value::stored(bytes, layout))
+    Ok(Value::stored(bytes.into(), layout))
 }
 
 /// All parts of a value, level by level.
@@ -225,8 +221,7 @@ fn cut(new: &[u8], base: Option<(&[u8], &[Part])>, seed: u64) -> Vec<Piece> {
     }
 
     let middle = Middle::new(old, parts, &ends, pieces.len(), old.len() - back);
-    let cutter =
-        FastCDC::with_level_and_seed(new, MIN_CHUNK_LEN, AVG_CHUNK_LEN, MAX_CHUNK_LEN, Normalization::Level1, seed);
+    let cutter = Cutter::new(seed);
     while at < new.len() {
         if new.len() - at <= back
             && let Ok(index) = ends.binary_search(&(old.len() - (new.len() - at)))
@@ -237,8 +232,11 @@ fn cut(new: &[u8], base: Option<(&[u8], &[Part])>, seed: u64) -> Vec<Piece> {
             }
             break;
         }
-        let (_, end) = cutter.cut(at, new.len() - at);
-        let end = if end > at { end } else { new.len() };
+        let rest = new.get(at..).unwrap_or_default();
+        let end = match cutter.cut(rest) {
+            0 => new.len(),
+            len => at + len,
+        };
         pieces.push(Piece { start: at, end, kept: middle.find(new.get(at..end).unwrap_or_default()) });
         at = end;
     }

@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroizing;
-use zstd::bulk::{Compressor, Decompressor};
 
+use super::packer::{Packer, Unpacker};
 use crate::codec::{Reader, Writer};
 use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
@@ -16,21 +16,18 @@ const FRAME_LEN: usize = 10;
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 
-/// On OpenMLS state a higher level stores no less (docs/decisions/0003-node-sizes.md).
-const ZSTD_LEVEL: i32 = 1;
-
 /// Below this there is nothing to win.
 const MIN_COMPRESSED_LEN: usize = 128;
 
 /// Frames and unframes nodes. Keeps its compressor, since making one costs more than compressing a node.
 pub(crate) struct Framer {
-    compressor: Mutex<Option<Compressor<'static>>>,
-    decompressor: Mutex<Option<Decompressor<'static>>>,
+    packer: Mutex<Option<Packer>>,
+    unpacker: Mutex<Option<Unpacker>>,
 }
 
 impl Framer {
     pub(crate) fn new() -> Self {
-        Self { compressor: Mutex::new(None), decompressor: Mutex::new(None) }
+        Self { packer: Mutex::new(None), unpacker: Mutex::new(None) }
     }
 
     /// Compresses and pads `node`. At most [`MAX_NODE_LEN`] bytes.
@@ -50,9 +47,8 @@ impl Framer {
         out.u32(node.len() as u32);
         out.u32(packed.len() as u32);
         out.raw(packed);
-        let mut bytes = out.finish();
-        bytes.resize(padded, 0);
-        Ok(bytes)
+        out.pad_to(padded);
+        Ok(out.finish())
     }
 
     /// Undoes [`frame`](Self::frame).
@@ -80,36 +76,19 @@ impl Framer {
 
     /// `None` if compression does not make it shorter.
     fn compress(&self, node: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>> {
-        let mut slot = self.compressor.lock().unwrap_or_else(PoisonError::into_inner);
-        let compressor = match &mut *slot {
-            Some(compressor) => compressor,
-            empty => empty.insert(Compressor::new(ZSTD_LEVEL).map_err(unusable)?),
-        };
-        let mut packed = Zeroizing::new(vec![0; node.len()]);
-        // A target as long as the node: what does not fit is not shorter.
-        match compressor.compress_to_buffer(node, packed.as_mut_slice()) {
-            Ok(len) if len < node.len() => {
-                packed.truncate(len);
-                Ok(Some(packed))
-            }
-            _ => Ok(None),
+        let mut slot = self.packer.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *slot {
+            Some(packer) => packer.pack(node),
+            empty => empty.insert(Packer::new()?).pack(node),
         }
     }
 
     fn decompress(&self, packed: &[u8], len: usize) -> Result<Zeroizing<Vec<u8>>> {
-        let mut slot = self.decompressor.lock().unwrap_or_else(PoisonError::into_inner);
-        let decompressor = match &mut *slot {
-            Some(decompressor) => decompressor,
-            empty => empty.insert(Decompressor::new().map_err(unusable)?),
-        };
-        let mut node = Zeroizing::new(vec![0; len]);
-        match decompressor.decompress_to_buffer(packed, node.as_mut_slice()) {
-            Ok(written) if written == len => Ok(node),
-            _ => Err(Error::new(ErrorKind::Corrupt, "a node does not unpack to its length")),
-        }
+        let mut slot = self.unpacker.lock().unwrap_or_else(PoisonError::into_inner);
+        let node = match &mut *slot {
+            Some(unpacker) => unpacker.unpack(packed, len),
+            empty => empty.insert(Unpacker::new()?).unpack(packed, len),
+        }?;
+        node.ok_or_else(|| Error::new(ErrorKind::Corrupt, "a node does not unpack to its length"))
     }
-}
-
-fn unusable(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Internal, "the compressor cannot be made").with_source(error)
 }

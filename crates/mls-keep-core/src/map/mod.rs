@@ -1,12 +1,15 @@
 //! The sealed map: an ordered map of byte keys to byte values, stored as nodes. The only data structure on disk.
 //!
-//! `tree` is the map, `node` the encoding of one block, `chunk` what becomes of long values, `frame` compression and
-//! padding, `store` reading and sealing, `pointer` the name and the key of a node, `names` the nodes that a map consists of.
+//! `tree` is the map, `node` the encoding of one block, `chunk` what becomes of long values, `cutter` where they are cut,
+//! `frame` and `packer` compression and padding, `store` reading and sealing, `pointer` the name and the key of a node, `names`
+//! the nodes that a map consists of.
 
 mod chunk;
+mod cutter;
 mod frame;
 mod names;
 mod node;
+mod packer;
 mod pointer;
 mod range;
 mod store;

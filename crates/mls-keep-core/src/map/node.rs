@@ -9,6 +9,7 @@ use super::value::Value;
 use crate::codec::{Reader, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MAX_DEPTH, MAX_NODE_LEN, MAX_RECORD_KEY_LEN, MAX_VALUE_LEN};
+use crate::secret_bytes::SecretBytes;
 
 const LEAF: u8 = 0;
 const INNER: u8 = 1;
@@ -36,7 +37,7 @@ pub(crate) enum Node {
 
 #[derive(Clone, Debug)]
 pub(crate) struct LeafEntry {
-    pub(crate) key: Arc<[u8]>,
+    pub(crate) key: SecretBytes,
     pub(crate) value: LeafValue,
 }
 
@@ -69,7 +70,7 @@ pub(crate) struct Part {
 /// `key` is at most the first key below `child`. The first entry's subtree also takes keys before it.
 #[derive(Clone, Debug)]
 pub(crate) struct InnerEntry {
-    pub(crate) key: Arc<[u8]>,
+    pub(crate) key: SecretBytes,
     pub(crate) child: Arc<Pointer>,
 }
 
@@ -186,7 +187,7 @@ impl LeafEntry {
     fn decode(input: &mut Reader<'_>) -> Result<Self> {
         let key = input.short_bytes(MAX_RECORD_KEY_LEN)?.into();
         let value = match input.u8()? {
-            INLINE => LeafValue::Inline(input.long_bytes(MAX_NODE_LEN)?.to_vec().into()),
+            INLINE => LeafValue::Inline(SecretBytes::from(input.long_bytes(MAX_NODE_LEN)?).into()),
             CHUNKED => {
                 let len = input.u32()? as usize;
                 let levels = input.u8()?;
@@ -322,7 +323,7 @@ fn ensure_sum(parts: &[Part], len: usize) -> Result<()> {
     Err(Error::new(ErrorKind::Corrupt, "the parts of a value do not add up to its length"))
 }
 
-fn ensure_ordered<'a>(keys: impl Iterator<Item = &'a Arc<[u8]>> + Clone) -> Result<()> {
+fn ensure_ordered<'a>(keys: impl Iterator<Item = &'a SecretBytes> + Clone) -> Result<()> {
     if keys.clone().zip(keys.skip(1)).all(|(key, next)| key < next) {
         return Ok(());
     }

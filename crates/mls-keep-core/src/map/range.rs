@@ -2,6 +2,10 @@
 
 use std::ops::Bound;
 
+use zeroize::Zeroizing;
+
+use crate::secret_bytes::SecretBytes;
+
 /// Which records of a map to read, in which direction, and how many at most.
 ///
 /// ```
@@ -11,8 +15,8 @@ use std::ops::Bound;
 /// ```
 #[derive(Clone, Debug)]
 pub struct RecordRange {
-    from: Bound<Vec<u8>>,
-    to: Bound<Vec<u8>>,
+    from: Bound<SecretBytes>,
+    to: Bound<SecretBytes>,
     pub(crate) limit: usize,
     pub(crate) backwards: bool,
 }
@@ -27,30 +31,30 @@ impl RecordRange {
     /// The records whose keys begin with `prefix`.
     #[must_use]
     pub fn prefix(prefix: &[u8]) -> Self {
-        let mut after = prefix.to_vec();
+        let mut after = Zeroizing::new(prefix.to_vec());
         while after.last() == Some(&u8::MAX) {
             after.pop();
         }
         let to = match after.last_mut() {
             Some(last) => {
                 *last += 1;
-                Bound::Excluded(after)
+                Bound::Excluded(after.into())
             }
             None => Bound::Unbounded,
         };
-        Self { from: Bound::Included(prefix.to_vec()), to, ..Self::all() }
+        Self { from: Bound::Included(prefix.into()), to, ..Self::all() }
     }
 
     /// The records from `from` (inclusive) to `to` (exclusive).
     #[must_use]
     pub fn between(from: &[u8], to: &[u8]) -> Self {
-        Self { from: Bound::Included(from.to_vec()), to: Bound::Excluded(to.to_vec()), ..Self::all() }
+        Self { from: Bound::Included(from.into()), to: Bound::Excluded(to.into()), ..Self::all() }
     }
 
     /// Of these, the ones after `key`: where an earlier read stopped. With [`backwards`](Self::backwards), those before.
     #[must_use]
     pub fn beyond(mut self, key: &[u8]) -> Self {
-        let end = Bound::Excluded(key.to_vec());
+        let end = Bound::Excluded(key.into());
         if self.backwards {
             self.to = end;
         } else {

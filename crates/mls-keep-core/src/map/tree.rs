@@ -15,6 +15,7 @@ use super::range::RecordRange;
 use super::store::{Batch, NodeStore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MAX_DEPTH;
+use crate::secret_bytes::SecretBytes;
 
 /// A node longer than this is split, bytes (docs/decisions/0003-node-sizes.md). A piece can exceed it by one entry.
 const SPLIT_LEN: usize = 8 << 10;
@@ -35,7 +36,7 @@ pub(crate) enum Tree {
 }
 
 /// What happens to one key. `None` removes it.
-pub(crate) type Edits = BTreeMap<Arc<[u8]>, Option<LeafValue>>;
+pub(crate) type Edits = BTreeMap<SecretBytes, Option<LeafValue>>;
 
 impl Tree {
     async fn top(&self, store: &NodeStore) -> Result<Option<Arc<Node>>> {
@@ -51,7 +52,7 @@ impl Tree {
         loop {
             let next = match &*node {
                 Node::Leaf(entries) => {
-                    let found = entries.binary_search_by(|entry| entry.key.as_ref().cmp(key)).ok();
+                    let found = entries.binary_search_by(|entry| entry.key.as_slice().cmp(key)).ok();
                     return Ok(found.and_then(|at| entries.get(at)).map(|entry| entry.value.clone()));
                 }
                 Node::Inner { entries, level } => match entries.get(child_of(entries, key)) {
@@ -133,7 +134,7 @@ impl Tree {
             // It may have been written a moment ago, so it is the batch that is asked.
             let node = batch.node(&pointer).await?;
             ensure_level(&node, level)?;
-            top = Child::Kept { key: Arc::from([]), level: node.level(), pointer };
+            top = Child::Kept { key: SecretBytes::default(), level: node.level(), pointer };
         }
         match top {
             Child::New(node) if node.encoded_len() <= inline_len => Ok(Self::Inline(Arc::new(node))),
@@ -152,17 +153,17 @@ enum Waiting {
 /// A subtree while its parent is made: rewritten, or as it was.
 enum Child {
     New(Node),
-    Kept { key: Arc<[u8]>, level: u8, pointer: Arc<Pointer> },
+    Kept { key: SecretBytes, level: u8, pointer: Arc<Pointer> },
 }
 
 impl Child {
-    fn key(&self) -> Arc<[u8]> {
+    fn key(&self) -> SecretBytes {
         match self {
-            Self::New(Node::Leaf(entries)) => entries.first().map(|entry| Arc::clone(&entry.key)),
-            Self::New(Node::Inner { entries, .. }) => entries.first().map(|entry| Arc::clone(&entry.key)),
-            Self::Kept { key, .. } => Some(Arc::clone(key)),
+            Self::New(Node::Leaf(entries)) => entries.first().map(|entry| entry.key.clone()),
+            Self::New(Node::Inner { entries, .. }) => entries.first().map(|entry| entry.key.clone()),
+            Self::Kept { key, .. } => Some(key.clone()),
         }
-        .unwrap_or_else(|| Arc::from([]))
+        .unwrap_or_default()
     }
 
     fn level(&self) -> u8 {
@@ -173,7 +174,7 @@ impl Child {
     }
 }
 
-type Edit<'e> = (&'e Arc<[u8]>, &'e Option<LeafValue>);
+type Edit<'e> = (&'e SecretBytes, &'e Option<LeafValue>);
 
 /// The nodes that take the place of `node` after `edits`, none if it became empty. Its own pointer is already replaced.
 fn edit_node<'f>(
@@ -196,7 +197,7 @@ fn edit_node<'f>(
             let (mine, rest) = edits.split_at(here);
             edits = rest;
             if mine.is_empty() {
-                let (key, pointer) = (Arc::clone(&entry.key), Arc::clone(&entry.child));
+                let (key, pointer) = (entry.key.clone(), Arc::clone(&entry.child));
                 children.push(Child::Kept { key, level: level - 1, pointer });
                 continue;
             }
@@ -246,7 +247,7 @@ async fn take(batch: &mut Batch<'_>, child: Child) -> Result<Node> {
                     level: *level,
                     entries: entries
                         .iter()
-                        .map(|entry| InnerEntry { key: Arc::clone(&entry.key), child: Arc::clone(&entry.child) })
+                        .map(|entry| InnerEntry { key: entry.key.clone(), child: Arc::clone(&entry.child) })
                         .collect(),
                 },
             })
@@ -295,7 +296,7 @@ fn merge(entries: &[LeafEntry], edits: &[Edit<'_>]) -> Vec<LeafEntry> {
         }
         old.next_if(|entry| entry.key == **key);
         if let Some(value) = value {
-            merged.push(LeafEntry { key: Arc::clone(key), value: value.clone() });
+            merged.push(LeafEntry { key: SecretBytes::clone(key), value: value.clone() });
         }
     }
     merged.extend(old.cloned());
@@ -350,7 +351,7 @@ fn ensure_level(child: &Node, parent_level: u8) -> Result<()> {
 
 /// The index of the subtree that has `key`, if any has.
 fn child_of(entries: &[InnerEntry], key: &[u8]) -> usize {
-    entries.partition_point(|entry| entry.key.as_ref() <= key).saturating_sub(1)
+    entries.partition_point(|entry| entry.key.as_slice() <= key).saturating_sub(1)
 }
 
 fn overlapping<'a>(entries: &'a [InnerEntry], range: &RecordRange) -> impl Iterator<Item = &'a InnerEntry> {

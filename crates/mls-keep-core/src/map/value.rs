@@ -3,10 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use super::chunk::Layout;
 use super::node::LeafValue;
+use crate::secret_bytes::SecretBytes;
 
 /// The plaintext of one record. Cloning shares it; the bytes are wiped when the last clone goes.
 ///
@@ -14,7 +13,7 @@ use super::node::LeafValue;
 /// costs what changed.
 #[derive(Clone)]
 pub struct Value {
-    bytes: Arc<Zeroizing<Vec<u8>>>,
+    bytes: SecretBytes,
     layout: Option<Arc<Layout>>,
 }
 
@@ -25,12 +24,12 @@ impl Value {
         &self.bytes
     }
 
-    pub(crate) fn stored(bytes: Vec<u8>, layout: Layout) -> Self {
-        Self { bytes: Arc::new(Zeroizing::new(bytes)), layout: Some(Arc::new(layout)) }
+    pub(crate) fn stored(bytes: SecretBytes, layout: Layout) -> Self {
+        Self { bytes, layout: Some(Arc::new(layout)) }
     }
 
     pub(crate) fn with_layout(&self, layout: Arc<Layout>) -> Self {
-        Self { bytes: Arc::clone(&self.bytes), layout: Some(layout) }
+        Self { bytes: self.bytes.clone(), layout: Some(layout) }
     }
 
     /// Whether this is the value that stands in a leaf as `stored`.
@@ -48,7 +47,13 @@ impl Value {
 
 impl From<Vec<u8>> for Value {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes: Arc::new(Zeroizing::new(bytes)), layout: None }
+        SecretBytes::from(bytes).into()
+    }
+}
+
+impl From<SecretBytes> for Value {
+    fn from(bytes: SecretBytes) -> Self {
+        Self { bytes, layout: None }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use mls_keep_core::{Error, ErrorKind, Result, limits};
+use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, limits};
 use openmls::credentials::{BasicCredential, Credential, CredentialWithKey};
 use openmls::group::{MlsGroupCreateConfig, MlsGroupJoinConfig, PURE_CIPHERTEXT_WIRE_FORMAT_POLICY};
 use openmls::prelude::{Ciphersuite, SenderRatchetConfiguration};
@@ -78,7 +78,7 @@ impl GroupSettings {
 /// Makes a [`Client`]: see [`Client::builder`](super::Client::builder).
 #[must_use = "a builder does nothing until `create` is called"]
 pub struct ClientBuilder<C = RustCrypto> {
-    identity: Vec<u8>,
+    identity: SecretBytes,
     ciphersuite: Ciphersuite,
     credential: Option<Credential>,
     signer: Option<SignatureKeyPair>,
@@ -90,7 +90,7 @@ pub struct ClientBuilder<C = RustCrypto> {
 impl ClientBuilder {
     pub(super) fn new(identity: Vec<u8>) -> Self {
         Self {
-            identity,
+            identity: identity.into(),
             ciphersuite: Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519,
             credential: None,
             signer: None,
@@ -164,7 +164,7 @@ impl<C: CryptoProvider> ClientBuilder<C> {
                 Error::new(ErrorKind::Internal, "the signature key could not be made").with_source(error)
             })?,
         };
-        let credential = self.credential.unwrap_or_else(|| BasicCredential::new(self.identity.clone()).into());
+        let credential = self.credential.unwrap_or_else(|| BasicCredential::new(self.identity.to_vec()).into());
         let profile = Profile {
             credential: CredentialWithKey { credential, signature_key: signer.to_public_vec().into() },
             identity: self.identity,
@@ -206,11 +206,11 @@ impl Profile {
         let client = ClientRecord {
             ciphersuite: self.ciphersuite.into(),
             credential_type: self.credential.credential.credential_type().into(),
-            credential: self.credential.credential.serialized_content().to_vec(),
+            credential: self.credential.credential.serialized_content().to_vec().into(),
             signature_key: self.signer.to_public_vec(),
             settings: self.settings.clone(),
         };
-        storage.put(&Scope::Client, record_key::CLIENT.to_vec(), Some(record::encode(&client)?));
+        storage.put(&Scope::Client, record_key::CLIENT.into(), Some(record::encode(&client)?));
         let changes = storage.into_changes().client;
         let mut own = ScopeMemory::default();
         let staged = own.staged(&changes);

@@ -1,6 +1,6 @@
 //! Making, listing and looking at groups.
 
-use mls_keep_core::{Error, ErrorKind, Result};
+use mls_keep_core::{Error, ErrorKind, Result, SecretBytes};
 use openmls::framing::MlsMessageOut;
 use openmls::group::{GroupId, MlsGroup};
 use openmls::key_packages::KeyPackage;
@@ -12,6 +12,7 @@ use super::load::no_group;
 use super::session::aborted;
 use super::{Client, CryptoProvider};
 use crate::provider::{Provider, Scope};
+use crate::record::Wiped;
 use crate::{record, record_key};
 
 /// The GroupInfo extension (RFC 9420 section 13.1) in which a group's name travels to those who join: UTF-8. From the
@@ -56,7 +57,7 @@ pub struct Member {
 /// A group in the client's list: record `38` of its scope.
 #[derive(Default, Deserialize, Serialize)]
 struct ListedGroup {
-    name: String,
+    name: Wiped<String>,
 }
 
 impl<C: CryptoProvider> Client<C> {
@@ -104,7 +105,7 @@ impl<C: CryptoProvider> Client<C> {
         self.repeat(std::slice::from_ref(group), |tx| {
             let [mls_group] = tx.groups else { return Err(no_group().into()) };
             mls_group.delete(tx.provider.storage())?;
-            let scope = Scope::Group(group.as_slice().to_vec());
+            let scope = Scope::Group(group.as_slice().into());
             for key in &everything {
                 tx.provider.storage().put(&scope, key.clone(), None);
             }
@@ -122,11 +123,10 @@ impl<C: CryptoProvider> Client<C> {
         self.freshen().await?;
         let scope = mls_keep_core::ScopeId::client();
         let listed = self.read_records(&scope, &[record_key::GROUP_LIST], usize::MAX, false).await?;
-        let parse = |(key, value): (Vec<u8>, _)| {
-            let listed: ListedGroup = record::decode(&value)?;
-            Ok((GroupId::from_slice(key.get(1..).unwrap_or_default()), listed.name))
-        };
-        listed.into_iter().map(parse).collect()
+        let parse = |(key, value): (SecretBytes, _)| Ok((key, record::decode::<ListedGroup>(&value)?));
+        let listed: Vec<_> = listed.into_iter().map(parse).collect::<Result<_>>()?;
+        let id = |key: &[u8]| GroupId::from_slice(key.get(1..).unwrap_or_default());
+        Ok(listed.into_iter().map(|(key, listed)| (id(&key), listed.name.release())).collect())
     }
 
     /// A group as it stands.
@@ -138,7 +138,7 @@ impl<C: CryptoProvider> Client<C> {
         let group = self.loaded_group(id).await?;
         Ok(GroupSummary {
             id: id.clone(),
-            name,
+            name: name.release(),
             epoch: group.epoch().as_u64(),
             members: group.members().count(),
             is_active: group.is_active(),
@@ -178,16 +178,16 @@ impl<C: CryptoProvider> Client<C> {
         Ok(Zeroizing::new(secret.map_err(|error| aborted(error.into()))?))
     }
 
-    pub(super) async fn name_of(&mut self, group: &GroupId) -> Result<String> {
+    pub(super) async fn name_of(&mut self, group: &GroupId) -> Result<Wiped<String>> {
         let key = record_key::listed_group(group.as_slice());
         match self.read_record(&mls_keep_core::ScopeId::client(), &key).await? {
             Some(value) => Ok(record::decode::<ListedGroup>(&value)?.name),
-            None => Ok(String::new()),
+            None => Ok(Wiped::default()),
         }
     }
 
     /// The keys of all records that are not of MLS in a group's scope.
-    async fn all_records(&mut self, group: &GroupId) -> Result<Vec<Vec<u8>>> {
+    async fn all_records(&mut self, group: &GroupId) -> Result<Vec<SecretBytes>> {
         self.loaded_group(group).await?;
         let scope = mls_keep_core::ScopeId::group(group.as_slice())?;
         let records = self.read_records(&scope, &[], usize::MAX, false).await?;
@@ -201,7 +201,7 @@ pub(super) fn identity_of(credential: &Credential) -> &[u8] {
 }
 
 pub(super) fn list<C: CryptoProvider>(provider: &Provider<C>, group: &GroupId, name: &str) -> Result<()> {
-    let listed = record::encode(&ListedGroup { name: name.to_owned() })?;
+    let listed = record::encode(&ListedGroup { name: name.to_owned().into() })?;
     provider.storage().put(&Scope::Client, record_key::listed_group(group.as_slice()), Some(listed));
     Ok(())
 }

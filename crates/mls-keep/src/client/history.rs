@@ -1,11 +1,12 @@
 //! The messages of a group, kept in the same commits as the ratchets.
 
-use mls_keep_core::{Result, ScopeId, Value};
+use mls_keep_core::{Result, ScopeId, SecretBytes, Value};
 use openmls::group::GroupId;
 use serde::{Deserialize, Serialize};
 
 use super::{Client, CryptoProvider};
 use crate::provider::{Scope, TransactionStorage};
+use crate::record::Wiped;
 use crate::{record, record_key};
 
 /// An application message of a group's history.
@@ -36,10 +37,10 @@ impl std::fmt::Debug for Message {
 /// A message: record `30` of its group's scope.
 #[derive(Deserialize, Serialize)]
 pub(super) struct HistoryRecord {
-    pub(super) sender: Vec<u8>,
+    pub(super) sender: Wiped<Vec<u8>>,
     pub(super) epoch: u64,
     pub(super) own: bool,
-    pub(super) content: Vec<u8>,
+    pub(super) content: Wiped<Vec<u8>>,
 }
 
 /// A received message: record `31` of its group's scope.
@@ -60,7 +61,7 @@ pub(super) struct GroupRecord {
 impl HistoryRecord {
     pub(super) fn into_message(self, group: GroupId, number: u64) -> Message {
         let Self { sender, epoch, own, content } = self;
-        Message { group, number, sender, epoch, own, content }
+        Message { group, number, sender: sender.release(), epoch, own, content: content.release() }
     }
 }
 
@@ -73,11 +74,11 @@ impl<C: CryptoProvider> Client<C> {
         self.freshen().await?;
         let scope = ScopeId::group(group.as_slice())?;
         let found = self.read_records(&scope, &[record_key::HISTORY], limit, true).await?;
-        let decode = |(key, value): (Vec<u8>, Value)| {
-            let number = record_key::number(&key).unwrap_or_default();
-            Ok(record::decode::<HistoryRecord>(&value)?.into_message(group.clone(), number))
+        let decode = |(key, value): (SecretBytes, Value)| {
+            Ok((record_key::number(&key).unwrap_or_default(), record::decode::<HistoryRecord>(&value)?))
         };
-        found.into_iter().rev().map(decode).collect()
+        let decoded: Vec<_> = found.into_iter().rev().map(decode).collect::<Result<_>>()?;
+        Ok(decoded.into_iter().map(|(number, record)| record.into_message(group.clone(), number)).collect())
     }
 
     pub(super) async fn message(&mut self, group: &GroupId, number: u64) -> Result<Option<Message>> {
@@ -90,19 +91,19 @@ impl<C: CryptoProvider> Client<C> {
 
 /// Appends to the history. Returns the message's number.
 pub(super) fn remember(storage: &TransactionStorage, group: &GroupId, message: &HistoryRecord) -> Result<u64> {
-    let scope = Scope::Group(group.as_slice().to_vec());
+    let scope = Scope::Group(group.as_slice().into());
     let known = storage.get(&scope, record_key::GROUP).map(|value| record::decode::<GroupRecord>(&value));
     let known = known.transpose()?.unwrap_or_default();
     let number = known.next_message;
     let next = GroupRecord { next_message: number + 1, ..known };
-    storage.put(&scope, record_key::GROUP.to_vec(), Some(record::encode(&next)?));
+    storage.put(&scope, record_key::GROUP.into(), Some(record::encode(&next)?));
     storage.put(&scope, record_key::message(number), Some(record::encode(message)?));
     Ok(number)
 }
 
 /// Remembers that a message arrived.
 pub(super) fn arrived(storage: &TransactionStorage, group: &GroupId, message: &[u8], arrival: &Arrival) -> Result<()> {
-    let scope = Scope::Group(group.as_slice().to_vec());
+    let scope = Scope::Group(group.as_slice().into());
     storage.put(&scope, record_key::received(message), Some(record::encode(arrival)?));
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::{Client, CryptoProvider, GroupSettings, Profile};
 use crate::memory::{GroupMemory, ScopeMemory, loaded_range};
 use crate::policy::SavePolicy;
 use crate::provider::TransactionStorage;
+use crate::record::Wiped;
 use crate::{record, record_key};
 
 /// What a client is, besides its keys: record `01` of its scope.
@@ -21,7 +22,7 @@ use crate::{record, record_key};
 pub(super) struct ClientRecord {
     pub(super) ciphersuite: u16,
     pub(super) credential_type: u16,
-    pub(super) credential: Vec<u8>,
+    pub(super) credential: Wiped<Vec<u8>>,
     pub(super) signature_key: Vec<u8>,
     pub(super) settings: GroupSettings,
 }
@@ -98,7 +99,7 @@ impl<C: CryptoProvider> Client<C> {
         self.freshen().await?;
         let memory = self.load_scope_or_default(id.as_slice()).await?;
         if memory.group.is_none() {
-            let records = BTreeMap::from([(id.as_slice().to_vec(), Arc::clone(&memory.scope.records))]);
+            let records = BTreeMap::from([(id.as_slice().into(), Arc::clone(&memory.scope.records))]);
             memory.group = MlsGroup::load(&TransactionStorage::new(Default::default(), records), id)?;
         }
         if !memory.scope.has_group() {
@@ -117,7 +118,7 @@ impl<C: CryptoProvider> Client<C> {
             let loaded = self.try_load_scope(id).await;
             if !self.must_repeat(&loaded).await? {
                 loaded?;
-                return Ok(self.groups.entry(id.to_vec()).or_default());
+                return Ok(self.groups.entry(id.into()).or_default());
             }
         }
     }
@@ -132,7 +133,7 @@ impl<C: CryptoProvider> Client<C> {
             let version = store.scope_version(&scope).await?;
             if known.is_none_or(|memory| memory.scope.version != version) {
                 let scope = read_scope(store, &scope).await?;
-                self.groups.insert(id.to_vec(), GroupMemory { scope, group: None, used: self.uses });
+                self.groups.insert(id.into(), GroupMemory { scope, group: None, used: self.uses });
             }
         }
         Ok(())
@@ -152,9 +153,9 @@ impl Profile {
         let storage = TransactionStorage::new(Arc::clone(&own.records), Default::default());
         let signer = SignatureKeyPair::read(&storage, &stored.signature_key, ciphersuite.signature_algorithm())
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the client's signature key is missing"))?;
-        let credential = Credential::new(stored.credential_type.into(), stored.credential);
+        let credential = Credential::new(stored.credential_type.into(), stored.credential.release());
         Ok(Self {
-            identity: identity.to_vec(),
+            identity: identity.into(),
             ciphersuite,
             credential: CredentialWithKey { credential, signature_key: stored.signature_key.into() },
             signer,
@@ -170,6 +171,6 @@ pub(super) fn no_group() -> Error {
 async fn read_scope(store: &ClientStore, scope: &ScopeId) -> Result<ScopeMemory> {
     let version = store.scope_version(scope).await?;
     let records = store.records(scope, &loaded_range()).await?;
-    let records = records.into_iter().map(|Record { key, value }| (key.to_vec(), value)).collect();
+    let records = records.into_iter().map(|Record { key, value }| (key, value)).collect();
     Ok(ScopeMemory::loaded(version, records))
 }

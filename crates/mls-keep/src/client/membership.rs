@@ -8,6 +8,7 @@ use openmls::key_packages::{KeyPackage, KeyPackageIn};
 use openmls::messages::Welcome;
 use openmls::prelude::{LeafNodeParameters, OpenMlsProvider, Proposal, ProtocolVersion};
 use openmls_basic_credential::SignatureKeyPair;
+use zeroize::Zeroizing;
 
 use super::groups::{MAX_NAME_LEN, NAME_EXTENSION, identity_of, list};
 use super::load::no_group;
@@ -15,6 +16,7 @@ use super::messages::parse_message;
 use super::session::aborted;
 use super::{BoxError, Client, CryptoProvider, draft, outbox};
 use crate::provider::Provider;
+use crate::record::Wiped;
 
 /// What inviting makes.
 #[derive(Clone)]
@@ -47,11 +49,11 @@ impl<C: CryptoProvider> Client<C> {
     pub async fn invite(&mut self, group: &GroupId, key_packages: &[impl AsRef<[u8]>]) -> Result<Invitation> {
         let parse = |bytes: &_| parse_key_package(AsRef::as_ref(bytes), self.crypto.as_ref());
         let key_packages = key_packages.iter().map(parse).collect::<Result<Vec<_>>>()?;
-        let name = self.name_of(group).await?.into_bytes();
+        let name = self.name_of(group).await?;
         let outbox = self.outbox;
         self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
-            let named = Extension::Unknown(NAME_EXTENSION, UnknownExtension(name.clone()));
+            let named = Extension::Unknown(NAME_EXTENSION, UnknownExtension(name.as_bytes().to_vec()));
             let bundle = group
                 .commit_builder()
                 .propose_adds(key_packages.iter().cloned())
@@ -108,7 +110,7 @@ impl<C: CryptoProvider> Client<C> {
         })?;
         session.commit().await?;
         let epoch = self.loaded_group(&id).await?.epoch().as_u64();
-        Ok(Joined { id, name, epoch })
+        Ok(Joined { id, name: name.release(), epoch })
     }
 
     /// Renews this client's own keys in the group, commits what others proposed, and merges the commit. An addition that
@@ -187,12 +189,18 @@ fn commit<C: CryptoProvider>(
 }
 
 /// A name is what somebody else wrote: shortened, and made text.
-fn read_name(bytes: &[u8]) -> String {
-    let mut name = String::from_utf8_lossy(bytes).into_owned();
-    while name.len() > MAX_NAME_LEN {
-        name.pop();
+fn read_name(bytes: &[u8]) -> Wiped<String> {
+    let mut name = Zeroizing::new(String::with_capacity(MAX_NAME_LEN));
+    for chunk in bytes.utf8_chunks() {
+        let replacement = if chunk.invalid().is_empty() { None } else { Some(char::REPLACEMENT_CHARACTER) };
+        for char in chunk.valid().chars().chain(replacement) {
+            if name.len() + char.len_utf8() > MAX_NAME_LEN {
+                return name.into();
+            }
+            name.push(char);
+        }
     }
-    name
+    name.into()
 }
 
 fn parse_welcome(bytes: &[u8]) -> Result<Welcome> {

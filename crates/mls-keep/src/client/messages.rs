@@ -13,6 +13,7 @@ use super::history::{Arrival, HistoryRecord, Message, arrived, remember};
 use super::load::no_group;
 use super::{BoxError, Client, CryptoProvider, draft};
 use crate::provider::Provider;
+use crate::record::Wiped;
 use crate::{record, record_key};
 
 /// Longest MLS message that is taken in, bytes.
@@ -53,13 +54,18 @@ impl<C: CryptoProvider> Client<C> {
     /// waits for a commit: see [`self_update`](Self::self_update)), `Conflict`; and the errors of the backend.
     pub async fn send(&mut self, group: &GroupId, content: impl AsRef<[u8]>) -> Result<MlsMessageOut> {
         let content = content.as_ref();
-        let (sender, keep, outbox) = (self.identity().to_vec(), self.profile.settings.history, self.outbox);
+        let (sender, keep, outbox) = (self.profile.identity.clone(), self.profile.settings.history, self.outbox);
         self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
             let message = draft::create_message(group, tx.provider, tx.signer, content)?;
             if keep {
                 let epoch = group.epoch().as_u64();
-                let entry = HistoryRecord { sender: sender.clone(), epoch, own: true, content: content.to_vec() };
+                let entry = HistoryRecord {
+                    sender: sender.to_vec().into(),
+                    epoch,
+                    own: true,
+                    content: content.to_vec().into(),
+                };
                 remember(tx.provider.storage(), group.group_id(), &entry)?;
             }
             if outbox {
@@ -97,13 +103,14 @@ impl<C: CryptoProvider> Client<C> {
                 let [group] = tx.groups else { return Err(no_group().into()) };
                 let received = process(group, tx.provider, message.clone(), keep)?;
                 let number = match &received {
-                    Received::Message(message) if keep => Some(message.number),
+                    Processed::Message { number, .. } if keep => Some(*number),
                     _ => None,
                 };
                 arrived(tx.provider.storage(), group.group_id(), bytes, &Arrival { number })?;
                 Ok(received)
             })
-            .await;
+            .await
+            .map(Processed::release);
         match received {
             Err(error) if error.kind() == ErrorKind::Aborted => match self.earlier(&group, bytes).await? {
                 Some(earlier) => Ok(earlier),
@@ -126,34 +133,51 @@ impl<C: CryptoProvider> Client<C> {
     }
 }
 
+/// What a transaction took in. It goes to the application when it is durable; until then it wipes itself.
+enum Processed {
+    Message { group: GroupId, number: u64, message: HistoryRecord },
+    Proposal { group: GroupId, sender: Wiped<Vec<u8>> },
+    Commit { group: GroupId, epoch: u64, removed: bool },
+}
+
+impl Processed {
+    fn release(self) -> Received {
+        match self {
+            Self::Message { group, number, message } => Received::Message(message.into_message(group, number)),
+            Self::Proposal { group, sender } => Received::Proposal { group, sender: sender.release() },
+            Self::Commit { group, epoch, removed } => Received::Commit { group, epoch, removed },
+        }
+    }
+}
+
 fn process<C: CryptoProvider>(
     group: &mut MlsGroup,
     provider: &Provider<C>,
     message: ProtocolMessage,
     keep: bool,
-) -> Result<Received, BoxError> {
+) -> Result<Processed, BoxError> {
     let processed = group.process_message(provider, message)?;
     let id = group.group_id().clone();
     let epoch = processed.epoch().as_u64();
-    let sender = match processed.sender() {
-        Sender::Member(_) => identity_of(processed.credential()).to_vec(),
-        _ => Vec::new(),
+    let sender: Wiped<Vec<u8>> = match processed.sender() {
+        Sender::Member(_) => identity_of(processed.credential()).to_vec().into(),
+        _ => Wiped::default(),
     };
     match processed.into_content() {
         ProcessedMessageContent::ApplicationMessage(message) => {
-            let entry = HistoryRecord { sender, epoch, own: false, content: message.into_bytes() };
-            let number = if keep { remember(provider.storage(), &id, &entry)? } else { 0 };
-            Ok(Received::Message(entry.into_message(id, number)))
+            let message = HistoryRecord { sender, epoch, own: false, content: message.into_bytes().into() };
+            let number = if keep { remember(provider.storage(), &id, &message)? } else { 0 };
+            Ok(Processed::Message { group: id, number, message })
         }
         ProcessedMessageContent::ProposalMessage(proposal)
         | ProcessedMessageContent::ExternalJoinProposalMessage(proposal) => {
             group.store_pending_proposal(provider.storage(), *proposal)?;
-            Ok(Received::Proposal { group: id, sender })
+            Ok(Processed::Proposal { group: id, sender })
         }
         ProcessedMessageContent::StagedCommitMessage(commit) => {
             let removed = commit.self_removed();
             group.merge_staged_commit(provider, *commit)?;
-            Ok(Received::Commit { group: id, epoch: group.epoch().as_u64(), removed })
+            Ok(Processed::Commit { group: id, epoch: group.epoch().as_u64(), removed })
         }
         _ => Err(Error::new(ErrorKind::Invalid, "this is a message of the client's own").into()),
     }

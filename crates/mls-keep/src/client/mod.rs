@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use mls_keep_core::{Changes, ClientStore, Committed, Error, ErrorKind, Keep, Result, ScopeId};
+use mls_keep_core::{Changes, ClientStore, Committed, Error, ErrorKind, Keep, Result, ScopeId, SecretBytes};
 use openmls::credentials::CredentialWithKey;
 use openmls::prelude::Ciphersuite;
 use openmls_basic_credential::SignatureKeyPair;
@@ -59,7 +59,7 @@ pub struct Client<C = RustCrypto> {
     crypto: Arc<C>,
     profile: Profile,
     own: ScopeMemory,
-    groups: BTreeMap<Vec<u8>, GroupMemory>,
+    groups: BTreeMap<SecretBytes, GroupMemory>,
     uses: u64,
     store: Option<ClientStore>,
     /// The place in a keep that a client in memory was to be saved in, if that did not come to its end.
@@ -73,7 +73,7 @@ pub struct Client<C = RustCrypto> {
 
 /// What stays the same for the life of a client.
 struct Profile {
-    identity: Vec<u8>,
+    identity: SecretBytes,
     ciphersuite: Ciphersuite,
     credential: CredentialWithKey,
     signer: SignatureKeyPair,

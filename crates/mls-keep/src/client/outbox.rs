@@ -1,6 +1,6 @@
 //! What is durable and has not left yet.
 
-use mls_keep_core::{Error, ErrorKind, Result, ScopeId, Value};
+use mls_keep_core::{Error, ErrorKind, Result, ScopeId, SecretBytes, Value};
 use openmls::framing::MlsMessageOut;
 use openmls::group::GroupId;
 use openmls::prelude::OpenMlsProvider;
@@ -50,7 +50,7 @@ impl<C: CryptoProvider> Client<C> {
         self.freshen().await?;
         let scope = ScopeId::group(group.as_slice())?;
         let found = self.read_records(&scope, &[record_key::OUTGOING], usize::MAX, false).await?;
-        let decode = |(key, value): (Vec<u8>, Value)| {
+        let decode = |(key, value): (SecretBytes, Value)| {
             let OutgoingRecord { message, welcome } = record::decode(&value)?;
             let number = record_key::number(&key).unwrap_or_default();
             Ok(Outgoing { group: group.clone(), number, message, welcome })
@@ -70,7 +70,7 @@ impl<C: CryptoProvider> Client<C> {
             return Err(Error::new(ErrorKind::NotFound, "this is not in the outbox of the group"));
         }
         self.repeat(std::slice::from_ref(group), |tx| {
-            tx.provider.storage().put(&Scope::Group(group.as_slice().to_vec()), key.clone(), None);
+            tx.provider.storage().put(&Scope::Group(group.as_slice().into()), key.clone(), None);
             Ok(())
         })
         .await
@@ -84,14 +84,14 @@ pub(super) fn put(
     message: &MlsMessageOut,
     welcome: Option<&MlsMessageOut>,
 ) -> Result<(), BoxError> {
-    let scope = Scope::Group(group.as_slice().to_vec());
+    let scope = Scope::Group(group.as_slice().into());
     let known = storage.get(&scope, record_key::GROUP).map(|value| record::decode::<GroupRecord>(&value));
     let mut known = known.transpose()?.unwrap_or_default();
     let number = known.next_outgoing;
     known.next_outgoing += 1;
     let outgoing =
         OutgoingRecord { message: message.to_bytes()?, welcome: welcome.map(MlsMessageOut::to_bytes).transpose()? };
-    storage.put(&scope, record_key::GROUP.to_vec(), Some(record::encode(&known)?));
+    storage.put(&scope, record_key::GROUP.into(), Some(record::encode(&known)?));
     storage.put(&scope, record_key::outgoing(number), Some(record::encode(&outgoing)?));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Reading the application's records.
 
-use mls_keep_core::{RecordRange, Result, ScopeId, Value};
+use mls_keep_core::{RecordRange, Result, ScopeId, SecretBytes, Value};
 use std::collections::BTreeMap;
 
 use super::session::{Scope, application_key};
@@ -32,7 +32,7 @@ impl<C: CryptoProvider> Client<C> {
         self.freshen().await?;
         let prefix = record_key::application(prefix.as_ref());
         let found = self.read_records(&scope.id()?, &prefix, limit, false).await?;
-        Ok(found.into_iter().map(|(mut key, value)| (key.split_off(1), value)).collect())
+        Ok(found.into_iter().map(|(key, value)| (key.get(1..).unwrap_or_default().to_vec(), value)).collect())
     }
 
     /// One record of any kind: unsaved, or stored.
@@ -52,7 +52,7 @@ impl<C: CryptoProvider> Client<C> {
         prefix: &[u8],
         limit: usize,
         backwards: bool,
-    ) -> Result<Vec<(Vec<u8>, Value)>> {
+    ) -> Result<Vec<(SecretBytes, Value)>> {
         loop {
             let records = self.try_read_records(scope, prefix, limit, backwards).await;
             if !self.must_repeat(&records).await? {
@@ -77,7 +77,7 @@ impl<C: CryptoProvider> Client<C> {
         prefix: &[u8],
         limit: usize,
         backwards: bool,
-    ) -> Result<Vec<(Vec<u8>, Value)>> {
+    ) -> Result<Vec<(SecretBytes, Value)>> {
         let mut found = BTreeMap::new();
         let unsaved = self.scope_memory(scope).map(|memory| &memory.unsaved);
         if let Some(store) = &self.store {
@@ -88,7 +88,7 @@ impl<C: CryptoProvider> Client<C> {
                 range = range.backwards();
             }
             for record in store.records(scope, &range).await? {
-                found.insert(record.key.to_vec(), record.value);
+                found.insert(record.key, record.value);
             }
         }
         for (key, record) in unsaved.into_iter().flatten().filter(|(key, _)| key.starts_with(prefix)) {

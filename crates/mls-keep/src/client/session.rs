@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use mls_keep_core::{Changes, Error, ErrorKind, Result, ScopeId, ScopeVersion, Value};
+use mls_keep_core::{Changes, Error, ErrorKind, Result, ScopeId, ScopeVersion, SecretBytes, Value};
 use openmls::group::{GroupId, MlsGroup};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::OpenMlsProvider;
@@ -71,7 +71,7 @@ pub struct Session<'c, C: CryptoProvider> {
 /// The states that a transaction was begun from.
 struct Bases {
     own: Option<ScopeVersion>,
-    groups: BTreeMap<Vec<u8>, Option<ScopeVersion>>,
+    groups: BTreeMap<SecretBytes, Option<ScopeVersion>>,
 }
 
 impl<C: CryptoProvider> Client<C> {
@@ -147,8 +147,8 @@ impl<C: CryptoProvider> Client<C> {
         for id in groups {
             let memory = self.groups.get_mut(id.as_slice()).ok_or_else(no_group)?;
             memory.used = self.uses;
-            bases.groups.insert(id.as_slice().to_vec(), memory.scope.version);
-            named.insert(id.as_slice().to_vec(), Arc::clone(&memory.scope.records));
+            bases.groups.insert(id.as_slice().into(), memory.scope.version);
+            named.insert(id.as_slice().into(), Arc::clone(&memory.scope.records));
             // Taken, so that whatever happens to the session, memory is not ahead of the records. It is there, unless the
             // group is named twice.
             let twice = || Error::new(ErrorKind::Invalid, "a transaction names a group twice");
@@ -297,7 +297,7 @@ impl<'t> RecordWriter<'t> {
     fn new(storage: &'t TransactionStorage, scope: Scope) -> Self {
         let scope = match scope {
             Scope::Client => crate::provider::Scope::Client,
-            Scope::Group(id) => crate::provider::Scope::Group(id.as_slice().to_vec()),
+            Scope::Group(id) => crate::provider::Scope::Group(id.as_slice().into()),
         };
         Self { storage, scope }
     }
@@ -307,12 +307,12 @@ impl<'t> RecordWriter<'t> {
     /// # Errors
     /// `Invalid` if the key or the value is over its limit.
     pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl Into<Vec<u8>>) -> Result<()> {
+        let value = Value::from(value.into());
         let key = application_key(key.as_ref())?;
-        let value = value.into();
-        if value.len() > mls_keep_core::limits::MAX_VALUE_LEN {
+        if value.as_slice().len() > mls_keep_core::limits::MAX_VALUE_LEN {
             return Err(Error::new(ErrorKind::Invalid, "the value of a record is over its limit"));
         }
-        self.storage.put(&self.scope, key, Some(Value::from(value)));
+        self.storage.put(&self.scope, key, Some(value));
         Ok(())
     }
 
@@ -326,7 +326,7 @@ impl<'t> RecordWriter<'t> {
     }
 }
 
-pub(super) fn application_key(key: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn application_key(key: &[u8]) -> Result<SecretBytes> {
     let max = mls_keep_core::limits::MAX_RECORD_KEY_LEN - 1;
     if key.is_empty() || key.len() > max {
         return Err(Error::new(ErrorKind::Invalid, format!("the key of a record has 1 to {max} bytes")));
@@ -350,7 +350,7 @@ impl ScopeMemory {
 
     /// Whether `group` is the group of this scope, in its epoch.
     fn is_state_of(&self, group: &MlsGroup) -> bool {
-        let records = BTreeMap::from([(group.group_id().as_slice().to_vec(), Arc::clone(&self.records))]);
+        let records = BTreeMap::from([(group.group_id().as_slice().into(), Arc::clone(&self.records))]);
         let stored = TransactionStorage::new(Default::default(), records).confirmation_tag(group.group_id());
         stored.is_ok_and(|stored| stored.as_ref() == Some(group.confirmation_tag()))
     }

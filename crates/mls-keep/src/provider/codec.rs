@@ -4,15 +4,16 @@
 //! OpenMLS supports self-describing encodings only, since its types gain fields: structs are maps with field names,
 //! byte strings are `bin`.
 
-use mls_keep_core::{Error, ErrorKind, Result, Value};
+use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, Value};
 use openmls_traits::storage::CURRENT_VERSION;
 use rmp_serde::config::BytesMode;
 use rmp_serde::decode::Error as DecodeError;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::record_key::Kind;
+use crate::buffer::Buffer;
 
 /// The only codec so far: MessagePack.
 const MESSAGE_PACK: u8 = 1;
@@ -28,7 +29,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, expected: usize) -> Resul
     buffer.append(&[MESSAGE_PACK]);
     buffer.append(&CURRENT_VERSION.to_be_bytes());
     write(value, &mut buffer)?;
-    Ok(Value::from(buffer.into_inner()))
+    Ok(SecretBytes::from(buffer.into_inner()).into())
 }
 
 /// What the record of `kind` holds.
@@ -62,7 +63,7 @@ pub(crate) fn first_is(kind: Kind, value: &Value, first: &[u8]) -> Result<bool> 
 pub(crate) fn encode_key<T: Serialize + ?Sized>(key: &T) -> Result<Zeroizing<Vec<u8>>> {
     let mut buffer = Buffer::with_capacity(128);
     write(key, &mut buffer)?;
-    Ok(Zeroizing::new(buffer.into_inner()))
+    Ok(buffer.into_inner())
 }
 
 fn write<T: Serialize + ?Sized>(value: &T, buffer: &mut Buffer) -> Result<()> {
@@ -84,51 +85,4 @@ fn body(kind: Kind, value: &Value) -> Result<&[u8]> {
 /// Without a source: what serde says about a value that does not decode can quote it.
 fn corrupt(kind: Kind) -> Error {
     Error::new(ErrorKind::Corrupt, format!("a {kind:?} record does not decode"))
-}
-
-/// A growing buffer that wipes what it leaves behind.
-struct Buffer(Zeroizing<Vec<u8>>);
-
-impl Buffer {
-    fn with_capacity(capacity: usize) -> Self {
-        Self(Zeroizing::new(Vec::with_capacity(capacity)))
-    }
-
-    fn into_inner(mut self) -> Vec<u8> {
-        std::mem::take(&mut *self.0)
-    }
-
-    /// Inlined, since serde gives byte strings byte by byte: a call for each would be most of an encoding's time.
-    #[inline(always)]
-    fn append(&mut self, bytes: &[u8]) {
-        if self.0.capacity() - self.0.len() < bytes.len() {
-            self.grow(bytes.len());
-        }
-        self.0.extend_from_slice(bytes);
-    }
-
-    #[cold]
-    fn grow(&mut self, more: usize) {
-        let mut larger = Vec::with_capacity((self.0.len() + more).max(2 * self.0.capacity()));
-        larger.extend_from_slice(&self.0);
-        std::mem::replace(&mut *self.0, larger).zeroize();
-    }
-}
-
-impl std::io::Write for &mut Buffer {
-    #[inline(always)]
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.append(bytes);
-        Ok(bytes.len())
-    }
-
-    #[inline(always)]
-    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.append(bytes);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

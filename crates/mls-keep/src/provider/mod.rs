@@ -20,7 +20,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mls_keep_core::Value;
+use mls_keep_core::{SecretBytes, Value};
 use openmls_traits::OpenMlsProvider;
 use openmls_traits::crypto::OpenMlsCrypto;
 use openmls_traits::random::OpenMlsRand;
@@ -28,10 +28,10 @@ use openmls_traits::random::OpenMlsRand;
 pub use storage::TransactionStorage;
 
 /// The records of one scope as loaded: record key to value.
-pub(crate) type Records = BTreeMap<Vec<u8>, Value>;
+pub(crate) type Records = BTreeMap<SecretBytes, Value>;
 
 /// What a transaction changed in one scope: `None` removes the record.
-pub(crate) type Changes = BTreeMap<Vec<u8>, Option<Value>>;
+pub(crate) type Changes = BTreeMap<SecretBytes, Option<Value>>;
 
 /// The key of the record that every group has.
 pub(crate) const GROUP_STATE: [u8; 1] = [record_key::Kind::GroupState as u8];
@@ -42,7 +42,7 @@ pub(crate) enum Scope {
     /// The client's own material.
     Client,
     /// The group with this id.
-    Group(Vec<u8>),
+    Group(SecretBytes),
 }
 
 /// What a transaction changed.
@@ -51,10 +51,10 @@ pub(crate) struct TransactionChanges {
     /// In the client's own scope.
     pub(crate) client: Changes,
     /// In groups, by group id; groups without a change are not among them.
-    pub(crate) groups: BTreeMap<Vec<u8>, GroupChanges>,
+    pub(crate) groups: BTreeMap<SecretBytes, GroupChanges>,
     /// Groups that the transaction read or wrote without having been given their records. It took them to be absent,
     /// and is worth nothing if one of them is not.
-    pub(crate) taken_as_absent: BTreeSet<Vec<u8>>,
+    pub(crate) taken_as_absent: BTreeSet<SecretBytes>,
 }
 
 /// What a transaction changed in the scope of one group.

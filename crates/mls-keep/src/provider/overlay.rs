@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mls_keep_core::{Error, ErrorKind, Result, Value, limits};
+use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, Value, limits};
 use openmls::group::GroupId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,9 +16,9 @@ use crate::record_key::is_loaded;
 /// All scopes of a transaction.
 pub(super) struct Overlay {
     pub(super) client: ScopeRecords,
-    groups: BTreeMap<Vec<u8>, GroupRecords>,
+    groups: BTreeMap<SecretBytes, GroupRecords>,
     /// The last group id that OpenMLS gave, encoded and raw: it gives the same one over and over.
-    last_group: (Zeroizing<Vec<u8>>, Vec<u8>),
+    last_group: (Zeroizing<Vec<u8>>, SecretBytes),
     /// Key pairs that were written in this transaction and that no own leaf node named so far.
     unattributed: Vec<KeyPairName>,
 }
@@ -39,17 +39,17 @@ pub(super) struct GroupRecords {
     /// There is or was a group here, be it at the beginning or in between.
     existed: bool,
     /// Where OpenMLS last wrote the key pairs of an epoch.
-    epoch_key_pairs: Option<Vec<u8>>,
+    epoch_key_pairs: Option<SecretBytes>,
 }
 
 struct KeyPairName {
     /// The public key as it stands in an encoded leaf node.
     public_key: Zeroizing<Vec<u8>>,
-    record: Vec<u8>,
+    record: SecretBytes,
 }
 
 impl Overlay {
-    pub(super) fn new(client: Arc<Records>, groups: BTreeMap<Vec<u8>, Arc<Records>>) -> Self {
+    pub(super) fn new(client: Arc<Records>, groups: BTreeMap<SecretBytes, Arc<Records>>) -> Self {
         let groups = groups.into_iter().map(|(id, loaded)| (id, GroupRecords::named(loaded))).collect();
         Self {
             client: ScopeRecords { loaded: client, changes: Changes::new() },
@@ -106,7 +106,7 @@ impl Overlay {
     }
 
     pub(super) fn delete_key_pair(&mut self, record: &[u8]) {
-        self.unattributed.retain(|pair| pair.record != record);
+        self.unattributed.retain(|pair| *pair.record != *record);
         self.client.delete(record);
         for group in self.groups.values_mut() {
             group.records.delete(record);
@@ -242,20 +242,20 @@ impl ScopeRecords {
         self.get(key).map_or(0, |value| value.as_slice().len())
     }
 
-    pub(super) fn put(&mut self, key: Vec<u8>, value: Value) {
+    pub(super) fn put(&mut self, key: SecretBytes, value: Value) {
         self.changes.insert(key, Some(value));
     }
 
     pub(super) fn delete(&mut self, key: &[u8]) {
         if self.loaded.contains_key(key) {
-            self.changes.insert(key.to_vec(), None);
+            self.changes.insert(key.into(), None);
         } else {
             self.changes.remove(key);
         }
     }
 
     /// Removes a record that need not be loaded.
-    pub(super) fn remove(&mut self, key: Vec<u8>) {
+    pub(super) fn remove(&mut self, key: SecretBytes) {
         self.changes.insert(key, None);
     }
 
@@ -282,11 +282,11 @@ impl ScopeRecords {
     }
 
     /// The key of the first record of a kind whose pair begins with this.
-    pub(super) fn find(&self, kind: Kind, first: &impl Serialize) -> Result<Option<Vec<u8>>> {
+    pub(super) fn find(&self, kind: Kind, first: &impl Serialize) -> Result<Option<SecretBytes>> {
         let first = codec::encode_key(first)?;
         for (key, value) in self.all(kind) {
             if codec::first_is(kind, value, &first)? {
-                return Ok(Some(key.to_vec()));
+                return Ok(Some(key.into()));
             }
         }
         Ok(None)
@@ -307,7 +307,7 @@ impl ScopeRecords {
     }
 
     fn delete_between(&mut self, first: u8, last: u8, spared: Option<&[u8]>) {
-        let keys: Vec<Vec<u8>> = self.between(first, last).into_keys().map(<[u8]>::to_vec).collect();
+        let keys: Vec<SecretBytes> = self.between(first, last).into_keys().map(SecretBytes::from).collect();
         for key in keys.into_iter().filter(|key| spared != Some(key)) {
             self.delete(&key);
         }
@@ -335,7 +335,7 @@ impl GroupRecords {
         self.records.put(record_key::only(kind), value);
     }
 
-    pub(super) fn put_epoch_key_pairs(&mut self, key: Vec<u8>, value: Value) {
+    pub(super) fn put_epoch_key_pairs(&mut self, key: SecretBytes, value: Value) {
         self.epoch_key_pairs = Some(key.clone());
         self.records.put(key, value);
     }
@@ -381,11 +381,11 @@ impl KeyPairName {
     }
 }
 
-fn decode_group_id(encoded: &[u8]) -> Result<Vec<u8>> {
+fn decode_group_id(encoded: &[u8]) -> Result<SecretBytes> {
     let id: GroupId =
         rmp_serde::from_slice(encoded).map_err(|_| Error::new(ErrorKind::Invalid, "this is not a group id"))?;
     if id.as_slice().len() >= limits::MAX_SCOPE_LEN {
         return Err(Error::new(ErrorKind::Invalid, "a group id is longer than 255 bytes"));
     }
-    Ok(id.as_slice().to_vec())
+    Ok(id.as_slice().into())
 }

@@ -37,7 +37,7 @@
 
 use std::ops::Bound;
 
-use mls_keep_core::Result;
+use mls_keep_core::{Result, SecretBytes};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -87,15 +87,13 @@ pub(crate) enum Kind {
 pub(crate) const GROUP_KINDS: (u8, u8) = (0x10, 0x20);
 
 /// The key of the only record of its kind in a scope.
-pub(crate) fn only(kind: Kind) -> Vec<u8> {
-    vec![kind as u8]
+pub(crate) fn only(kind: Kind) -> SecretBytes {
+    (&[kind as u8]).into()
 }
 
 /// The key of an item of a list.
-pub(crate) fn item(kind: Kind, position: u32) -> Vec<u8> {
-    let mut key = only(kind);
-    key.extend_from_slice(&position.to_be_bytes());
-    key
+pub(crate) fn item(kind: Kind, position: u32) -> SecretBytes {
+    SecretBytes::concat(&[&[kind as u8], &position.to_be_bytes()])
 }
 
 /// Where in its list the item with this key stands.
@@ -105,17 +103,13 @@ pub(crate) fn position(key: &[u8]) -> Option<u32> {
 }
 
 /// The key of a record that OpenMLS addresses by a key of its own, which is `encoded`.
-pub(crate) fn by_encoded(kind: Kind, encoded: &[u8]) -> Vec<u8> {
-    let mut key = only(kind);
-    push_encoded(&mut key, encoded);
-    key
+pub(crate) fn by_encoded(kind: Kind, encoded: &[u8]) -> SecretBytes {
+    with_encoded(kind, encoded, &[])
 }
 
 /// The key of the key pairs of an epoch.
-pub(crate) fn epoch_key_pairs(epoch: &impl Serialize, leaf_index: u32) -> Result<Vec<u8>> {
-    let mut key = by_encoded(Kind::EpochKeyPairs, &codec::encode_key(epoch)?);
-    key.extend_from_slice(&leaf_index.to_be_bytes());
-    Ok(key)
+pub(crate) fn epoch_key_pairs(epoch: &impl Serialize, leaf_index: u32) -> Result<SecretBytes> {
+    Ok(with_encoded(Kind::EpochKeyPairs, &codec::encode_key(epoch)?, &leaf_index.to_be_bytes()))
 }
 
 /// All keys that begin with a kind of `first..=last`.
@@ -123,12 +117,11 @@ pub(crate) fn range<'a>(first: &'a [u8; 1], after: &'a [u8; 1]) -> (Bound<&'a [u
     (Bound::Included(first), Bound::Excluded(after))
 }
 
-fn push_encoded(key: &mut Vec<u8>, encoded: &[u8]) {
+fn with_encoded(kind: Kind, encoded: &[u8], rest: &[u8]) -> SecretBytes {
     if encoded.len() <= MAX_ENCODED {
-        key.extend_from_slice(encoded);
+        SecretBytes::concat(&[&[kind as u8], encoded, rest])
     } else {
-        key.push(DIGEST_MARKER);
-        key.extend_from_slice(&Sha256::digest(encoded));
+        SecretBytes::concat(&[&[kind as u8, DIGEST_MARKER], &Sha256::digest(encoded), rest])
     }
 }
 

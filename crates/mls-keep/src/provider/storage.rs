@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mls_keep_core::{Error, Result, Value};
+use mls_keep_core::{Error, Result, SecretBytes, Value};
 use openmls_traits::storage::{StorageProvider, traits};
 
 use super::overlay::Overlay;
@@ -27,7 +27,7 @@ pub struct TransactionStorage {
 
 impl TransactionStorage {
     /// Over the records of the client's own scope and those of the named groups, by group id.
-    pub(crate) fn new(client: Arc<Records>, groups: BTreeMap<Vec<u8>, Arc<Records>>) -> Self {
+    pub(crate) fn new(client: Arc<Records>, groups: BTreeMap<SecretBytes, Arc<Records>>) -> Self {
         Self { overlay: Mutex::new(Overlay::new(client, groups)) }
     }
 
@@ -37,7 +37,7 @@ impl TransactionStorage {
     }
 
     /// Writes a record as it is; `None` removes it.
-    pub(crate) fn put(&self, scope: &Scope, key: Vec<u8>, value: Option<Value>) {
+    pub(crate) fn put(&self, scope: &Scope, key: SecretBytes, value: Option<Value>) {
         let mut overlay = self.overlay();
         match value {
             Some(value) => overlay.scope(scope).put(key, value),

@@ -1,4 +1,10 @@
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+
+use futures_executor::block_on;
 
 use super::super::{Argon2Params, Encryption, HEADER_PREFIX_LEN, HeaderPrefix, extract};
 use super::{Counting, Stuck};
@@ -17,12 +23,12 @@ fn prefix(encryption: &Encryption) -> HeaderPrefix {
 }
 
 fn root(encryption: &Encryption, prefix: &HeaderPrefix) -> Secret32 {
-    encryption.root_key(prefix).unwrap()
+    block_on(encryption.root_key(prefix)).unwrap()
 }
 
 fn refused(encryption: &Encryption) -> ErrorKind {
     let at_create = encryption.new_prefix(&Counting::default(), STORE_ID).expect_err("create").kind();
-    let at_open = encryption.root_key(&prefix(&key(1))).expect_err("open").kind();
+    let at_open = block_on(encryption.root_key(&prefix(&key(1)))).expect_err("open").kind();
     assert_eq!(at_create, at_open);
     at_create
 }
@@ -77,7 +83,7 @@ fn the_wrong_kind_of_key_is_named() {
         (&by_words, prefix(&by_key), "opens with a master key"),
         (&by_key, prefix(&by_words), "opens with a passphrase"),
     ] {
-        let error = encryption.root_key(&header).expect_err(wants);
+        let error = block_on(encryption.root_key(&header)).expect_err(wants);
         assert_eq!(error.kind(), ErrorKind::WrongKey);
         assert!(error.to_string().contains(wants), "{error}");
     }
@@ -98,7 +104,57 @@ fn values_out_of_bounds_are_invalid_before_any_work() {
 }
 
 #[test]
-fn hostile_headers_cost_nothing() {
+fn a_header_over_the_limit_is_refused_before_any_work() {
+    let params = |memory_kib, iterations| Argon2Params { memory_kib, iterations, parallelism: 4 };
+    let limit = params(64 << 10, 3);
+    let words = || Encryption::passphrase("words");
+    let limited = || words().argon2_limit(limit);
+    let begin = Instant::now();
+    for hostile in [params(1 << 20, 4), params(1 << 20, 1), params((64 << 10) + 1, 1), params(64 << 10, 4)] {
+        let error = block_on(limited().root_key(&prefix(&words().argon2(hostile)))).expect_err("over the limit");
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{hostile:?}");
+        assert!(error.to_string().contains("higher Encryption::argon2_limit"), "{error}");
+        let header = prefix(&limited().argon2(hostile));
+        assert_eq!(block_on(limited().argon2(hostile).root_key(&header)).expect_err("new").kind(), ErrorKind::Invalid);
+    }
+    assert_eq!(refused(&key(1).argon2_limit(limit)), ErrorKind::Invalid, "a limit goes with a passphrase");
+    assert_eq!(refused(&words().argon2_limit(params(1 << 10, 1))), ErrorKind::Invalid, "no keep asks for as little");
+    assert!(begin.elapsed() < Duration::from_millis(100), "no argon2 ran");
+    // As much as the limit, and less memory with more iterations.
+    for within in [limit, params(32 << 10, 6)] {
+        let header = prefix(&words().argon2(within));
+        assert!(root(&limited(), &header).ct_eq(&root(&words(), &header)));
+    }
+}
+
+#[test]
+fn a_passphrase_is_stretched_beside_the_executor_and_a_master_key_needs_none() {
+    let mut context = Context::from_waker(Waker::noop());
+    let (words, by_key) = (Encryption::passphrase("words").argon2(CHEAP), key(1));
+    let header = prefix(&words);
+    let mut stretched = pin!(words.root_key(&header));
+    // It takes tens of milliseconds, on a thread that was not there a moment ago.
+    assert!(stretched.as_mut().poll(&mut context).is_pending(), "argon2 ran on the executor");
+    assert!(block_on(stretched).is_ok());
+    let header = prefix(&by_key);
+    assert!(matches!(pin!(by_key.root_key(&header)).poll(&mut context), Poll::Ready(Ok(_))));
+}
+
+#[test]
+fn where_no_thread_starts_the_caller_stretches_and_a_lost_thread_is_an_error() {
+    let salt = [7; 32];
+    let derived = CHEAP.derive(b"words", &salt).unwrap();
+    let none = |_| Err(io::Error::from(io::ErrorKind::Unsupported));
+    assert!(block_on(CHEAP.derive_aside(b"words", &salt, none)).unwrap().ct_eq(&derived));
+    let lost = |job| {
+        drop(job);
+        Ok(())
+    };
+    assert_eq!(block_on(CHEAP.derive_aside(b"words", &salt, lost)).unwrap_err().kind(), ErrorKind::Internal);
+}
+
+#[test]
+fn headers_out_of_bounds_cost_nothing() {
     let good = prefix(&Encryption::passphrase("words")).encode();
     let headers: Vec<[u8; HEADER_PREFIX_LEN]> = hostile().iter().map(|params| with_params(good, *params)).collect();
     let begin = Instant::now();
@@ -155,7 +211,7 @@ fn no_flip_of_the_prefix_keeps_the_root_key() {
         let mut bytes = good;
         bytes[bit / 8] ^= 1 << (bit % 8);
         let Ok(flipped) = HeaderPrefix::decode(&bytes) else { continue };
-        let Ok(other) = encryption.root_key(&flipped) else { continue };
+        let Ok(other) = block_on(encryption.root_key(&flipped)) else { continue };
         // The store id does not go into the root key; it goes into the context of everything sealed under it.
         assert_eq!(other.ct_eq(&same), bit / 8 >= 56, "bit {bit}");
         assert_ne!(flipped, header);

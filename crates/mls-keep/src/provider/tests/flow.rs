@@ -134,7 +134,7 @@ fn an_operation_that_changes_nothing_leaves_no_change() {
     let before = alice.groups.clone();
     let storage = TransactionStorage::new(
         Arc::new(alice.client.clone()),
-        [(ID.to_vec(), Arc::new(alice.groups[ID].clone()))].into(),
+        [(ID.into(), Arc::new(alice.groups[ID].clone()))].into(),
     );
     let provider = Provider::new(Arc::clone(&alice.crypto), storage);
     let mut group = load(&provider, ID).unwrap();
@@ -153,7 +153,7 @@ fn a_group_that_is_not_named_reads_as_absent_and_is_reported() {
     assert!(load(&provider, ID).is_none());
     let changes = provider.into_storage().into_changes();
     assert!(changes.groups.is_empty());
-    assert_eq!(changes.taken_as_absent.into_iter().collect::<Vec<_>>(), [ID]);
+    assert_eq!(changes.taken_as_absent.into_iter().collect::<Vec<_>>(), [ID.into()]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use openmls_traits::storage::{CURRENT_VERSION, Entity, Key, StorageProvider, tra
 use serde::{Deserialize, Serialize};
 
 use super::*;
+use mls_keep_core::SecretBytes;
 
 /// A key or a value of OpenMLS, whatever it is.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -45,7 +46,7 @@ fn queue(storage: &TransactionStorage, group: &[u8]) -> Vec<(Thing, Thing)> {
 pub(super) fn reload(
     storage: TransactionStorage,
     client: &mut Records,
-    groups: &mut BTreeMap<Vec<u8>, Records>,
+    groups: &mut BTreeMap<SecretBytes, Records>,
 ) -> TransactionStorage {
     let changes = storage.into_changes();
     apply(client, changes.client);
@@ -159,11 +160,11 @@ fn the_key_pairs_of_an_epoch_are_told_apart_by_epoch_and_leaf() {
 fn the_application_s_records_ride_along() {
     let (mut client, mut groups) = Default::default();
     let mut storage = empty_storage(&[b"g"]);
-    let scopes = [Scope::Client, Scope::Group(b"g".to_vec()), Scope::Group(b"new".to_vec())];
+    let scopes = [Scope::Client, Scope::Group(b"g".into()), Scope::Group(b"new".into())];
     for (at, scope) in scopes.iter().enumerate() {
-        storage.put(scope, vec![0x80, 1], Some(Value::from(vec![at as u8])));
-        storage.put(scope, vec![0x80, 2], Some(Value::from(vec![9])));
-        storage.put(scope, vec![0x80, 2], None);
+        storage.put(scope, (&[0x80, 1]).into(), Some(Value::from(vec![at as u8])));
+        storage.put(scope, (&[0x80, 2]).into(), Some(Value::from(vec![9])));
+        storage.put(scope, (&[0x80, 2]).into(), None);
     }
     storage = reload(storage, &mut client, &mut groups);
     for (at, scope) in scopes.iter().enumerate() {
@@ -178,5 +179,5 @@ fn a_group_id_that_is_too_long_is_refused() {
     storage.write_tree(&id(&[7; 255]), &thing("t")).unwrap();
     let error = storage.write_tree(&id(&[7; 256]), &thing("t")).unwrap_err();
     assert_eq!(error.kind(), mls_keep_core::ErrorKind::Invalid);
-    assert_eq!(storage.into_changes().groups.into_keys().collect::<Vec<_>>(), [vec![7; 255]]);
+    assert_eq!(storage.into_changes().groups.into_keys().collect::<Vec<_>>(), [vec![7; 255].into()]);
 }

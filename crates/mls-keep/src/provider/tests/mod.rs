@@ -12,7 +12,7 @@ mod lists;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mls_keep_core::Value;
+use mls_keep_core::{SecretBytes, Value};
 use openmls::prelude::tls_codec::Deserialize as _;
 use openmls::prelude::*;
 use openmls_basic_credential::SignatureKeyPair;
@@ -30,7 +30,7 @@ struct Device {
     signer: SignatureKeyPair,
     credential: CredentialWithKey,
     client: Records,
-    groups: BTreeMap<Vec<u8>, Records>,
+    groups: BTreeMap<SecretBytes, Records>,
 }
 
 impl Device {
@@ -46,7 +46,7 @@ impl Device {
 
     /// Runs one transaction over the named groups, and keeps what it changed.
     fn step<R>(&mut self, named: &[&[u8]], run: impl FnOnce(&Self, &Provider<RustCrypto>) -> R) -> R {
-        let named = named.iter().map(|id| (id.to_vec(), Arc::new(self.groups.get(*id).cloned().unwrap_or_default())));
+        let named = named.iter().map(|id| ((*id).into(), Arc::new(self.groups.get(*id).cloned().unwrap_or_default())));
         let storage = TransactionStorage::new(Arc::new(self.client.clone()), named.collect());
         let provider = Provider::new(Arc::clone(&self.crypto), storage);
         let result = run(self, &provider);
@@ -193,7 +193,7 @@ fn kinds(records: &Records) -> Vec<u8> {
 
 /// A storage with nothing loaded, in which these groups are named.
 fn empty_storage(named: &[&[u8]]) -> TransactionStorage {
-    let named = named.iter().map(|id| (id.to_vec(), Arc::default())).collect();
+    let named = named.iter().map(|id| (SecretBytes::from(*id), Arc::default())).collect();
     TransactionStorage::new(Arc::default(), named)
 }
 
