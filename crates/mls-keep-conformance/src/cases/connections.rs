@@ -1,7 +1,7 @@
 //! A store behind a connection that breaks.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use mls_keep_core::{Error, ErrorKind, StorageBackend};
@@ -109,22 +109,22 @@ impl Drop for Done<'_> {
 
 /// Connections are cut while commits are under way.
 pub async fn cut_during_calls(harness: &dyn Harness) {
-    const COMMITS: usize = 60;
+    const COMMITS: usize = 30;
     let mut writer = Writer::new(harness).await;
     writer.commit(&value("first")).await;
-    let (writer, done) = (std::sync::Mutex::new(Some(writer)), AtomicBool::new(false));
-    let (writer, done) = (&writer, &done);
+    let (writer, done, commits) = (Mutex::new(Some(writer)), AtomicBool::new(false), AtomicUsize::new(0));
+    let (writer, done, commits) = (&writer, &done, &commits);
     let writers = race(harness, 2, |index| async move {
         if index == 1 {
-            for round in 0_usize.. {
-                if done.load(Ordering::Acquire) {
-                    break;
-                }
-                // Once in a while, at no particular moment.
-                if round.is_multiple_of(512) {
+            let mut cuts = 0;
+            while !done.load(Ordering::Acquire) {
+                std::thread::yield_now();
+                // No more than one for each commit: calls have to recover in between.
+                if commits.load(Ordering::Acquire) >= cuts {
+                    cuts += 1;
+                    (0..cuts * 7).for_each(|_| std::thread::yield_now());
                     assert!(harness.cut_connections().await, "Harness::cut_connections cuts again");
                 }
-                std::thread::yield_now();
             }
             return None;
         }
@@ -132,6 +132,7 @@ pub async fn cut_during_calls(harness: &dyn Harness) {
         let mut writer = writer.lock().ok()?.take()?;
         for round in 0..COMMITS {
             writer.commit(&value(&format!("{round}"))).await;
+            commits.fetch_add(1, Ordering::AcqRel);
         }
         Some(writer)
     });
