@@ -7,6 +7,13 @@ use mls_keep_core::{Durability, Error, ErrorKind, Result};
 /// Longest value, bytes: 16 times what the contract asks for. It bounds what a damaged file can make a reader allocate.
 pub const MAX_VALUE_LEN: usize = 16 << 20;
 
+/// Longest commit, bytes of all its keys and values: 16 values of the greatest length. A longer one is
+/// [`ErrorKind::Invalid`]. It bounds what a damaged file can make a reader do.
+pub const MAX_COMMIT_LEN: usize = 256 << 20;
+
+/// Most that [`Config::checkpoint_len`] may be.
+pub(crate) const MAX_CHECKPOINT_LEN: u32 = 1 << 30;
+
 /// How an [`FsBackend`](crate::FsBackend) opens its directory. The default is the safest choice for each field.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
@@ -47,7 +54,7 @@ impl Config {
                 "files always survive the end of the process: choose Durability::ProcessCrash or PowerLoss",
             ));
         }
-        if self.checkpoint_len > 1 << 30 {
+        if self.checkpoint_len > MAX_CHECKPOINT_LEN {
             return Err(Error::new(ErrorKind::Invalid, "checkpoint_len is more than 1 GiB"));
         }
         Ok(())

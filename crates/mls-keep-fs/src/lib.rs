@@ -20,10 +20,13 @@ mod backend;
 mod config;
 mod directory;
 mod error;
+mod head;
 mod log;
 mod name;
+mod record;
+mod recover;
 mod store;
 mod values;
 
 pub use backend::FsBackend;
-pub use config::{Config, MAX_VALUE_LEN};
+pub use config::{Config, MAX_COMMIT_LEN, MAX_VALUE_LEN};
