@@ -17,6 +17,7 @@ mod backend;
 mod config;
 mod error;
 mod open;
+mod settle;
 mod store;
 
 pub use backend::RedbBackend;
