@@ -19,6 +19,7 @@ mod config;
 mod error;
 mod files;
 mod open;
+mod settle;
 mod store;
 
 pub use backend::SledBackend;
