@@ -31,7 +31,8 @@ pub struct Config {
     /// room that an empty store takes; at most 1 GiB.
     ///
     /// Each value that is still in the log then costs a file and a flush. With many busy clients on one directory most
-    /// values are, and 16 MiB lets that happen a sixteenth as often; opening after a crash reads that much.
+    /// values are, and 16 MiB lets that happen a sixteenth as often; opening after a crash reads that much, and gives
+    /// each of its values a file.
     pub checkpoint_len: u32,
 }
 
