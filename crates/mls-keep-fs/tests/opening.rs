@@ -142,3 +142,31 @@ fn what_a_kill_before_a_flush_has_left_is_written_again_and_flushed_before_it_is
     }
     assert!(kills > 8 && shown_from_the_log > 4, "{kills} kills, {shown_from_the_log} values");
 }
+
+#[test]
+fn on_a_full_disk_the_log_is_written_over_itself_and_flushed_before_it_is_shown() {
+    if !can_trace("on_a_full_disk_the_log_is_written_over_itself_and_flushed_before_it_is_shown") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keep");
+    // The flush of the last value but one: the log then has one value and one that was deleted.
+    let flushes = traced("child_that_commits", &dir.path().join("count"), &[]).0;
+    let at = flushes.lines().filter(|line| line.contains("fdatasync(")).count() - 2;
+    let kill = format!("inject=fdatasync:signal=SIGKILL:when={at}");
+    traced("child_that_commits", &path, &["-e", &kill]);
+    let log = path.join("log");
+    let text = "the value number 3 ";
+    assert!(fs::read(&log).unwrap().windows(text.len()).any(|bytes| bytes == text.as_bytes()), "it is in the log");
+
+    let (trace, says) = traced("child_that_opens", &path, &["-e", "inject=rename:error=ENOSPC"]);
+    assert!(trace.contains("(INJECTED)") && says.contains("SHOWS k/3"), "{says}{trace}");
+    let lines: Vec<_> = trace.lines().take_while(|line| !line.contains(ANSWER)).collect();
+    let file = format!("<{}>, \"", log.display());
+    let written = lines.iter().position(|line| line.contains("write(") && line.contains(&file) && line.contains("k/3"));
+    let written = written.unwrap_or_else(|| panic!("the record is written again: {trace}"));
+    assert!(flushed(&lines[written..], &log) > 1, "and flushed: {trace}");
+    // With room again everything goes on.
+    let backend = open(&path);
+    assert_eq!(block_on(backend.load(&key(3))).unwrap(), Some(value(3)));
+}
