@@ -38,11 +38,13 @@ storage_backend!(FsBackend, thread);
 
 impl FsBackend {
     /// Opens the directory at `path`, and makes it if it is not there and [`Config::create`] is on. Waits for the disk, so
-    /// on an executor call it where blocking is allowed.
+    /// on an executor call it where blocking is allowed. All that it will show is durable when it returns, which after a crash
+    /// takes a flush for each value that was in the log.
     ///
     /// # Errors
     /// - `NotFound`: the parent is not there, or the directory is not and `create` is off.
-    /// - `Invalid`: `path` is a file or a symbolic link, the directory holds something else, or a setting is out of range.
+    /// - `Invalid`: `path` is a file or a symbolic link, the directory holds something else, the log or the lock has a second
+    ///   name (a hard link), or a setting is out of range.
     /// - `UnsupportedVersion`: a newer version of this crate made it. It was not changed.
     /// - `Corrupt`: the log or a file is damaged.
     /// - `Busy`: somebody else has it open, also after [`Config::busy_timeout`].

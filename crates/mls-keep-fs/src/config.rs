@@ -7,6 +7,13 @@ use mls_keep_core::{Durability, Error, ErrorKind, Result};
 /// Longest value, bytes: 16 times what the contract asks for. It bounds what a damaged file can make a reader allocate.
 pub const MAX_VALUE_LEN: usize = 16 << 20;
 
+/// Longest commit, bytes of all its keys and values: 16 values of the greatest length. A longer one is
+/// [`ErrorKind::Invalid`]. It bounds what a damaged file can make a reader do.
+pub const MAX_COMMIT_LEN: usize = 256 << 20;
+
+/// Most that [`Config::checkpoint_len`] may be.
+pub(crate) const MAX_CHECKPOINT_LEN: u32 = 1 << 30;
+
 /// How an [`FsBackend`](crate::FsBackend) opens its directory. The default is the safest choice for each field.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
@@ -24,7 +31,8 @@ pub struct Config {
     /// room that an empty store takes; at most 1 GiB.
     ///
     /// Each value that is still in the log then costs a file and a flush. With many busy clients on one directory most
-    /// values are, and 16 MiB lets that happen a sixteenth as often; opening after a crash reads that much.
+    /// values are, and 16 MiB lets that happen a sixteenth as often; opening after a crash reads that much, and gives
+    /// each of its values a file.
     pub checkpoint_len: u32,
 }
 
@@ -47,7 +55,7 @@ impl Config {
                 "files always survive the end of the process: choose Durability::ProcessCrash or PowerLoss",
             ));
         }
-        if self.checkpoint_len > 1 << 30 {
+        if self.checkpoint_len > MAX_CHECKPOINT_LEN {
             return Err(Error::new(ErrorKind::Invalid, "checkpoint_len is more than 1 GiB"));
         }
         Ok(())

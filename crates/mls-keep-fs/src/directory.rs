@@ -29,7 +29,8 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Opens or makes the directory at `path`, and waits for its lock.
+    /// Opens or makes the directory at `path`, and waits for its lock. Whatever name is in it is durable then, also one that
+    /// was given by a process which was killed before its flush.
     pub(crate) fn open(path: &Path, config: &Config) -> Result<Self> {
         // Independent of later changes of the working directory.
         let path = std::path::absolute(path).map_err(|source| file(source, path))?;
@@ -37,12 +38,23 @@ impl Directory {
         let lock = lock(&path, config.busy_timeout)?;
         let directory = Self { path, _lock: lock };
         directory.identify(config.create)?;
+        directory.sync()?;
         Ok(directory)
     }
 
     /// The path of an entry.
     pub(crate) fn entry(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// Whether there is a log. It comes last when a keep is made.
+    pub(crate) fn is_made(&self) -> Result<bool> {
+        let path = self.entry(crate::log::NAME);
+        match fs::symlink_metadata(&path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(file(error, &path)),
+        }
     }
 
     /// Makes the names of the entries durable, and the directory's own.
@@ -56,7 +68,7 @@ impl Directory {
         let path = self.entry(LOCK);
         let mut text = Vec::new();
         (&self._lock).take(64).read_to_end(&mut text).map_err(|source| file(source, &path))?;
-        let made = fs::symlink_metadata(self.entry(crate::log::NAME)).is_ok();
+        let made = self.is_made()?;
         let whole = format!("{SIGNATURE}{FORMAT_VERSION}\n").into_bytes();
         // What a power cut leaves of it is cut, or zero where nothing has reached the medium.
         let begun = text.len() <= whole.len() && text.iter().zip(&whole).all(|(is, should)| is == should || *is == 0);
@@ -92,6 +104,40 @@ pub(crate) fn open_file(path: &Path, options: &mut OpenOptions) -> Result<File> 
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options.open(path).map_err(|source| file(source, path))
+}
+
+/// Makes a file that was not there, readable by its owner only. What a kill has left under its name is removed.
+pub(crate) fn make_file(path: &Path) -> Result<File> {
+    remove(path)?;
+    // Opens no link and no device that somebody puts there meanwhile.
+    open_file(path, OpenOptions::new().write(true).create_new(true))
+}
+
+/// Removes a file, if it is there.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) => {
+            Err(corrupt(path, "it is a directory"))
+        }
+        removed => removed.map_err(|source| file(source, path)),
+    }
+}
+
+/// Refuses a file that is written in place and stands under another name as well: a copy of the directory that was made with
+/// hard links would change with it.
+pub(crate) fn refuse_second_name(opened: &File, path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        let found = opened.metadata().map_err(|source| file(source, path))?;
+        if std::os::unix::fs::MetadataExt::nlink(&found) > 1 {
+            let text = format!("{} has a second name (a hard link): make it a file of its own", path.display());
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (opened, path);
+    Ok(())
 }
 
 /// Makes a directory that its owner only can read, unless it is there.
@@ -141,6 +187,7 @@ fn find_or_create(path: &Path, create: bool) -> Result<()> {
 fn lock(path: &Path, timeout: Duration) -> Result<File> {
     let name = path.join(LOCK);
     let lock = open_file(&name, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
+    refuse_second_name(&lock, &name)?;
     let start = Instant::now();
     loop {
         match lock.try_lock() {

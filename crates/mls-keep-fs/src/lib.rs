@@ -8,22 +8,27 @@
 //!
 //! - A commit is applied whole or not at all, and survives power loss when it was acknowledged
 //!   ([`Config::durability`]): one write and one flush, also for many commits that wait together.
+//! - What an opening shows is durable before it is shown, whatever a killed process has left.
 //! - One process at a time has the directory open; another one is `Busy` in bounded time. The lock goes with its process.
 //! - Deleted and replaced bytes are in none of its files after [`close`](mls_keep_core::StorageBackend::close) or
 //!   [`checkpoint`](FsBackend::checkpoint).
 //! - The files can be read by their owner only (Unix modes 0700 and 0600), and no symbolic link is followed to one.
-//! - A directory of something else or of a newer version is refused and stays as it is.
+//! - A directory of something else or of a newer version is refused and stays as it is. One that somebody else has touched is
+//!   refused or opens as if it had not been, in bounded time and memory.
 //!
-//! The README says how the log works and what a full disk does.
+//! The README says how the log works, how an opening goes, and what a full disk does.
 
 mod backend;
 mod config;
 mod directory;
 mod error;
+mod head;
 mod log;
 mod name;
+mod record;
+mod recover;
 mod store;
 mod values;
 
 pub use backend::FsBackend;
-pub use config::{Config, MAX_VALUE_LEN};
+pub use config::{Config, MAX_COMMIT_LEN, MAX_VALUE_LEN};

@@ -11,42 +11,49 @@
 //! no record. So the file is written over and over, and a flush need not make a new length durable.
 //!
 //! Records end at the first one that is not whole: it was never acknowledged. Only if another whole one follows right
-//! behind it was it damaged afterwards, which is an error.
+//! behind it was it damaged afterwards, which is an error. So is a head that is not whole if there are records of it.
+//!
+//! What is read may have been written by somebody else. A log longer than [`MAX_LEN`] is refused and a record longer than
+//! [`MAX_COMMIT_LEN`] is none; checksums are computed in small pieces, and memory is taken for one value at a time.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use mls_keep_core::{Error, ErrorKind, Key, Result};
 
-use crate::config::MAX_VALUE_LEN;
-use crate::directory::{Directory, open_file};
-use crate::error::{committing, corrupt, file, is_full, poisoned};
+use crate::config::{MAX_CHECKPOINT_LEN, MAX_COMMIT_LEN};
+use crate::directory::{Directory, make_file, open_file, refuse_second_name};
+use crate::error::{committing, corrupt, file, is_full};
+use crate::head::{self, HEAD_LEN, Head};
+use crate::record::{self, Entry};
 
 /// The log's name in the directory, and the name under which it is made.
 pub(crate) const NAME: &str = "log";
 const NEW: &str = "log.new";
 
-const MAGIC: [u8; 8] = *b"MLSklog\0";
-const FORMAT_VERSION: u32 = 1;
-const HEAD_LEN: usize = 28;
-const HEADS: [u64; 2] = [0, 4096];
+/// Where the records begin.
 const FIRST: u64 = 8192;
 
-/// In the flags: records of this generation were not flushed one by one, so the last of them may be out of order.
-const NOT_FLUSHED: u32 = 1;
+/// How many times its usual length the log may reach while nobody lets it rest.
+pub(crate) const LONGEST: u64 = 4;
 
-/// A key, and the value that it has from now on.
-pub(crate) type Entry = (Key, Option<Bytes>);
+/// Longest log, bytes: none that this crate has written with any configuration is longer.
+const MAX_LEN: u64 = FIRST + LONGEST * MAX_CHECKPOINT_LEN as u64 + 8 + MAX_COMMIT_LEN as u64;
+
+/// How much is read at once, and how much is written of what is not in memory already.
+const READ_LEN: usize = 64 << 10;
+const WRITE_LEN: usize = 1 << 20;
 
 /// An open log.
 #[derive(Debug)]
 pub(crate) struct Log {
     file: File,
     path: PathBuf,
+    head: Head,
+    /// What the next head says of flushes.
     flush: bool,
-    generation: u64,
     /// Where the next record goes.
     end: u64,
     /// As far as anything was ever written to this generation or an earlier one since the log was last wiped.
@@ -55,34 +62,49 @@ pub(crate) struct Log {
     room: u64,
 }
 
+/// Makes an empty log under another name, and gives it its own when it is durable.
+pub(crate) fn create(directory: &Directory, room: u32, flush: bool) -> Result<()> {
+    let (path, new) = (directory.entry(NAME), directory.entry(NEW));
+    let mut log = make_file(&new)?;
+    let head = Head { generation: 0, flushed: flush }.encode();
+    // Real zeros, so that the room is there and a flush of a record has no new block to make durable.
+    let zeros = FIRST + u64::from(room) - HEAD_LEN as u64;
+    let made = log.write_all(&head).and_then(|()| write_zeros(&mut log, zeros));
+    let made = made.and_then(|()| log.sync_all()).and_then(|()| fs::rename(&new, &path));
+    made.map_err(|source| file(source, &path))?;
+    directory.sync()
+}
+
 impl Log {
-    /// Opens the log and hands its entries to `replay`, in their order. Makes it if it is not there: then `values` must be
-    /// empty.
-    pub(crate) fn open(
-        directory: &Directory,
-        room: u32,
-        flush: bool,
-        is_new: impl FnOnce() -> Result<bool>,
-        replay: &mut dyn FnMut(Entry),
-    ) -> Result<Self> {
+    /// Opens the log, finds the end of its records and makes its head durable. What cannot be right is refused before
+    /// anything was written.
+    pub(crate) fn open(directory: &Directory, room: u32, flush: bool) -> Result<Self> {
         let path = directory.entry(NAME);
-        if fs::symlink_metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            if !is_new()? {
-                return Err(corrupt(&path, "the log is missing"));
-            }
-            create(directory, FIRST + u64::from(room), flush)?;
-        }
-        let mut file = open_file(&path, OpenOptions::new().read(true).write(true))?;
-        let (generation, flags) = read_heads(&mut file, &path)?;
+        let file = open_file(&path, OpenOptions::new().read(true).write(true))?;
+        refuse_second_name(&file, &path)?;
         let len = file.metadata().map_err(|source| self::file(source, &path))?.len();
-        let room = FIRST + u64::from(room);
-        let mut log = Self { file, path, flush, generation, end: FIRST, dirty: FIRST, room };
-        log.replay(len, flags, replay)?;
-        log.dirty = log.last_used().map_err(|source| self::file(source, &log.path))?;
-        if (flags & NOT_FLUSHED == 0) != flush {
-            log.write_head(generation, flush)?;
+        if len > MAX_LEN {
+            return Err(corrupt(&path, "the log is longer than any that this crate writes"));
         }
+        let (head, both) = head::read(&file, &path)?;
+        let room = FIRST + u64::from(room);
+        let mut log = Self { file, path, head, flush, end: FIRST, dirty: FIRST, room };
+        let newer = Head { generation: head.generation + 1, ..head };
+        if !both && log.record_at(newer, FIRST, len)?.is_some() {
+            return Err(corrupt(&log.path, "the newer head of the log is damaged"));
+        }
+        log.find_end(len)?;
+        log.replay(&mut |_| Ok(()))?;
+        // What is longer than the room is cut off when the log begins again, so it need not be read.
+        log.dirty = if len > room { len } else { log.last_used().map_err(|source| self::file(source, &log.path))? };
+        // It may be in memory only, left by a process that was killed before its flush or whose flush has failed. Records
+        // of this generation count for nothing without it.
+        log.write_head(head).map_err(|source| self::file(source, &log.path))?;
         Ok(log)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The length of all records.
@@ -90,60 +112,108 @@ impl Log {
         self.end - FIRST
     }
 
+    /// Whether nothing is in the log, not even what an earlier generation has left, and its head says what is wanted.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.dirty <= FIRST && self.head.flushed == self.flush
+    }
+
+    /// Hands all entries to `replay`, in their order. A record is read again for it, in memory for one value.
+    pub(crate) fn replay(&self, replay: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+        let mut place = FIRST;
+        while place < self.end {
+            let Some((len, _)) = self.record_head_at(place, self.end)? else {
+                return Err(corrupt(&self.path, "the log changes while it is read"));
+            };
+            let mut payload = self.reader(place + 8, len);
+            loop {
+                match record::read(&mut payload) {
+                    Ok(Some(entry)) => replay(entry)?,
+                    Ok(None) => break,
+                    Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+                        return Err(corrupt(&self.path, "a record makes no sense"));
+                    }
+                    Err(error) => return Err(file(error, &self.path)),
+                }
+            }
+            place += 8 + len;
+        }
+        Ok(())
+    }
+
     /// Appends one record with `entries`: one write and one flush. `Unknown` errors are of the kind `OutcomeUnknown`.
     pub(crate) fn append<'a>(&mut self, entries: impl Iterator<Item = (&'a Key, Option<&'a Bytes>)>) -> Result<()> {
         let mut record = vec![0; 8];
         for (key, value) in entries {
-            encode(&mut record, key, value);
+            record::encode(&mut record, key, value);
         }
         let (head, payload) = record.split_at_mut(8);
-        let Ok(len) = u32::try_from(payload.len()) else {
-            return Err(Error::new(ErrorKind::Invalid, "a commit has more than 4 GiB: split it"));
+        let Some(len) = u32::try_from(payload.len()).ok().filter(|_| payload.len() <= MAX_COMMIT_LEN) else {
+            return Err(too_long());
         };
-        head.copy_from_slice(&[len.to_be_bytes(), checksum(self.generation, payload).to_be_bytes()].concat());
+        let end = self.end + 8 + u64::from(len);
+        if end > MAX_LEN {
+            let text = "the log is as long as it may be, and its values could not be given files: free some room";
+            return Err(Error::new(ErrorKind::NoSpace, text));
+        }
+        let mut hasher = self.head.hasher();
+        hasher.update(payload);
+        head.copy_from_slice(&[len.to_be_bytes(), hasher.finalize().to_be_bytes()].concat());
         match self.write_at(self.end, &record) {
             Ok(()) => {}
             // The record is not whole, so it is none; the next one takes its place.
             Err(error) if is_full(&error) => return Err(self::file(error, &self.path)),
             Err(error) => return Err(committing(error)),
         }
-        self.dirty = self.dirty.max(self.end + record.len() as u64);
+        self.dirty = self.dirty.max(end);
         if self.flush {
             self.file.sync_data().map_err(committing)?;
         }
-        self.end += record.len() as u64;
+        self.end = end;
         Ok(())
     }
 
     /// Begins a new generation, which has no records. What the log said must be durable elsewhere.
-    pub(crate) fn restart(&mut self) -> Result<()> {
-        self.write_head(self.generation + 1, self.flush)?;
-        self.generation += 1;
+    ///
+    /// # Errors
+    /// Then it is not known which generation counts. It is not tried again: a second flush can succeed without the bytes
+    /// being there.
+    pub(crate) fn restart(&mut self) -> io::Result<()> {
+        self.write_head(Head { generation: self.head.generation + 1, flushed: self.flush })?;
         self.end = FIRST;
-        if self.file.metadata().map_err(|source| self::file(source, &self.path))?.len() > self.room {
-            self.file.set_len(self.room).map_err(|source| self::file(source, &self.path))?;
+        if self.file.metadata()?.len() > self.room {
+            self.file.set_len(self.room)?;
             self.dirty = self.dirty.min(self.room);
         }
         Ok(())
     }
 
+    /// Writes the records once more where they stand, and makes them durable: no room is needed for it. Nothing is left
+    /// behind them.
+    pub(crate) fn rewrite(&mut self) -> Result<()> {
+        let rewritten = self.rewrite_records().and_then(|()| self.file.sync_data());
+        rewritten.map_err(|source| file(source, &self.path))?;
+        self.wipe()?;
+        let head = Head { flushed: self.flush, ..self.head };
+        self.write_head(head).map_err(|source| file(source, &self.path))
+    }
+
     /// Overwrites what earlier generations have left behind the last record.
     pub(crate) fn wipe(&mut self) -> Result<()> {
-        let len = usize::try_from(self.dirty.saturating_sub(self.end)).unwrap_or(usize::MAX);
+        let len = self.dirty.saturating_sub(self.end);
         if len == 0 {
             return Ok(());
         }
-        let wiped = self.write_at(self.end, &vec![0; len]).and_then(|()| self.file.sync_data());
-        wiped.map_err(|source| self::file(source, &self.path))?;
+        let wiped = self.file.seek(SeekFrom::Start(self.end)).and_then(|_| write_zeros(&mut self.file, len));
+        wiped.and_then(|()| self.file.sync_data()).map_err(|source| file(source, &self.path))?;
         self.dirty = self.end;
         Ok(())
     }
 
-    fn write_head(&mut self, generation: u64, flush: bool) -> Result<()> {
-        let place = if generation.is_multiple_of(2) { HEADS[0] } else { HEADS[1] };
-        let written = self.write_at(place, &head(generation, flush)).and_then(|()| self.file.sync_data());
-        // Not tried again: a second flush can succeed without the bytes being there.
-        written.map_err(|source| poisoned().with_source(source))
+    fn write_head(&mut self, head: Head) -> io::Result<()> {
+        self.write_at(head.place(), &head.encode())?;
+        self.file.sync_data()?;
+        self.head = head;
+        Ok(())
     }
 
     fn write_at(&mut self, place: u64, data: &[u8]) -> io::Result<()> {
@@ -151,144 +221,125 @@ impl Log {
         self.file.write_all(data)
     }
 
-    fn replay(&mut self, len: u64, flags: u32, replay: &mut dyn FnMut(Entry)) -> Result<()> {
-        while let Some(payload) = self.record_at(self.end, len)? {
-            self.end += 8 + payload.len() as u64;
-            let mut payload = Bytes::from(payload);
-            while !payload.is_empty() {
-                replay(decode(&mut payload).ok_or_else(|| corrupt(&self.path, "a record makes no sense"))?);
+    fn rewrite_records(&mut self) -> io::Result<()> {
+        let mut place = FIRST;
+        let mut piece = Vec::new();
+        while place < self.end {
+            piece.clear();
+            let len = (self.end - place).min(WRITE_LEN as u64);
+            self.file.seek(SeekFrom::Start(place))?;
+            (&self.file).take(len).read_to_end(&mut piece)?;
+            if piece.len() as u64 != len {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            self.write_at(place, &piece)?;
+            place += len;
         }
-        let behind = self.claimed_end(len)?;
-        if flags & NOT_FLUSHED == 0 && behind.is_some_and(|behind| matches!(self.record_at(behind, len), Ok(Some(_)))) {
+        Ok(())
+    }
+
+    /// Finds where the records end.
+    fn find_end(&mut self, len: u64) -> Result<()> {
+        while let Some(end) = self.record_at(self.head, self.end, len)? {
+            self.end = end;
+        }
+        let Some((payload_len, _)) = self.record_head_at(self.end, len)? else { return Ok(()) };
+        let behind = self.end + 8 + payload_len;
+        if self.head.flushed && self.record_at(self.head, behind, len)?.is_some() {
             return Err(corrupt(&self.path, "a record is damaged"));
         }
         Ok(())
     }
 
-    /// Where the last byte ends that is not zero.
-    fn last_used(&mut self) -> io::Result<u64> {
-        let mut place = self.file.seek(SeekFrom::Start(self.end))?;
+    /// Where the last byte ends that is not zero. Reads no further than the room.
+    fn last_used(&self) -> io::Result<u64> {
+        let mut place = self.end;
         let mut last = place;
-        let mut buffer = vec![0; 64 << 10];
+        let mut bytes = self.reader(place, self.room.saturating_sub(place));
         loop {
-            let len = self.file.read(&mut buffer)?;
-            let read = buffer.get(..len).unwrap_or_default();
+            let read = bytes.fill_buf()?;
             if read.is_empty() {
                 return Ok(last);
             }
             if let Some(used) = read.iter().rposition(|byte| *byte != 0) {
                 last = place + used as u64 + 1;
             }
+            let len = read.len();
+            bytes.consume(len);
             place += len as u64;
         }
     }
 
-    /// The payload of the record at `place`, if a whole one is there.
-    fn record_at(&mut self, place: u64, len: u64) -> Result<Option<Vec<u8>>> {
-        let Some((payload_len, crc)) = self.head_at(place, len)? else { return Ok(None) };
-        let mut payload = vec![0; payload_len];
-        self.file.read_exact(&mut payload).map_err(|source| self::file(source, &self.path))?;
-        Ok((checksum(self.generation, &payload) == crc).then_some(payload))
+    /// Where the record at `place` ends, if a whole one of the generation is there.
+    fn record_at(&self, head: Head, place: u64, len: u64) -> Result<Option<u64>> {
+        let Some((payload_len, crc)) = self.record_head_at(place, len)? else { return Ok(None) };
+        let mut payload = self.reader(place + 8, payload_len);
+        let mut hasher = head.hasher();
+        loop {
+            let read = payload.fill_buf().map_err(|source| file(source, &self.path))?;
+            if read.is_empty() {
+                break;
+            }
+            hasher.update(read);
+            let len = read.len();
+            payload.consume(len);
+        }
+        Ok((hasher.finalize() == crc).then_some(place + 8 + payload_len))
     }
 
-    /// Where the record that is not whole would end.
-    fn claimed_end(&mut self, len: u64) -> Result<Option<u64>> {
-        Ok(self.head_at(self.end, len)?.map(|(payload_len, _)| self.end + 8 + payload_len as u64))
-    }
-
-    /// Length and checksum of what may be a record: not empty, and within the file.
-    fn head_at(&mut self, place: u64, len: u64) -> Result<Option<(usize, u32)>> {
+    /// Length and checksum of what may be a record: not empty, no longer than any is, and before `len`.
+    fn record_head_at(&self, place: u64, len: u64) -> Result<Option<(u64, u32)>> {
         let Some(room) = len.checked_sub(place).and_then(|room| room.checked_sub(8)) else { return Ok(None) };
         let mut head = [0; 8];
-        let read = self.file.seek(SeekFrom::Start(place)).and_then(|_| self.file.read_exact(&mut head));
-        read.map_err(|source| self::file(source, &self.path))?;
-        let mut head = &head[..];
-        let (payload_len, crc) = (head.get_u32(), head.get_u32());
-        let fits = payload_len > 0 && u64::from(payload_len) <= room;
-        Ok(usize::try_from(payload_len).ok().filter(|_| fits).map(|payload_len| (payload_len, crc)))
+        self.reader(place, 8).read_exact(&mut head).map_err(|source| file(source, &self.path))?;
+        let [l0, l1, l2, l3, crc @ ..] = head;
+        let payload_len = u64::from(u32::from_be_bytes([l0, l1, l2, l3]));
+        let fits = payload_len > 0 && payload_len <= room.min(MAX_COMMIT_LEN as u64);
+        Ok(fits.then_some((payload_len, u32::from_be_bytes(crc))))
+    }
+
+    /// Reads `len` bytes from `place` on, in small pieces.
+    fn reader(&self, place: u64, len: u64) -> impl BufRead {
+        BufReader::with_capacity(READ_LEN, At { file: &self.file, place }.take(len))
     }
 }
 
-/// Makes an empty log under another name, and gives it its own when it is durable.
-fn create(directory: &Directory, room: u64, flush: bool) -> Result<()> {
-    let (path, new) = (directory.entry(NAME), directory.entry(NEW));
-    let mut log = open_file(&new, OpenOptions::new().write(true).create(true).truncate(true))?;
-    let mut content = vec![0; usize::try_from(room).unwrap_or(usize::MAX)];
-    if let Some(place) = content.get_mut(..HEAD_LEN) {
-        place.copy_from_slice(&head(0, flush));
-    }
-    // Real zeros, so that the room is there and a flush of a record has no new block to make durable.
-    let made = log.write_all(&content).and_then(|()| log.sync_all()).and_then(|()| fs::rename(&new, &path));
-    made.map_err(|source| file(source, &path))?;
-    directory.sync()
+/// Reads a file from a place of its own on.
+struct At<'a> {
+    file: &'a File,
+    place: u64,
 }
 
-fn head(generation: u64, flush: bool) -> [u8; HEAD_LEN] {
-    let flags = if flush { 0 } else { NOT_FLUSHED };
-    let mut head = [0; HEAD_LEN];
-    let fields = [&MAGIC[..], &FORMAT_VERSION.to_be_bytes(), &flags.to_be_bytes(), &generation.to_be_bytes()].concat();
-    let crc = crc32fast::hash(&fields);
-    for (place, byte) in head.iter_mut().zip(fields.into_iter().chain(crc.to_be_bytes())) {
-        *place = byte;
-    }
-    head
-}
-
-/// Generation and flags of the newer head that is whole.
-fn read_heads(file: &mut File, path: &Path) -> Result<(u64, u32)> {
-    let mut newest = None;
-    for place in HEADS {
-        let mut head = [0; HEAD_LEN];
-        let read = file.seek(SeekFrom::Start(place)).and_then(|_| file.read_exact(&mut head));
-        match read {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(corrupt(path, "the log is cut")),
-            Err(error) => return Err(self::file(error, path)),
-        }
-        let (fields, mut crc) = head.split_at(HEAD_LEN - 4);
-        if crc32fast::hash(fields) != crc.get_u32() {
-            continue;
-        }
-        let Some(mut fields) = fields.strip_prefix(&MAGIC) else { continue };
-        let (version, flags, generation) = (fields.get_u32(), fields.get_u32(), fields.get_u64());
-        if version > FORMAT_VERSION {
-            let text = format!("the log has format version {version} and this program knows {FORMAT_VERSION}");
-            return Err(Error::new(ErrorKind::UnsupportedVersion, text + ": update the program"));
-        }
-        newest = newest.max(Some((generation, flags)));
-    }
-    newest.ok_or_else(|| corrupt(path, "neither head of the log is whole"))
-}
-
-fn checksum(generation: u64, payload: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&generation.to_be_bytes());
-    hasher.update(payload);
-    hasher.finalize()
-}
-
-/// `key length(1) key 0`, or `key length(1) key 1 value length(4) value`.
-fn encode(record: &mut Vec<u8>, key: &Key, value: Option<&Bytes>) {
-    let name = key.as_str().as_bytes();
-    // A key has at most 128 bytes, and a value at most `MAX_VALUE_LEN`.
-    record.push(name.len() as u8);
-    record.extend_from_slice(name);
-    record.push(u8::from(value.is_some()));
-    if let Some(value) = value {
-        record.extend_from_slice(&(value.len() as u32).to_be_bytes());
-        record.extend_from_slice(value);
+impl Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.seek(SeekFrom::Start(self.place))?;
+        let len = self.file.read(buffer)?;
+        self.place += len as u64;
+        Ok(len)
     }
 }
 
-fn decode(payload: &mut Bytes) -> Option<Entry> {
-    let mut take = |len: usize| (payload.len() >= len).then(|| payload.split_to(len));
-    let name_len = usize::from(take(1)?.get_u8());
-    let key = Key::new(std::str::from_utf8(&take(name_len)?).ok()?).ok()?;
-    if take(1)?.get_u8() == 0 {
-        return Some((key, None));
+impl Head {
+    /// The checksum of a record of this generation, before its payload.
+    fn hasher(self) -> crc32fast::Hasher {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&self.generation.to_be_bytes());
+        hasher
     }
-    let len = usize::try_from(take(4)?.get_u32()).ok().filter(|len| *len <= MAX_VALUE_LEN)?;
-    // A copy, so that a small value does not hold the whole record in memory.
-    Some((key, Some(Bytes::copy_from_slice(&take(len)?))))
+}
+
+/// The error of a change whose record no opening would take.
+pub(crate) fn too_long() -> Error {
+    Error::new(ErrorKind::Invalid, format!("a commit has more than {MAX_COMMIT_LEN} bytes: split it"))
+}
+
+fn write_zeros(file: &mut File, len: u64) -> io::Result<()> {
+    let zeros = vec![0; usize::try_from(len).unwrap_or(usize::MAX).min(WRITE_LEN)];
+    let mut left = len;
+    while left > 0 {
+        let piece = zeros.get(..usize::try_from(left).unwrap_or(usize::MAX).min(zeros.len())).unwrap_or_default();
+        file.write_all(piece)?;
+        left -= piece.len() as u64;
+    }
+    Ok(())
 }

@@ -7,14 +7,13 @@ use std::path::Path;
 use bytes::Bytes;
 use mls_keep_core::{Capabilities, Change, Durability, Engine, Error, ErrorKind, Key, Result, SwapScope};
 
-use crate::config::{Config, MAX_VALUE_LEN};
+use crate::config::{Config, MAX_COMMIT_LEN, MAX_VALUE_LEN};
 use crate::directory::Directory;
-use crate::error::poisoned;
-use crate::log::Log;
+use crate::error::{corrupt, poisoned};
+use crate::log::{self, LONGEST, Log};
+use crate::record;
+use crate::recover::recover;
 use crate::values::Values;
-
-/// How many times the log's usual length it may reach while nobody lets it rest.
-const LONGEST: u64 = 4;
 
 /// An open store. Lives on one thread.
 #[derive(Debug)]
@@ -39,16 +38,19 @@ impl Store {
     pub(crate) fn open(path: &Path, config: &Config) -> Result<Self> {
         config.check()?;
         let directory = Directory::open(path, config)?;
-        let mut values = Values::open(&directory)?;
-        let mut recent = BTreeMap::new();
         let flush = config.durability == Durability::PowerLoss;
-        let log = Log::open(
-            &directory,
-            config.checkpoint_len,
-            flush,
-            || Ok(values.keys()?.is_empty()),
-            &mut |(key, value)| drop(recent.insert(key, value)),
-        )?;
+        let is_made = directory.is_made()?;
+        let mut values = Values::open(&directory, is_made)?;
+        if !is_made {
+            if !values.is_empty()? {
+                return Err(corrupt(&directory.entry(log::NAME), "the log is missing"));
+            }
+            // The log comes last: with it everything else must be there.
+            directory.sync()?;
+            log::create(&directory, config.checkpoint_len, flush)?;
+        }
+        let mut log = Log::open(&directory, config.checkpoint_len, flush)?;
+        let recent = recover(&mut log, &mut values)?;
         let checkpoint_len = u64::from(config.checkpoint_len);
         let durability = config.durability;
         Ok(Self { log, values, recent, checkpoint_len, durability, poisoned: false, _directory: directory })
@@ -67,7 +69,8 @@ impl Store {
             return Ok(());
         }
         let entries: Vec<_> = self.recent.iter().map(|(key, value)| (key, value.as_ref())).collect();
-        let done = self.values.store(&entries).and_then(|()| self.log.restart());
+        let mut restart = || self.log.restart().map_err(|source| poisoned().with_source(source));
+        let done = self.values.store(&entries).and_then(|()| restart());
         if let Err(error) = done {
             // Without room it can be tried again. After any other failure it is not known which flush has done its work.
             self.poisoned = error.kind() != ErrorKind::NoSpace;
@@ -94,6 +97,9 @@ impl Store {
             let text = format!("a value is longer than {MAX_VALUE_LEN} bytes: split it");
             return Err(Error::new(ErrorKind::Invalid, text));
         }
+        if record::len_of(change) > MAX_COMMIT_LEN {
+            return Err(log::too_long());
+        }
         if let Some(swap) = &change.swap {
             let stored = match pending.get(&swap.key) {
                 Some(value) => value.cloned(),
@@ -109,6 +115,26 @@ impl Store {
         pending.extend(change.stored().map(|(key, data)| (key, Some(data))));
         pending.extend(change.removed().map(|key| (key, None)));
         Ok(())
+    }
+
+    /// Applies `changes`, which fit one record.
+    fn apply_together(&mut self, changes: &[Change]) -> Vec<Result<()>> {
+        if self.poisoned {
+            return poisoned().for_each_of(changes.len());
+        }
+        let mut pending = Pending::new();
+        let results: Vec<_> = changes.iter().map(|change| self.add(change, &mut pending)).collect();
+        match self.write(&pending) {
+            Ok(()) => results,
+            // Without room for all there may be room for some.
+            Err(error) if error.kind() == ErrorKind::NoSpace && changes.len() > 1 => {
+                changes.chunks(1).flat_map(|change| self.apply_together(change)).collect()
+            }
+            Err(error) => {
+                // What was refused was not applied in any case.
+                results.into_iter().map(|result| result.and(Err(error.clone()))).collect()
+            }
+        }
     }
 
     /// All of `pending` in one record.
@@ -166,22 +192,14 @@ impl Engine for Store {
     }
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
-        if self.poisoned {
-            return poisoned().for_each_of(changes.len());
+        let mut results = Vec::with_capacity(changes.len());
+        let mut rest = changes;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(how_many_fit(rest));
+            results.extend(self.apply_together(now));
+            rest = later;
         }
-        let mut pending = Pending::new();
-        let results: Vec<_> = changes.iter().map(|change| self.add(change, &mut pending)).collect();
-        match self.write(&pending) {
-            Ok(()) => results,
-            // Without room for all there may be room for some.
-            Err(error) if error.kind() == ErrorKind::NoSpace && changes.len() > 1 => {
-                changes.chunks(1).flat_map(|change| self.apply(change)).collect()
-            }
-            Err(error) => {
-                // What was refused was not applied in any case.
-                results.into_iter().map(|result| result.and(Err(error.clone()))).collect()
-            }
-        }
+        results
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -204,4 +222,14 @@ impl Engine for Store {
         // After a failed flush the next open sorts out what the log holds.
         if self.poisoned { Ok(()) } else { self.checkpoint_and_erase() }
     }
+}
+
+/// How many of `changes` fit one record; at least one.
+fn how_many_fit(changes: &[Change]) -> usize {
+    let mut len: usize = 0;
+    let fit = changes.iter().take_while(|change| {
+        len = len.saturating_add(record::len_of(change));
+        len <= MAX_COMMIT_LEN
+    });
+    fit.count().clamp(1, changes.len().max(1))
 }

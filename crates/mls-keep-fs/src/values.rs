@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use bytes::Bytes;
-use mls_keep_core::{Key, Result};
+use mls_keep_core::{Error, ErrorKind, Key, Result};
 
 use crate::config::MAX_VALUE_LEN;
-use crate::directory::{Directory, make_directory, open_file, sync_directory};
+use crate::directory::{Directory, make_directory, make_file, open_file, remove, sync_directory};
 use crate::error::{corrupt, file};
 use crate::name::{key_of, name_of};
 
@@ -31,15 +31,26 @@ pub(crate) struct Values {
     keys: Option<BTreeSet<Key>>,
 }
 
+/// What a key has from now on: a value, or none.
+pub(crate) type Entries<'a> = [(&'a Key, Option<&'a Bytes>)];
+
 impl Values {
-    /// Opens or makes the directory, and removes what a kill has left half written.
-    pub(crate) fn open(directory: &Directory) -> Result<Self> {
+    /// Opens the directory, or makes it with a keep, and removes what a kill has left half written.
+    pub(crate) fn open(directory: &Directory, is_made: bool) -> Result<Self> {
         let path = directory.entry(NAME);
+        if is_made && fs::symlink_metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return Err(corrupt(&path, "the directory of values is missing"));
+        }
         make_directory(&path)?;
         for number in 0..WRITERS {
             remove(&path.join(format!("{NEW}{number}")))?;
         }
         Ok(Self { path, keys: None })
+    }
+
+    /// Whether there is no file.
+    pub(crate) fn is_empty(&self) -> Result<bool> {
+        Ok(fs::read_dir(&self.path).map_err(|source| file(source, &self.path))?.next().is_none())
     }
 
     /// The value of `key`.
@@ -51,10 +62,14 @@ impl Values {
             Err(error) => return Err(file(error, &path)),
         }
         let opened = open_file(&path, OpenOptions::new().read(true))?;
-        let mut data = Vec::new();
-        // One more than allowed, to see that there is more.
-        opened.take(MAX_VALUE_LEN as u64 + 1).read_to_end(&mut data).map_err(|source| file(source, &path))?;
-        if data.len() > MAX_VALUE_LEN {
+        let len = opened.metadata().map_err(|source| file(source, &path))?.len();
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let mut data = Vec::with_capacity(len.min(MAX_VALUE_LEN));
+        if len <= MAX_VALUE_LEN {
+            // One more than allowed, to see that there is more.
+            opened.take(MAX_VALUE_LEN as u64 + 1).read_to_end(&mut data).map_err(|source| file(source, &path))?;
+        }
+        if len.max(data.len()) > MAX_VALUE_LEN {
             return Err(corrupt(&path, "the value is longer than any that this crate stores"));
         }
         Ok(Some(data.into()))
@@ -70,7 +85,18 @@ impl Values {
     }
 
     /// Gives each value a file of its own and removes the files of what is gone. Durable when `Ok`.
-    pub(crate) fn store(&mut self, entries: &[(&Key, Option<&Bytes>)]) -> Result<()> {
+    pub(crate) fn store(&mut self, entries: &Entries<'_>) -> Result<()> {
+        self.store_all(entries, false)
+    }
+
+    /// As [`store`](Self::store), when it is not known what an earlier process has done of it. If the flush of the directory
+    /// failed there, what it removed is gone in memory and perhaps not on the medium, and a further flush has nothing to do.
+    /// So each name is given and removed once more.
+    pub(crate) fn store_again(&mut self, entries: &Entries<'_>) -> Result<()> {
+        self.store_all(entries, true)
+    }
+
+    fn store_all(&mut self, entries: &Entries<'_>, again: bool) -> Result<()> {
         // Whatever happens, what was known of the files is not known any more.
         let keys = self.keys.take();
         let share = entries.len().div_ceil(WRITERS).max(1);
@@ -79,14 +105,21 @@ impl Values {
             let writers: Vec<_> = entries
                 .chunks(share)
                 .enumerate()
-                .map(|(number, entries)| {
-                    let new = this.path.join(format!("{NEW}{number}"));
-                    scope.spawn(move || entries.iter().try_for_each(|(key, value)| this.store_one(&new, key, *value)))
+                .map(|(number, share)| {
+                    let write = move || this.store_share(number, share, again);
+                    // Where no thread can be had, this one does it.
+                    thread::Builder::new().spawn_scoped(scope, write).map_err(|_| write())
                 })
                 .collect();
             // All of them, before the first error is told.
-            let results: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
-            results.into_iter().try_for_each(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            let results: Vec<_> = writers
+                .into_iter()
+                .map(|writer| match writer {
+                    Ok(thread) => thread.join().unwrap_or_else(|_| Err(ended())),
+                    Err(result) => result,
+                })
+                .collect();
+            results.into_iter().collect::<Result<()>>()
         })?;
         sync_directory(&self.path)?;
         self.keys = keys.map(|mut keys| {
@@ -102,12 +135,29 @@ impl Values {
         Ok(())
     }
 
-    fn store_one(&self, new: &Path, key: &Key, value: Option<&Bytes>) -> Result<()> {
+    fn store_share(&self, number: usize, entries: &Entries<'_>, again: bool) -> Result<()> {
+        let new = self.path.join(format!("{NEW}{number}"));
+        entries.iter().try_for_each(|(key, value)| self.store_one(&new, key, *value, again))
+    }
+
+    fn store_one(&self, new: &Path, key: &Key, value: Option<&Bytes>, again: bool) -> Result<()> {
         let path = self.file(key);
-        let Some(value) = value else { return remove(&path) };
-        let mut written = open_file(new, OpenOptions::new().write(true).create(true).truncate(true))?;
+        let Some(value) = value else {
+            if again {
+                make_file(&path)?;
+            }
+            return remove(&path);
+        };
+        let mut written = open_file(new, OpenOptions::new().write(true).create_new(true))?;
         let stored = written.write_all(value).and_then(|()| written.sync_all()).and_then(|()| fs::rename(new, &path));
-        stored.map_err(|source| file(source, &path))
+        stored.map_err(|source| {
+            // It takes room, and the next one has to be new.
+            drop(remove(new));
+            if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
+                return corrupt(&path, "it is a directory");
+            }
+            file(source, &path)
+        })
     }
 
     fn read_keys(&self) -> Result<BTreeSet<Key>> {
@@ -128,9 +178,7 @@ impl Values {
     }
 }
 
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file(error, path)),
-        _ => Ok(()),
-    }
+/// A panic in a thread that writes values.
+fn ended() -> Error {
+    Error::new(ErrorKind::Internal, "a thread that writes values ended unexpectedly: please report it")
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_executor::block_on;
 use mls_keep_conformance::directory_contains;
 use mls_keep_core::{Commit, ErrorKind, Key, StorageBackend, Swap};
-use mls_keep_fs::{Config, FsBackend, MAX_VALUE_LEN};
+use mls_keep_fs::{Config, FsBackend, MAX_COMMIT_LEN, MAX_VALUE_LEN};
 
 fn config() -> Config {
     Config { busy_timeout: Duration::from_millis(50), ..Config::default() }
@@ -227,4 +227,28 @@ fn the_log_stays_short_and_what_is_deleted_leaves_it() {
     assert!(!directory_contains(&path, marker), "after a checkpoint");
     drop(backend);
     assert_eq!(found(&path), 250);
+}
+
+#[test]
+fn a_commit_that_no_opening_would_read_is_invalid_and_many_together_go_in_several_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keep");
+    let backend = open(&path);
+    let data = Bytes::from(vec![7; MAX_VALUE_LEN]);
+    let large = |name: &str, count: usize| Commit {
+        puts: (0..count).map(|number| (key(&format!("n/{name}/{number}")), data.clone())).collect(),
+        swap: Swap { key: key(name), expected: None, replacement: Some(Bytes::from_static(b"root")) },
+        deletes: Vec::new(),
+    };
+    let error = block_on(backend.commit(large("a", MAX_COMMIT_LEN / MAX_VALUE_LEN))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert!(error.to_string().contains("split it"), "{error}");
+    for result in block_on(backend.commit_many(vec![large("b", 9), large("c", 9)])) {
+        result.unwrap();
+    }
+    // As a kill leaves it.
+    let killed = dir.path().join("killed");
+    copy(&path, &killed);
+    let backend = open(&killed);
+    assert_eq!(block_on(backend.list("")).unwrap().len(), 20);
 }

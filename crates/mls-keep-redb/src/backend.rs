@@ -36,12 +36,13 @@ storage_backend!(RedbBackend, thread);
 
 impl RedbBackend {
     /// Opens the file at `path`, and makes it if it is not there and [`Config::create`] is on. Waits for the disk, so on an
-    /// executor call it where blocking is allowed. After a crash redb reads all of the file to repair it; see
-    /// [`open_with_progress`](Self::open_with_progress).
+    /// executor call it where blocking is allowed. All of the file is read ([`Config::check_pages`]), and after a crash it is
+    /// written once more; see [`open_with_progress`](Self::open_with_progress).
     ///
     /// # Errors
     /// - `NotFound`: the directory is not there, or the file is not and `create` is off.
-    /// - `Invalid`: `path` is no file, or a redb database of another program or another version of redb.
+    /// - `Invalid`: `path` is no file, or a redb database of another program or another version of redb, or another
+    ///   program keeps something in it too.
     /// - `UnsupportedVersion`: a newer version of this crate made the file.
     /// - `Corrupt`: the file is no redb database, or a damaged one.
     /// - `Busy`: somebody else has it open, also after [`Config::busy_timeout`].
@@ -50,8 +51,8 @@ impl RedbBackend {
         Self::open_with_progress(path, config, |_| ())
     }
 
-    /// As [`open`](Self::open), and tells `progress` how far a repair after a crash has come, from 0.0 to 1.0. It is not
-    /// called when there is nothing to repair, and is called on another thread.
+    /// As [`open`](Self::open), and tells `progress` how far redb has come with the check of the pages or with a repair after
+    /// a crash, from 0.0 to 1.0. It is called on another thread.
     ///
     /// # Errors
     /// As [`open`](Self::open).

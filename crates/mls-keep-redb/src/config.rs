@@ -16,6 +16,12 @@ pub struct Config {
     pub create: bool,
     /// How much redb keeps in memory, bytes. 16 MiB by default; redb's own default is 1 GiB.
     pub cache_len: usize,
+    /// Whether opening reads the whole file and compares the checksum of every page. On by default.
+    ///
+    /// redb by itself trusts a file that was closed in order: one that was damaged or changed since can then end in a panic,
+    /// take any amount of memory, or give other values than were stored. Where the file is large and nobody else can write
+    /// it, opening without the check takes about the same time whatever the size is. After a crash it is done in any case.
+    pub check_pages: bool,
     /// Whether each commit is flushed twice, redb's two-phase commit. Off by default.
     ///
     /// With one flush redb tells a torn commit by a checksum that is not a cryptographic one, so somebody who chooses the
@@ -26,6 +32,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { busy_timeout: Duration::from_secs(5), create: true, cache_len: 16 << 20, two_phase_commit: false }
+        Self {
+            busy_timeout: Duration::from_secs(5),
+            create: true,
+            cache_len: 16 << 20,
+            check_pages: true,
+            two_phase_commit: false,
+        }
     }
 }

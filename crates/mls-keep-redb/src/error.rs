@@ -25,6 +25,17 @@ pub(crate) fn poisoned() -> Error {
     Error::new(ErrorKind::Poisoned, "an earlier call failed so that redb cannot go on: open the store again")
 }
 
+/// A panic of redb in a commit: it may have come after the commit.
+pub(crate) fn panicked() -> Error {
+    let text = "redb gave up in a commit, so whether it was applied is not known: open the store again";
+    Error::new(ErrorKind::OutcomeUnknown, text)
+}
+
+/// A panic of redb while it reads what was damaged after it was opened.
+pub(crate) fn gave_up() -> Error {
+    Error::new(ErrorKind::Corrupt, "redb gave up on what it read, so the file is damaged: restore a backup")
+}
+
 /// A failure of redb on the way to opening `path`.
 pub(crate) fn opening(source: DatabaseError, path: &Path) -> Error {
     let text = match &source {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -10,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use mls_keep_core::{Error, ErrorKind, Result};
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableDefinition, TableError};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableDefinition, TableError, TableHandle};
 
 use crate::config::Config;
 use crate::error::{engine, file, opening};
-use crate::store::{KEEP, Store};
+use crate::settle::{corrupt, settle};
+use crate::store::{Guarded, KEEP, Store};
 
 /// What says whose the file is: the version of the table beside it.
 const IDENTITY: TableDefinition<'_, &str, u32> = TableDefinition::new("mls-keep");
@@ -63,25 +65,45 @@ fn find(path: &Path) -> Result<bool> {
     }
 }
 
-fn open_existing(
-    path: &Path,
-    config: &Config,
-    progress: Arc<impl Fn(f64) + Send + Sync + 'static>,
-) -> Result<Database> {
+fn open_existing(path: &Path, config: &Config, progress: Arc<impl Fn(f64) + Send + Sync + 'static>) -> Result<Guarded> {
+    let found = OpenOptions::new().read(true).write(true).open(path).map_err(|source| file(source, path))?;
+    lock(&found, path)?;
+    settle(&found, path)?;
+    // The name may be of a process that was killed before it was durable.
+    let target = fs::canonicalize(path).map_err(|source| file(source, path))?;
+    sync_directory(target.parent().unwrap_or(path))?;
     let mut builder = builder(config);
+    builder.set_check_integrity_on_open(config.check_pages);
     builder.set_repair_callback(move |repair| progress(repair.progress()));
-    let db = builder.open(path).map_err(|error| opening(error, path))?;
+    // redb checks much of what it reads and asserts the rest, so a file that was made to mislead it can end in a panic. All
+    // that it could have left half done is in what is dropped with it.
+    let opened = panic::catch_unwind(AssertUnwindSafe(|| {
+        // Of the same open file as the lock.
+        let backend = FileBackend::new(found).map_err(|error| opening(error, path))?;
+        let db = builder.create_with_backend(backend).map_err(|error| opening(error, path))?;
+        let db = Guarded::new(db);
+        identify(db.get()?, path)?;
+        Ok(db)
+    }));
+    let db = opened.unwrap_or_else(|_| Err(corrupt(path, "redb gave up on it")))?;
     // Of a process that was killed right after it made the file.
     remove_if_there(&unfinished(path))?;
-    identify(&db, path)?;
     Ok(db)
+}
+
+fn lock(opened: &File, path: &Path) -> Result<()> {
+    match opened.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(opening(DatabaseError::DatabaseAlreadyOpen, path)),
+        Err(TryLockError::Error(source)) => Err(file(source, path)),
+    }
 }
 
 /// Makes the database under another name, whole and flushed, and then gives it its own. A kill leaves the other name, which
 /// the next one to come begins anew; redb never opens a file whose making was cut short.
 ///
 /// The lock of the file under the other name says who makes it. `None` if somebody else has made it meanwhile.
-fn create(path: &Path, config: &Config) -> Result<Option<Database>> {
+fn create(path: &Path, config: &Config) -> Result<Option<Guarded>> {
     let parent = path.parent().unwrap_or(path);
     if matches!(fs::metadata(parent), Err(error) if error.kind() == io::ErrorKind::NotFound) {
         let text = format!("the directory {} does not exist: create it first", parent.display());
@@ -89,11 +111,7 @@ fn create(path: &Path, config: &Config) -> Result<Option<Database>> {
     }
     let name = unfinished(path);
     let new = open_unfinished(&name)?;
-    match new.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(opening(DatabaseError::DatabaseAlreadyOpen, path)),
-        Err(TryLockError::Error(source)) => return Err(file(source, &name)),
-    }
+    lock(&new, path)?;
     // Who held the lock before may have given the file its name: then this is the database itself.
     if find(path)? {
         return Ok(None);
@@ -108,7 +126,7 @@ fn create(path: &Path, config: &Config) -> Result<Option<Database>> {
     transaction.commit().map_err(engine)?;
     fs::rename(&name, path).map_err(|source| file(source, path))?;
     sync_directory(parent)?;
-    Ok(Some(db))
+    Ok(Some(Guarded::new(db)))
 }
 
 /// The name under which a database is made.
@@ -136,32 +154,43 @@ fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
-/// Refuses a database that is not ours.
+/// Refuses a database that is not ours, or in which somebody else keeps something too.
 fn identify(db: &Database, path: &Path) -> Result<()> {
     let transaction = db.begin_read().map_err(engine)?;
     let version = match transaction.open_table(IDENTITY) {
         Ok(table) => table.get(FORMAT).map_err(engine)?.map(|version| version.value()),
-        Err(TableError::TableDoesNotExist(_) | TableError::TableTypeMismatch { .. }) => None,
-        Err(error) => return Err(engine(error)),
+        Err(TableError::Storage(error)) => return Err(engine(error)),
+        Err(_) => None,
+    };
+    let another = |what: &str| {
+        let text = format!("{} is the redb database of another program{what}: name another file", path.display());
+        Err(Error::new(ErrorKind::Invalid, text))
     };
     match version {
-        Some(FORMAT_VERSION) => Ok(()),
-        Some(newer) if newer > FORMAT_VERSION => Err(Error::new(
-            ErrorKind::UnsupportedVersion,
-            format!(
-                "{} has format version {newer} and this program knows {FORMAT_VERSION}: update the program",
-                path.display()
-            ),
-        )),
-        Some(other) => Err(Error::new(
-            ErrorKind::Corrupt,
-            format!("{} has format version {other}, which never existed: restore a backup", path.display()),
-        )),
-        None => Err(Error::new(
-            ErrorKind::Invalid,
-            format!("{} is the redb database of another program: name another file", path.display()),
-        )),
+        Some(FORMAT_VERSION) => {}
+        Some(newer) if newer > FORMAT_VERSION => {
+            return Err(Error::new(
+                ErrorKind::UnsupportedVersion,
+                format!(
+                    "{} has format version {newer} and this program knows {FORMAT_VERSION}: update the program",
+                    path.display()
+                ),
+            ));
+        }
+        Some(other) => return Err(corrupt(path, &format!("it has format version {other}, which never existed"))),
+        None => return another(""),
     }
+    transaction.open_table(KEEP).map_err(engine)?;
+    let tables = transaction.list_tables().map_err(engine)?;
+    let foreign = tables.filter(|table| ![KEEP.name(), IDENTITY.name()].contains(&table.name())).count();
+    if foreign > 0 || transaction.list_multimap_tables().map_err(engine)?.next().is_some() {
+        return another(" too, which has tables in it");
+    }
+    // One that nobody deletes keeps every page that was in use when it was made.
+    let transaction = db.begin_write().map_err(engine)?;
+    let saved = transaction.list_persistent_savepoints().map_err(engine)?.next().is_some();
+    transaction.abort().map_err(engine)?;
+    if saved { another(" too, which has savepoints in it") } else { Ok(()) }
 }
 
 fn builder(config: &Config) -> Builder {

@@ -1,5 +1,7 @@
 //! [`Store`]: the open database and what is done with it.
 
+use std::panic::{self, AssertUnwindSafe};
+
 use bytes::Bytes;
 use mls_keep_core::{Capabilities, Change, Engine, Error, ErrorKind, Key, Result, SwapScope};
 use redb::{
@@ -8,32 +10,60 @@ use redb::{
 };
 
 use crate::config::MAX_VALUE_LEN;
-use crate::error::{committing, ends_it, engine, poisoned};
+use crate::error::{committing, ends_it, engine, gave_up, panicked, poisoned};
 
 /// Every value. Text orders as its bytes do.
 pub(crate) const KEEP: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("keep");
 
 type Keep<'a> = Table<'a, &'static str, &'static [u8]>;
 
+/// An open database that can be dropped whatever has happened in it. After a panic redb's own drop panics as well, which
+/// during the first panic would end the process.
+pub(crate) struct Guarded(Option<Database>);
+
 /// An open database. Lives on one thread.
 pub(crate) struct Store {
-    db: Database,
+    db: Guarded,
     two_phase_commit: bool,
     /// Set when redb does not go on, or when the outcome of a commit is not known.
     poisoned: bool,
 }
 
+impl Guarded {
+    pub(crate) fn new(db: Database) -> Self {
+        Self(Some(db))
+    }
+
+    pub(crate) fn get(&self) -> Result<&Database> {
+        self.0.as_ref().ok_or_else(poisoned)
+    }
+
+    fn get_mut(&mut self) -> Result<&mut Database> {
+        self.0.as_mut().ok_or_else(poisoned)
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        // It is said in `apply` and `close` whether anything was lost. The system frees the lock.
+        drop(panic::catch_unwind(AssertUnwindSafe(|| drop(db))));
+    }
+}
+
 impl Store {
-    pub(crate) fn new(db: Database, two_phase_commit: bool) -> Self {
+    pub(crate) fn new(db: Guarded, two_phase_commit: bool) -> Self {
         Self { db, two_phase_commit, poisoned: false }
     }
 
     /// Gives unused space back to the file system.
     pub(crate) fn compact(&mut self) -> Result<bool> {
         self.check()?;
-        self.db.compact().map_err(|error| {
-            self.poisoned = matches!(error, CompactionError::Storage(_));
-            engine(error)
+        self.guard(gave_up, |store| {
+            store.db.get_mut()?.compact().map_err(|error| {
+                store.poisoned = matches!(error, CompactionError::Storage(_));
+                engine(error)
+            })
         })
     }
 
@@ -43,7 +73,8 @@ impl Store {
 
     /// All of `changes` in one transaction. The outer error says that none of them was applied, or that it is not known.
     fn transact(&mut self, changes: &[Change]) -> Result<Vec<Result<()>>> {
-        let mut transaction = self.db.begin_write().map_err(|error| self.failed(error))?;
+        let begun = self.db.get()?.begin_write();
+        let mut transaction = begun.map_err(|error| self.failed(error))?;
         transaction.set_durability(Durability::Immediate).map_err(engine)?;
         transaction.set_two_phase_commit(self.two_phase_commit);
         let results = match apply_all(&transaction, changes) {
@@ -66,6 +97,15 @@ impl Store {
         Ok(results)
     }
 
+    /// Runs `work`, in which redb may panic: it does not check again what it has opened, and asserts what it reads, so a
+    /// damaged page can end so. The database is not used after that, so nothing sees what was left half done.
+    fn guard<T>(&mut self, panicked: fn() -> Error, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        panic::catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or_else(|_| {
+            self.poisoned = true;
+            Err(panicked())
+        })
+    }
+
     fn failed(&mut self, error: impl Into<redb::Error>) -> Error {
         self.poisoned = true;
         engine(error)
@@ -75,40 +115,19 @@ impl Store {
 impl Engine for Store {
     fn load_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
         self.check()?;
-        let table = self.db.begin_read().map_err(engine)?.open_table(KEEP).map_err(engine)?;
-        let load = |key: &Key| {
-            let found = table.get(key.as_str()).map_err(engine)?;
-            found.map(|value| bounded(value.value())).transpose()
-        };
-        keys.iter().map(load).collect()
+        self.guard(gave_up, |store| load_many(store.db.get()?, keys))
     }
 
     fn list(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
         self.check()?;
-        let table = self.db.begin_read().map_err(engine)?.open_table(KEEP).map_err(engine)?;
-        // The smallest name behind `after` is `after` with a zero byte.
-        let low = match after {
-            Some(after) if after.as_str() >= prefix => format!("{after}\0"),
-            _ => prefix.to_owned(),
-        };
-        let mut keys = Vec::new();
-        for entry in table.range(low.as_str()..).map_err(engine)? {
-            let (name, _) = entry.map_err(engine)?;
-            if keys.len() >= limit || !name.value().starts_with(prefix) {
-                break;
-            }
-            keys.push(Key::new(name.value()).map_err(|_| {
-                Error::new(ErrorKind::Corrupt, "the redb file holds a key that is none: restore a backup")
-            })?);
-        }
-        Ok(keys)
+        self.guard(gave_up, |store| list(store.db.get()?, prefix, after, limit))
     }
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
         if self.poisoned {
             return poisoned().for_each_of(changes.len());
         }
-        match self.transact(changes) {
+        match self.guard(panicked, |store| store.transact(changes)) {
             Ok(results) => results,
             Err(error) => error.for_each_of(changes.len()),
         }
@@ -122,12 +141,43 @@ impl Engine for Store {
             .with_max_value_len(MAX_VALUE_LEN)
     }
 
-    fn close(self) -> Result<()> {
+    fn close(mut self) -> Result<()> {
         if self.poisoned {
             return Ok(());
         }
-        self.db.close().map_err(engine)
+        self.guard(gave_up, |store| store.db.0.take().map_or(Ok(()), |db| db.close().map_err(engine)))
     }
+}
+
+fn load_many(db: &Database, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+    let table = db.begin_read().map_err(engine)?.open_table(KEEP).map_err(engine)?;
+    let load = |key: &Key| {
+        let found = table.get(key.as_str()).map_err(engine)?;
+        found.map(|value| bounded(value.value())).transpose()
+    };
+    keys.iter().map(load).collect()
+}
+
+fn list(db: &Database, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
+    let table = db.begin_read().map_err(engine)?.open_table(KEEP).map_err(engine)?;
+    // The smallest name behind `after` is `after` with a zero byte.
+    let low = match after {
+        Some(after) if after.as_str() >= prefix => format!("{after}\0"),
+        _ => prefix.to_owned(),
+    };
+    let mut keys = Vec::new();
+    for entry in table.range(low.as_str()..).map_err(engine)? {
+        let (name, _) = entry.map_err(engine)?;
+        if keys.len() >= limit || !name.value().starts_with(prefix) {
+            break;
+        }
+        keys.push(
+            Key::new(name.value()).map_err(|_| {
+                Error::new(ErrorKind::Corrupt, "the redb file holds a key that is none: restore a backup")
+            })?,
+        );
+    }
+    Ok(keys)
 }
 
 fn apply_all(transaction: &WriteTransaction, changes: &[Change]) -> Result<Vec<Result<()>>, TableError> {

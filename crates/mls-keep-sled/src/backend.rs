@@ -40,9 +40,9 @@ impl SledBackend {
     ///
     /// # Errors
     /// - `NotFound`: the parent is not there, or the directory is not and `create` is off.
-    /// - `Invalid`: `path` is a file or a symbolic link, or the directory holds something else.
+    /// - `Invalid`: `path` is a file or a symbolic link, or the directory or the database holds something else.
     /// - `UnsupportedVersion`: a newer version of this crate made it. It was not changed.
-    /// - `Corrupt`: sled cannot read it.
+    /// - `Corrupt`: sled cannot read it, or did not make it so.
     /// - `Busy`: somebody else has it open, also after [`Config::busy_timeout`].
     /// - `ReadOnly`, `NoSpace`, `Unavailable`: as they say.
     pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Self> {

@@ -29,6 +29,22 @@ pub(crate) fn file(source: io::Error, path: &Path) -> Error {
     Error::new(kind, format!("{} cannot be opened: {source}", path.display())).with_source(source)
 }
 
+/// Stored bytes that sled did not write so.
+pub(crate) fn corrupt(path: &Path, what: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("{} cannot be opened: {what}: restore a backup", path.display()))
+}
+
+/// A panic of sled in a commit: it may have come after the commit.
+pub(crate) fn panicked() -> Error {
+    let text = "sled gave up in a commit, so whether it was applied is not known: open the store again";
+    Error::new(ErrorKind::OutcomeUnknown, text)
+}
+
+/// A panic of sled while it reads.
+pub(crate) fn gave_up() -> Error {
+    Error::new(ErrorKind::Corrupt, "sled gave up on what it read, so the directory is damaged: restore a backup")
+}
+
 fn kind_of(error: &sled::Error) -> ErrorKind {
     match error {
         sled::Error::Io(error) => kind_of_io(error),

@@ -6,10 +6,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The file that sled appends to and reuses. All others are written once, under a name of their own.
-const LOG: &str = "db";
+use crate::settle::LOG;
 
-/// The files of a sled directory.
+/// The files of a sled directory. sled appends to one of them and reuses it; all others are written once, under a name of
+/// their own.
 #[derive(Debug)]
 pub(crate) struct Files {
     directory: PathBuf,
@@ -23,6 +23,11 @@ impl Files {
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         let log = File::open(directory.join(LOG))?;
         Ok(Self { directory: directory.to_owned(), log, flushed: BTreeSet::new() })
+    }
+
+    /// The file that sled locks.
+    pub(crate) fn log(&self) -> &File {
+        &self.log
     }
 
     /// Waits until everything that sled has written is on the medium.

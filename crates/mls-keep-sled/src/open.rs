@@ -2,16 +2,18 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mls_keep_core::{Error, ErrorKind, Result};
 
 use crate::config::Config;
-use crate::error::{file, reading};
+use crate::error::{corrupt, file, reading};
 use crate::files::Files;
-use crate::store::Store;
+use crate::settle::{AGAIN, settle, sync_directory};
+use crate::store::{Guarded, Store};
 
 /// The file that says whose the directory is, and that is locked while it is open.
 const LOCK: &str = "mls-keep.lock";
@@ -19,9 +21,6 @@ const LOCK: &str = "mls-keep.lock";
 /// What stands in it: a name, and the version of what stands beside it.
 const SIGNATURE: &str = "mls-keep-sled ";
 const FORMAT_VERSION: u32 = 1;
-
-/// How long to wait before a held lock is tried again. No operating system tells when a lock of a file is free.
-const AGAIN: Duration = Duration::from_millis(5);
 
 /// sled's own directory, and the name under which it is made.
 const STORE: &str = "store";
@@ -32,19 +31,48 @@ const TREE: &str = "keep";
 
 /// Opens or makes the directory at `path`.
 pub(crate) fn open(path: &Path, config: &Config) -> Result<Store> {
-    let created = find_or_create(path, config.create)?;
+    let path = &std::path::absolute(path).map_err(|source| file(source, path))?;
+    find_or_create(path, config.create)?;
     let lock = lock(path, config)?;
-    if created {
-        sync_directory(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+    // A name may be of a process that was killed before it was durable.
+    for directory in path.parent().into_iter().chain([path.as_path()]) {
+        sync_directory(directory)?;
     }
     let store = path.join(STORE);
-    if !store.is_dir() {
-        create(path, &store, config)?;
+    match fs::symlink_metadata(&store) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(corrupt(&store, "it is not a directory")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, &store, config)?,
+        Err(error) => return Err(file(error, &store)),
     }
     heal(&store)?;
-    let (db, tree) = open_sled(&store, config)?;
-    let files = settle(&db, &store)?;
-    Ok(Store::new(db, tree, files, lock))
+    settle(path, &store, config.busy_timeout)?;
+    let (db, files) = open_settled(path, &store, config)?;
+    Ok(Store::new(db, files, path.clone(), config.busy_timeout, lock))
+}
+
+/// Opens sled, which asserts much of what it reads: a directory that was made to mislead it can end in a panic. All that it
+/// could have left half done is in what is dropped with it.
+fn open_settled(path: &Path, store: &Path, config: &Config) -> Result<(Guarded, Files)> {
+    let opened = panic::catch_unwind(AssertUnwindSafe(|| {
+        let (db, tree) = open_sled(store, config)?;
+        let db = Guarded::new(db, tree);
+        let (sled, _) = db.get()?;
+        refuse_others(sled, path)?;
+        let files = flush(sled, store)?;
+        Ok((db, files))
+    }));
+    opened.unwrap_or_else(|_| Err(corrupt(store, "sled gave up on it")))
+}
+
+/// Refuses a database in which somebody else keeps something too.
+fn refuse_others(db: &sled::Db, path: &Path) -> Result<()> {
+    let ours = |name: &sled::IVec| name == TREE.as_bytes() || *name == db.name();
+    if db.tree_names().iter().all(ours) && db.is_empty() {
+        return Ok(());
+    }
+    let text = format!("{} has trees of another program in it: name another directory", path.display());
+    Err(Error::new(ErrorKind::Invalid, text))
 }
 
 /// Makes the database under another name, whole and flushed, and then gives it its own: sled does not open a database whose
@@ -59,7 +87,7 @@ fn create(path: &Path, store: &Path, config: &Config) -> Result<()> {
         _ => {}
     }
     let (db, tree) = open_sled(&new, config)?;
-    let mut files = settle(&db, &new)?;
+    let mut files = flush(&db, &new)?;
     drop((tree, db));
     let named = files.sync().and_then(|()| fs::rename(&new, store));
     named.map_err(|source| file(source, store))?;
@@ -89,7 +117,7 @@ fn is_locked(error: &io::Error) -> bool {
 }
 
 /// Makes durable what opening has written.
-fn settle(db: &sled::Db, path: &Path) -> Result<Files> {
+fn flush(db: &sled::Db, path: &Path) -> Result<Files> {
     db.flush().map_err(reading)?;
     let open = || {
         let mut files = Files::open(path)?;
@@ -99,8 +127,8 @@ fn settle(db: &sled::Db, path: &Path) -> Result<Files> {
     open().map_err(|source| file(source, path))
 }
 
-/// Makes sure that a directory which may be ours is at `path`. Says whether it was made now.
-fn find_or_create(path: &Path, create: bool) -> Result<bool> {
+/// Makes sure that a directory which may be ours is at `path`.
+fn find_or_create(path: &Path, create: bool) -> Result<()> {
     let invalid = |what: &str| Err(Error::new(ErrorKind::Invalid, format!("{} is {what}", path.display())));
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() => return invalid("a symbolic link: name the directory itself"),
@@ -115,9 +143,9 @@ fn find_or_create(path: &Path, create: bool) -> Result<bool> {
             #[cfg(unix)]
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
             return match builder.create(path) {
-                Ok(()) => Ok(true),
+                Ok(()) => Ok(()),
                 // Another process was faster.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
                 Err(error) => Err(file(error, path)),
             };
         }
@@ -125,8 +153,8 @@ fn find_or_create(path: &Path, create: bool) -> Result<bool> {
     let mut entries = fs::read_dir(path).map_err(|source| file(source, path))?;
     let signed = fs::symlink_metadata(path.join(LOCK)).is_ok_and(|found| found.is_file());
     match (signed, entries.next().is_none()) {
-        (true, _) => Ok(false),
-        (false, true) if create => Ok(true),
+        (true, _) => Ok(()),
+        (false, true) if create => Ok(()),
         (false, true) => {
             Err(Error::new(ErrorKind::NotFound, format!("{} is empty: nothing is kept there", path.display())))
         }
@@ -199,14 +227,6 @@ fn heal(path: &Path) -> Result<()> {
             let leftover = path.join(&name);
             fs::remove_file(&leftover).map_err(|source| file(source, &leftover))?;
         }
-    }
-    Ok(())
-}
-
-/// Makes the names of new files durable.
-fn sync_directory(path: &Path) -> Result<()> {
-    if cfg!(unix) {
-        File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| file(source, path))?;
     }
     Ok(())
 }

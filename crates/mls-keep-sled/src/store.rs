@@ -2,22 +2,31 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use mls_keep_core::{Capabilities, Change, Durability, Engine, Error, ErrorKind, Key, Result, SwapScope};
 use sled::{Batch, Db, Tree};
 
 use crate::config::MAX_VALUE_LEN;
-use crate::error::{poisoned, reading, writing};
+use crate::error::{gave_up, panicked, poisoned, reading, writing};
 use crate::files::Files;
+use crate::settle;
+
+/// An open database that can be dropped whatever has happened in it. A panic of its drop during another panic would end the
+/// process.
+pub(crate) struct Guarded(Option<(Db, Tree)>);
 
 /// An open database. Lives on one thread.
 pub(crate) struct Store {
-    tree: Tree,
-    db: Db,
+    db: Guarded,
     /// Set when the outcome of a write is not known.
     poisoned: bool,
     files: Files,
+    directory: PathBuf,
+    timeout: Duration,
     /// The lock of the directory. Declared last, so that it is released when sled has let go.
     _lock: File,
 }
@@ -25,9 +34,37 @@ pub(crate) struct Store {
 /// What the changes of a group have done so far: a value, or its absence.
 type Pending<'a> = HashMap<&'a Key, Option<&'a Bytes>>;
 
+impl Guarded {
+    pub(crate) fn new(db: Db, tree: Tree) -> Self {
+        Self(Some((db, tree)))
+    }
+
+    pub(crate) fn get(&self) -> Result<&(Db, Tree)> {
+        self.0.as_ref().ok_or_else(poisoned)
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        // It is said in `apply` and `close` whether anything was lost. The system frees the lock.
+        drop(panic::catch_unwind(AssertUnwindSafe(|| drop(db))));
+    }
+}
+
 impl Store {
-    pub(crate) fn new(db: Db, tree: Tree, files: Files, lock: File) -> Self {
-        Self { tree, db, poisoned: false, files, _lock: lock }
+    /// `timeout` is how long closing waits for the threads of sled.
+    pub(crate) fn new(db: Guarded, files: Files, directory: PathBuf, timeout: Duration, lock: File) -> Self {
+        Self { db, poisoned: false, files, directory, timeout, _lock: lock }
+    }
+
+    /// Runs `work`, in which sled may panic: it asserts much of what it reads. The database is not used after that, so
+    /// nothing sees what was left half done.
+    fn guard<T>(&mut self, panicked: fn() -> Error, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        panic::catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or_else(|_| {
+            self.poisoned = true;
+            Err(panicked())
+        })
     }
 
     fn check(&self) -> Result<()> {
@@ -35,8 +72,8 @@ impl Store {
     }
 
     fn load(&self, key: &Key) -> Result<Option<Bytes>> {
-        let found = self.tree.get(key.as_str()).map_err(reading)?;
-        Ok(found.map(|value| Bytes::copy_from_slice(&value)))
+        let (_, tree) = self.db.get()?;
+        tree.get(key.as_str()).map_err(reading)?.map(|value| bounded(&value)).transpose()
     }
 
     /// Adds `change` to what is pending, unless it is refused. The outer error concerns all changes.
@@ -62,58 +99,7 @@ impl Store {
         Ok(Ok(()))
     }
 
-    /// All of `pending` in one batch, which sled recovers whole or not at all.
-    fn write(&mut self, pending: &Pending<'_>) -> Result<()> {
-        let mut batch = Batch::default();
-        for (key, value) in pending {
-            match value {
-                Some(data) => batch.insert(key.as_str(), data.as_ref()),
-                None => batch.remove(key.as_str()),
-            }
-        }
-        let written = self.tree.apply_batch(batch).and_then(|()| self.db.flush());
-        if let Err(source) = written {
-            self.poisoned = true;
-            return Err(writing().with_source(source));
-        }
-        self.files.sync().map_err(|source| {
-            self.poisoned = true;
-            writing().with_source(source)
-        })
-    }
-}
-
-impl Engine for Store {
-    fn load_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
-        self.check()?;
-        keys.iter().map(|key| self.load(key)).collect()
-    }
-
-    fn list(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
-        self.check()?;
-        let mut keys = Vec::new();
-        // The smallest name behind `after` is `after` with a zero byte.
-        let low = match after {
-            Some(after) if after.as_str() >= prefix => [after.as_str().as_bytes(), &[0]].concat(),
-            _ => prefix.as_bytes().to_vec(),
-        };
-        for name in self.tree.range(low..).keys() {
-            let name = name.map_err(reading)?;
-            if keys.len() >= limit || !name.starts_with(prefix.as_bytes()) {
-                break;
-            }
-            let key = std::str::from_utf8(&name).ok().and_then(|name| Key::new(name).ok());
-            keys.push(key.ok_or_else(|| {
-                Error::new(ErrorKind::Corrupt, "the sled tree holds a key that is none: restore a backup")
-            })?);
-        }
-        Ok(keys)
-    }
-
-    fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
-        if self.poisoned {
-            return poisoned().for_each_of(changes.len());
-        }
+    fn apply_all(&mut self, changes: &[Change]) -> Vec<Result<()>> {
         let mut pending = Pending::new();
         let mut results = Vec::with_capacity(changes.len());
         for change in changes {
@@ -130,6 +116,47 @@ impl Engine for Store {
         }
     }
 
+    /// All of `pending` in one batch, which sled recovers whole or not at all.
+    fn write(&mut self, pending: &Pending<'_>) -> Result<()> {
+        let mut batch = Batch::default();
+        for (key, value) in pending {
+            match value {
+                Some(data) => batch.insert(key.as_str(), data.as_ref()),
+                None => batch.remove(key.as_str()),
+            }
+        }
+        let (db, tree) = self.db.get()?;
+        let written = tree.apply_batch(batch).and_then(|()| db.flush());
+        if let Err(source) = written {
+            self.poisoned = true;
+            return Err(writing().with_source(source));
+        }
+        self.files.sync().map_err(|source| {
+            self.poisoned = true;
+            writing().with_source(source)
+        })
+    }
+}
+
+impl Engine for Store {
+    fn load_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        self.check()?;
+        self.guard(gave_up, |store| keys.iter().map(|key| store.load(key)).collect())
+    }
+
+    fn list(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
+        self.check()?;
+        self.guard(gave_up, |store| list(&store.db.get()?.1, prefix, after, limit))
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
+        if self.poisoned {
+            return poisoned().for_each_of(changes.len());
+        }
+        let applied = self.guard(panicked, |store| Ok(store.apply_all(changes)));
+        applied.unwrap_or_else(|error| error.for_each_of(changes.len()))
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities::weakest()
             .with_swap(SwapScope::ExclusiveProcess)
@@ -138,14 +165,45 @@ impl Engine for Store {
             .with_max_value_len(MAX_VALUE_LEN)
     }
 
-    fn close(self) -> Result<()> {
+    fn close(mut self) -> Result<()> {
         if self.poisoned {
             return Ok(());
         }
-        let Self { tree, db, mut files, .. } = self;
-        db.flush().map_err(|source| writing().with_source(source))?;
-        // The last of them writes what sled leaves for its end.
-        drop((tree, db));
-        files.sync().map_err(|source| writing().with_source(source))
+        self.guard(panicked, |store| {
+            store.db.get()?.0.flush().map_err(|source| writing().with_source(source))?;
+            // The last of them writes what sled leaves for its end.
+            drop(store.db.0.take());
+            store.files.sync().map_err(|source| writing().with_source(source))
+        })?;
+        settle::closed(&self.directory, self.files.log(), self.timeout);
+        Ok(())
     }
+}
+
+fn list(tree: &Tree, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
+    let mut keys = Vec::new();
+    // The smallest name behind `after` is `after` with a zero byte.
+    let low = match after {
+        Some(after) if after.as_str() >= prefix => [after.as_str().as_bytes(), &[0]].concat(),
+        _ => prefix.as_bytes().to_vec(),
+    };
+    for name in tree.range(low..).keys() {
+        let name = name.map_err(reading)?;
+        if keys.len() >= limit || !name.starts_with(prefix.as_bytes()) {
+            break;
+        }
+        let key = std::str::from_utf8(&name).ok().and_then(|name| Key::new(name).ok());
+        keys.push(key.ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, "the sled tree holds a key that is none: restore a backup")
+        })?);
+    }
+    Ok(keys)
+}
+
+fn bounded(value: &[u8]) -> Result<Bytes> {
+    if value.len() > MAX_VALUE_LEN {
+        let text = "the sled tree holds a value that is longer than any that this crate stores: restore a backup";
+        return Err(Error::new(ErrorKind::Corrupt, text));
+    }
+    Ok(Bytes::copy_from_slice(value))
 }
