@@ -23,8 +23,8 @@ pub enum End {
 /// The calls with which flushes can fail.
 const FLUSHES: [&str; 2] = ["fsync", "fdatasync"];
 
-/// In the short form, of those points at which the same kind of call on the same file came last so many are tried.
-const OF_A_KIND: usize = 2;
+/// In the short form, so many points of a kind are tried: see [`kind`].
+const OF_A_KIND: usize = 1;
 
 /// Whether everything is to be tried, and not what is enough for every day.
 #[must_use]
@@ -44,8 +44,8 @@ pub fn replay_after(end: End, child: &Path, subject: &str, metadata: Metadata) -
         let mut next = Next { child, subject, runs: HashMap::new() };
         let mut disk = Disk::new(metadata);
         let (mut acknowledged, mut kinds) = (None, BTreeMap::<_, usize>::new());
-        for (at, event) in events.into_iter().enumerate() {
-            let (name, kind) = (event.name(), kind(&event));
+        for (at, event) in events.iter().cloned().enumerate() {
+            let (name, kind) = (event.name(), kind(&event, events.get(at + 1)));
             let failed = match &event {
                 Event::Sync(file) if end == End::KilledAfterFailedFlush => {
                     let mut failed = disk.clone();
@@ -142,9 +142,9 @@ impl Next<'_> {
     }
 }
 
-/// Which call it is, and of which file.
-fn kind(event: &Event) -> String {
-    match event {
+/// Which call comes last, of which file, and whether a flush comes next: what is in the cache is whole then.
+fn kind(event: &Event, next: Option<&Event>) -> String {
+    let of = match event {
         Event::Write(file, ..) => format!("write {file}"),
         Event::Resize(file, _) => format!("resize {file}"),
         Event::Sync(file) | Event::FailedSync(file) => format!("sync {file}"),
@@ -153,5 +153,10 @@ fn kind(event: &Event) -> String {
         Event::Remove(_) => "remove".into(),
         Event::SyncDirectory(name) => format!("sync {}", name.display()),
         Event::Ack(_) => "ack".into(),
+    };
+    match next {
+        Some(Event::Sync(file)) => format!("{of}, then sync {file}"),
+        Some(Event::SyncDirectory(name)) => format!("{of}, then sync {}", name.display()),
+        _ => of,
     }
 }

@@ -150,8 +150,9 @@ struct Parser {
 impl Parser {
     fn call(&mut self, line: &str) {
         let Some((name, rest)) = line.split_once('(') else { return };
-        let Some((arguments, result)) = rest.rsplit_once(") ").or_else(|| rest.rsplit_once(')')) else { return };
-        let result = result.trim_start().trim_start_matches("= ");
+        // What an error means stands behind it, in brackets.
+        let Some((arguments, result)) = rest.rsplit_once("= ") else { return };
+        let Some(arguments) = arguments.trim_end().strip_suffix(')') else { return };
         // Strings are all in hexadecimal, so no comma is within one.
         let arguments: Vec<&str> = arguments.split(", ").map(str::trim).collect();
         let Ok(result) = result.split(' ').next().unwrap().parse::<i64>() else {
@@ -256,6 +257,9 @@ impl Parser {
         let mut data = bytes(data);
         data.truncate(len as usize);
         assert_eq!(data.len() as i64, len, "strace has cut what was written");
+        if len == 0 {
+            return;
+        }
         let at = at.unwrap_or_else(|| {
             let at = if open.append { self.lengths[file] } else { open.position };
             open.position = at + len as u64;
