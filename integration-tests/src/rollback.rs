@@ -83,6 +83,8 @@ pub struct Pair {
     /// The value of the record.
     record: Vec<u8>,
     sent: usize,
+    /// A commit of bob's that alice has refused so far. Without it she cannot understand him, nor he her.
+    refused: Option<Vec<u8>>,
 }
 
 impl Pair {
@@ -99,14 +101,14 @@ impl Pair {
         let group = alice.create_group("tea").await.unwrap();
         let package = bob.key_package().await.unwrap().to_bytes().unwrap();
         bob.join(alice.invite(&group, &[package]).await.unwrap().welcome.to_bytes().unwrap()).await.unwrap();
-        Self { alice, bob, group, texts: Vec::new(), record: Vec::new(), sent: 0 }
+        Self { alice, bob, group, texts: Vec::new(), record: Vec::new(), sent: 0, refused: None }
     }
 
     /// The same with clients that were loaded anew.
     #[must_use]
     pub fn with(&self, alice: Client, bob: Client) -> Self {
         let (texts, record) = (self.texts.clone(), self.record.clone());
-        Self { alice, bob, group: self.group.clone(), texts, record, sent: self.sent }
+        Self { alice, bob, group: self.group.clone(), texts, record, sent: self.sent, refused: None }
     }
 
     /// One of [`STEPS`] commits.
@@ -138,6 +140,10 @@ impl Pair {
 
     async fn try_call(&mut self, call: Call) -> Result<()> {
         let group = self.group.clone();
+        if let Some(commit) = self.refused.clone().filter(|_| call.changes()) {
+            self.alice.receive(&commit).await?;
+            self.refused = None;
+        }
         match call {
             Call::Send => {
                 self.sent += 1;
@@ -172,7 +178,10 @@ impl Pair {
             }
             Call::ReceiveCommit => {
                 let commit = self.bob.self_update(&group).await.unwrap().to_bytes().unwrap();
-                match self.alice.receive(&commit).await? {
+                self.refused = Some(commit.clone());
+                let received = self.alice.receive(&commit).await?;
+                self.refused = None;
+                match received {
                     Received::Commit { .. } => Ok(()),
                     other => Err(wrong(format!("alice is sent a commit: {other:?}"))),
                 }

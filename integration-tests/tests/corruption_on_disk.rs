@@ -171,10 +171,9 @@ fn damaged_files(files: &Files) -> impl Iterator<Item = (&PathBuf, &Vec<u8>)> {
     files.iter().filter(|(name, content)| !content.is_empty() && !name.to_string_lossy().ends_with("-shm"))
 }
 
-fn damage(adapter: Adapter) -> Tally {
-    let (begun, mut tally) = (Instant::now(), Tally::default());
+fn damage(store: &Store) -> Tally {
+    let (begun, mut tally, adapter) = (Instant::now(), Tally::default(), store.adapter);
     let mut random = Random::from_environment();
-    let store = Store::new(adapter);
     for (form, files) in &store.forms {
         // Files of values are alike: a few of them are enough for every day.
         let all: Vec<_> = damaged_files(files).collect();
@@ -215,13 +214,20 @@ fn damage(adapter: Adapter) -> Tally {
             }
         }
     }
-    older_files(&store, &mut tally);
+    older_files(store, &mut tally);
     let Tally { cases, newest, refused, older, wrong } = &tally;
     let older: BTreeMap<_, _> = older.iter().map(|(key, cases)| (key, cases.len())).collect();
     println!(
         "{adapter}: {cases} kinds of damage: {newest} without effect, refused {refused:?}, older {older:?}, {:?}",
         begun.elapsed()
     );
+    for ((place, commits), cases) in &tally.older {
+        println!(
+            "{place}, {commits} commits older: {} cases, such as {:?}",
+            cases.len(),
+            &cases[..cases.len().min(20)]
+        );
+    }
     assert!(*cases >= 400, "{adapter}: too little was tried");
     assert!(refused.values().sum::<usize>() >= 50, "{adapter}: hardly anything was damaged");
     let some: Vec<_> = wrong.iter().step_by(wrong.len().div_ceil(10).max(1)).collect();
@@ -258,14 +264,54 @@ fn places_of_older(tally: &Tally) -> Vec<&str> {
 
 #[test]
 fn damage_of_a_file_of_sqlite_is_noticed() {
-    let tally = damage(Adapter::Sqlite);
+    let store = Store::new(Adapter::Sqlite);
+    let tally = damage(&store);
     // A frame whose checksum is wrong ends the log: it looks like one that was not written to its end.
     assert!(places_of_older(&tally).iter().all(|place| place.ends_with("-wal")), "{:?}", tally.older);
 }
 
+/// The files of a store of SQLite after `sql`, of another program that opens the file.
+fn after(files: &Files, sql: &str) -> Files {
+    let directory = write(files);
+    let path = Adapter::Sqlite.path(directory.path(), "keep");
+    rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+    self::files(directory.path())
+}
+
+fn rows(files: &Files) -> BTreeMap<String, String> {
+    let directory = write(files);
+    let connection = rusqlite::Connection::open(Adapter::Sqlite.path(directory.path(), "keep")).unwrap();
+    let mut rows = connection.prepare("SELECT hex(key), hex(value) FROM keep").unwrap();
+    rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn rows_of_sqlite_that_another_program_has_changed_are_noticed() {
+    let store = Store::new(Adapter::Sqlite);
+    let (_, closed) = &store.forms[1];
+    let mut tally = Tally::default();
+    let newest = rows(closed);
+    let mut values: Vec<_> = store.earlier.iter().flat_map(|earlier| rows(earlier).into_values()).collect();
+    values.extend(newest.values().cloned());
+    values.sort();
+    values.dedup();
+    for (key, value) in &newest {
+        let delete = after(closed, &format!("DELETE FROM keep WHERE key = x'{key}'"));
+        store.judge(&format!("row {key} is missing"), Path::new("rows"), &delete, &mut tally);
+        for (number, other) in values.iter().enumerate().filter(|(_, other)| *other != value) {
+            let update = after(closed, &format!("UPDATE keep SET value = x'{other}' WHERE key = x'{key}'"));
+            store.judge(&format!("row {key} has value {number}"), Path::new("rows"), &update, &mut tally);
+        }
+    }
+    println!("{} rows changed, refused {:?}", tally.cases, tally.refused);
+    assert!(tally.cases >= 20, "too little was tried");
+    assert!(tally.wrong.is_empty(), "{:#?}", tally.wrong);
+    assert_eq!(tally.refused.values().sum::<usize>(), tally.cases, "older: {:?}", tally.older);
+}
+
 #[test]
 fn damage_of_a_file_of_the_file_adapter_is_noticed() {
-    let tally = damage(Adapter::File);
+    let tally = damage(&Store::new(Adapter::File));
     // The same, of the last record only.
     let last = tally.older.keys().all(|(place, commits)| place.ends_with("/log") && *commits == 1);
     assert!(last, "{:?}", tally.older);
@@ -273,14 +319,14 @@ fn damage_of_a_file_of_the_file_adapter_is_noticed() {
 
 #[test]
 fn damage_of_a_file_of_redb_is_noticed() {
-    let tally = damage(Adapter::Redb);
+    let tally = damage(&Store::new(Adapter::Redb));
     assert!(tally.older.is_empty(), "{:#?}", tally.older);
 }
 
 /// sled goes back without a word, as its README says. It reads no state that there never was, and does not panic or hang.
 #[test]
 fn damage_of_a_file_of_sled_gives_a_state_that_was() {
-    let tally = damage(Adapter::Sled);
+    let tally = damage(&Store::new(Adapter::Sled));
     let back: usize = tally.older.values().map(Vec::len).sum();
     println!("sled went back {back} times");
     assert!(places_of_older(&tally).iter().all(|place| place.ends_with("/db")), "{:?}", tally.older);

@@ -32,6 +32,7 @@ fn a_full_or_read_only_disk_is_told_and_loses_nothing() {
     }
     let child = env!("CARGO_BIN_EXE_disk-child");
     for adapter in Adapter::chosen() {
+        let mut messages = 0;
         for kib in SIZES {
             let script = format!(
                 "{}; exec '{child}' {} '{}' {}",
@@ -44,6 +45,9 @@ fn a_full_or_read_only_disk_is_told_and_loses_nothing() {
             let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
             print!("{out}");
             assert!(done.status.success(), "{adapter} on {kib} KiB: {out}{err}");
+            let count = out.trim_end().strip_suffix(" messages").and_then(|line| line.rsplit(' ').next());
+            messages += count.unwrap().parse::<usize>().unwrap();
         }
+        assert!(messages >= 100, "{adapter}: {messages} messages are too few to fill anything");
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use integration_tests::late::{Before, First, Late, LateBackend, Next, Said, World};
+use integration_tests::late::{Before, First, Landing, Late, LateBackend, Next, Said, World};
 use integration_tests::store::restore;
 use integration_tests::wait::block_on;
 use mls_keep_conformance::fault::FourMethods;
@@ -50,30 +50,36 @@ struct Tally {
 /// Delays the `nth` write of the operation until before the `mth` call after it. Whether there was such a write, and
 /// whether it landed before the end.
 fn try_one(before: &Before, kind: Kind, order: &[Next], nth: u64, mth: u64, tally: &mut Tally) -> (bool, bool) {
-    let (store, late) = (restore(&before.alice), Late::default());
+    let (store, late) = (restore(&before.alice), Late::new());
     let backend: Arc<dyn StorageBackend>;
     let land: Box<dyn Fn()>;
     match kind {
         Kind::Atomic => {
             let shared = Arc::new(LateBackend::new(store.clone(), late.clone()));
             backend = shared.clone();
-            land = Box::new(move || block_on(shared.land()));
+            land = Box::new(move || {
+                block_on(shared.land());
+            });
         }
         Kind::FourMethodsWithCommit => {
             let shared = Arc::new(LateBackend::new(FourMethods(store.clone()), late.clone()));
             backend = shared.clone();
-            land = Box::new(move || block_on(shared.land()));
+            land = Box::new(move || {
+                block_on(shared.land());
+            });
         }
         Kind::FourMethods => {
             let shared = Arc::new(FourMethods(LateBackend::new(store.clone(), late.clone())));
             backend = shared.clone();
-            land = Box::new(move || block_on(shared.0.land()));
+            land = Box::new(move || {
+                block_on(shared.0.land());
+            });
         }
     }
     let mut world = World::new(before, &backend);
-    late.arm(nth, mth);
+    late.arm(nth, Some(mth));
     let checked = block_on(world.run(order, &backend, &late, &*land, &store));
-    if !late.has_delayed() {
+    if late.landing() == Landing::None {
         checked.unwrap_or_else(|wrong| panic!("{:?} on {kind:?} without a fault: {wrong}", before.first));
         return (false, false);
     }

@@ -6,7 +6,7 @@ use mls_keep::openmls::group::GroupId;
 use mls_keep::{Client, ErrorKind, Persistence, PersistenceManager, Received, Result};
 use mls_keep_core::{MemoryBackend, StorageBackend};
 
-use super::Late;
+use super::{Landing, Late};
 use crate::store::{Image, image, load, open, open_shared, restore};
 use crate::wait::block_on;
 
@@ -166,8 +166,11 @@ impl<'a> World<'a> {
         store: &MemoryBackend,
     ) -> Checked {
         let first = self.first(0).await;
-        self.landed = !late.is_waiting();
-        late.disarm();
+        self.landed = late.landing() != Landing::UnderWay;
+        if late.landing() == Landing::None {
+            // The writes of what comes next are not meant.
+            late.arm(u64::MAX, None);
+        }
         self.said = match first {
             Ok(()) => Said::Applied,
             Err(error) if error.kind() == ErrorKind::Unavailable => Said::NotApplied,
@@ -178,11 +181,11 @@ impl<'a> World<'a> {
         self.deliver().await?;
         for next in order {
             let done = self.next(*next, backend).await;
-            self.landed = !late.is_waiting();
+            self.landed = late.landing() != Landing::UnderWay;
             done.map_err(|wrong| format!("{next:?}: {wrong}"))?;
             self.deliver().await.map_err(|wrong| format!("after {next:?}: {wrong}"))?;
         }
-        self.landed = !late.is_waiting();
+        self.landed = late.landing() != Landing::UnderWay;
         land();
         self.finish(store).await
     }
