@@ -42,7 +42,7 @@ fn cut(before: Before, subject: &str, metadata: Metadata) -> Vec<String> {
         begun.elapsed()
     );
     assert!(moments > 20 && disks > 20, "{subject}: too little was tried");
-    let least = if matches!(before, Before::Nothing) { 0 } else { 4 };
+    let least = if matches!(before, Before::Nothing) { 0 } else { 3 };
     assert!(openings >= least, "{subject}: {openings} openings are too few");
     losses
 }

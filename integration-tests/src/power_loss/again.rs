@@ -62,8 +62,8 @@ pub fn replay_after(end: End, child: &Path, subject: &str, metadata: Metadata) -
                 change => disk.apply(change),
             }
             let Some(ended) = (if end == End::Killed { Some(disk.clone()) } else { failed }) else { continue };
-            // Before the first commit, after it and after the second are points of different kinds.
-            let tried = kinds.entry((kind, acknowledged.unwrap_or(0).min(2))).or_default();
+            // Before the first commit and after it are points of different kinds.
+            let tried = kinds.entry((kind, acknowledged.unwrap_or(0).min(1))).or_default();
             *tried += 1;
             if *tried <= OF_A_KIND || is_long() {
                 next.open(judges, ended, acknowledged, &format!("{end:?} at call {}, {name}", at + 1));
