@@ -6,6 +6,7 @@
 
 pub mod adapter;
 pub mod guarantees;
+pub mod late;
 pub mod mail;
 pub mod needles;
 pub mod observe;
@@ -13,6 +14,7 @@ pub mod operation;
 pub mod pair;
 pub mod power_loss;
 pub mod random;
+pub mod rollback;
 pub mod senders;
 pub mod store;
 pub mod strace;

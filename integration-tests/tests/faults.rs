@@ -41,6 +41,9 @@ enum Look {
     Last,
 }
 
+/// Cases of each thing that is interrupted: two kinds of backends, two faults, once and for good, at several calls.
+const LEAST: usize = 24;
+
 struct Expected {
     operation: Operation,
     scenario: Scenario,
@@ -127,6 +130,7 @@ fn a_client_that_was_not_created_can_be_created_again() {
         }
     }
     println!("creating: {cases} cases");
+    assert!(cases >= LEAST, "creating: too little was tried");
 }
 
 #[test]
@@ -169,6 +173,7 @@ fn a_client_that_was_not_deleted_can_be_deleted_again() {
         }
     }
     println!("deleting: {cases} cases");
+    assert!(cases >= LEAST, "deleting: too little was tried");
 }
 
 #[test]
@@ -209,6 +214,7 @@ fn garbage_that_was_not_collected_can_be_collected_again() {
         }
     }
     println!("collecting: {cases} cases");
+    assert!(cases >= LEAST, "collecting: too little was tried");
 }
 
 fn create(backend: Arc<dyn StorageBackend>) -> mls_keep::Result<Client> {

@@ -110,6 +110,8 @@ fn the_files_hold_nothing_that_can_be_read() {
     let secret = block_on(alice.export_secret(&group, "agreement", b"", 32)).unwrap();
     needles.add("exporter secret", &secret);
     let stored = contents(manager.keep(), IDENTITY).unwrap();
+    let values = stored.values().map(BTreeMap::len).sum::<usize>();
+    assert!(values >= 10, "{values} records are too few to look for");
     // With the log that SQLite keeps beside the file, and then without it.
     let open_files = files(directory.path());
     assert!(open_files.keys().any(|name| name.ends_with("-wal")), "{:?}", open_files.keys());
@@ -172,6 +174,7 @@ fn texts_for_people_hold_no_secret() {
         .collect();
     assert!(leaks.is_empty(), "{leaks:#?}");
     println!("{} texts", told.len());
+    assert!(told.len() >= 30, "too few");
 }
 
 /// The errors that a client meets, with all that they say.

@@ -1,9 +1,9 @@
 //! Several processes and several managers that use the same client in the same file, at the same time: no message is
-//! lost, none is sent twice, and the group never forks.
+//! lost, none is sent twice, and the group never forks. And two that make the same store at the same time.
 
-#![allow(clippy::panic, clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -97,6 +97,55 @@ fn two_processes_and_two_managers_send_as_one_client() {
     let found = block_on(alice.store().unwrap().verify(&mut |_| ())).unwrap();
     assert!(found.is_sound() && found.statistics.orphans == 0, "{found:?}");
     println!("{} messages, told to try again: {again:?}", sent.len());
+}
+
+/// As the first start of a server and its worker.
+#[test]
+fn two_processes_that_open_an_empty_store_at_once_get_the_same_keep() {
+    const OPENINGS: usize = 200;
+    /// Microseconds.
+    const STEP: usize = 40;
+    let directory = tempfile::tempdir().unwrap();
+    let mut openers = [(); 2].map(|()| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_opening-child"))
+            .arg(directory.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        (child, output)
+    });
+    let hear = |output: &mut BufReader<_>| {
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    };
+    for (_, output) in &mut openers {
+        assert_eq!(hear(output), "ready");
+    }
+    let (mut keeps, mut wrong) = (BTreeSet::new(), Vec::new());
+    for number in 0..OPENINGS {
+        let name = format!("{number}.keep");
+        // One is a little later than the other, each time by another time, so that they meet at every place.
+        let pauses = [0, number / 2 * STEP];
+        for ((child, _), at) in openers.iter_mut().zip([number % 2, 1 - number % 2]) {
+            writeln!(child.stdin.as_mut().unwrap(), "{name} {}", pauses[at]).unwrap();
+        }
+        let [one, two] = openers.each_mut().map(|(_, output)| hear(output));
+        let stored = HEXLOWER.encode(&keep(&directory.path().join(&name)).keep().store_id());
+        if one != two || one != stored {
+            wrong.push(format!("one says {one}, the other {two}"));
+        }
+        keeps.insert(stored);
+    }
+    for (mut child, _) in openers {
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+    }
+    println!("{OPENINGS} stores opened by two processes at once: {} wrong", wrong.len());
+    assert_eq!(keeps.len(), OPENINGS, "each store is a keep of its own");
+    assert!(wrong.is_empty(), "{} of {OPENINGS}, such as {:?}", wrong.len(), wrong.first());
 }
 
 fn start(path: &Path, name: &str) -> (Child, BufReader<std::process::ChildStdout>) {

@@ -101,6 +101,7 @@ fn a_save_that_was_dropped_can_be_made_again() {
             assert!(!alice.has_unsaved());
             assert_eq!(observe(&mut load(&manager, "alice").unwrap()).unwrap(), observe(&mut alice).unwrap());
             if ended {
+                assert!(polls > 1, "{stall:?}: no save was dropped");
                 break;
             }
         }

@@ -177,7 +177,7 @@ impl Before {
         let end = run(self.adapter, &self.path(copy.path()), &name, self.directory.path(), call, at, fault);
         let case = format!("{}: {name}, {fault} at {call} {at}: {end:?}", self.adapter);
         self.check(&case, copy.path(), &end);
-        tally.add(&end) || was_hit(self.adapter, copy.path(), self, &name, call, at, fault)
+        tally.add(&end) || is_injected(self.adapter, self.directory.path(), self, &name, call, at, fault)
     }
 
     /// Opens what a kill has left, with a fault of its own.
@@ -186,7 +186,7 @@ impl Before {
         let end = run(self.adapter, &self.path(copy.path()), "Export", self.directory.path(), call, at, fault);
         let case = format!("{}: opening after a kill, {fault} at {call} {at}: {end:?}", self.adapter);
         self.check(&case, copy.path(), if end == End::Acknowledged { &End::Killed } else { &end });
-        tally.add(&end)
+        tally.add(&end) || is_injected(self.adapter, killed, self, "Export", call, at, fault)
     }
 
     /// What is there is the state before or the one after, whole, and the client goes on.
@@ -208,10 +208,18 @@ impl Before {
     }
 }
 
-/// Whether a fault was injected although the child acknowledged: closing may fail, and a file that could not be removed may
+/// Whether a fault is injected although the child acknowledges: closing may fail, and a file that could not be removed may
 /// be left. Then there may be a later call of the name as well.
-fn was_hit(adapter: Adapter, _: &Path, before: &Before, name: &str, call: &str, at: usize, fault: &str) -> bool {
-    let copy = before.copy();
+fn is_injected(
+    adapter: Adapter,
+    store: &Path,
+    before: &Before,
+    name: &str,
+    call: &str,
+    at: usize,
+    fault: &str,
+) -> bool {
+    let copy = copy(store);
     count(adapter, &before.path(copy.path()), name, before.directory.path(), call, at, fault)
 }
 

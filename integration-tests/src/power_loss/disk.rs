@@ -2,6 +2,9 @@
 //!
 //! Of what was written to a file since its last flush any part may be there: nothing, all, all but one write, one write only,
 //! and one of them torn. Of the names that were changed and not flushed, a first part may be there, in their order.
+//!
+//! After a flush that failed, the pages that it was to write count as clean: programs read them from the cache, and no later
+//! flush writes them, unless somebody has written to them again. So it is on Linux.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -9,7 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::trace::{Event, FileId, moved};
+use super::trace::{Event, FileId, Start, moved};
 
 /// When a changed name is on the medium for certain.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,18 +29,29 @@ type Content = Arc<Vec<u8>>;
 type Names = BTreeMap<PathBuf, Option<FileId>>;
 
 /// A disk before a power cut.
+#[derive(Clone)]
 pub struct Disk {
     metadata: Metadata,
     files: HashMap<FileId, File>,
     names: Names,
     /// Changes of names that may be lost.
     changes: Vec<Event>,
+    /// No file has this number yet.
+    next: FileId,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct File {
     durable: Content,
     pending: Vec<Pending>,
+    lost: Option<Lost>,
+}
+
+/// What a failed flush leaves: pages that are only in the cache, and stay there.
+#[derive(Clone)]
+struct Lost {
+    cached: Vec<u8>,
+    pages: BTreeSet<usize>,
 }
 
 #[derive(Clone)]
@@ -58,7 +72,7 @@ impl Disk {
     /// An empty one.
     #[must_use]
     pub fn new(metadata: Metadata) -> Self {
-        Self { metadata, files: HashMap::new(), names: Names::new(), changes: Vec::new() }
+        Self { metadata, files: HashMap::new(), names: Names::new(), changes: Vec::new(), next: 0 }
     }
 
     /// A system call takes effect.
@@ -66,10 +80,9 @@ impl Disk {
         match event {
             Event::Write(file, at, data) => self.pend(file, Pending::Write(at, data)),
             Event::Resize(file, len) => self.pend(file, Pending::Resize(len)),
+            Event::FailedSync(file) => self.files.entry(file).or_default().lose(),
             Event::Sync(file) => {
-                let file = self.files.entry(file).or_default();
-                file.durable = file.with(|_| Part::Whole);
-                file.pending.clear();
+                self.files.entry(file).or_default().flush();
                 if self.metadata == Metadata::Journal {
                     self.keep_names(|_| true);
                 }
@@ -79,8 +92,39 @@ impl Disk {
                 self.keep_names(|name| !strict || name.parent() == Some(&path));
             }
             Event::Ack(_) => {}
-            change => self.changes.push(change),
+            change => {
+                if let Event::Create(_, file) = &change {
+                    self.next = self.next.max(file + 1);
+                }
+                self.changes.push(change);
+            }
         }
+    }
+
+    /// What programs see while the power is on: everything that was written.
+    #[must_use]
+    pub fn cached(&self) -> State {
+        let mut names = self.names.clone();
+        self.changes.iter().for_each(|change| rename(&mut names, change));
+        let contents = self.files.iter().map(|(id, file)| (*id, file.cached())).collect();
+        State { names, contents, how: "the cache".into() }
+    }
+
+    /// What a program that begins now finds.
+    #[must_use]
+    pub fn start(&self) -> Start {
+        let cached = self.cached();
+        let mut start = Start { lengths: vec![0; self.next], ..Start::default() };
+        for (name, file) in cached.names {
+            match file {
+                None => drop(start.directories.insert(name)),
+                Some(file) => drop(start.names.insert(name, file)),
+            }
+        }
+        for (file, content) in cached.contents {
+            start.lengths[file] = content.len() as u64;
+        }
+        start
     }
 
     /// All disks that a power cut may leave now.
@@ -124,7 +168,7 @@ impl Disk {
     }
 
     fn pend(&mut self, file: FileId, pending: Pending) {
-        self.files.entry(file).or_default().pending.push(pending);
+        self.files.entry(file).or_default().pend(pending);
     }
 
     fn keep_names(&mut self, which: impl Fn(&Path) -> bool) {
@@ -155,8 +199,61 @@ enum Part {
 }
 
 const SECTOR: usize = 512;
+const PAGE: usize = 4096;
 
 impl File {
+    fn pend(&mut self, pending: Pending) {
+        let Some(lost) = &mut self.lost else { return self.pending.push(pending) };
+        apply(&mut lost.cached, &pending);
+        let pending = match pending {
+            Pending::Write(at, data) if !data.is_empty() => {
+                // A page is written whole, so what was lost of it is written again.
+                let (mut from, mut to) = (at as usize, at as usize + data.len());
+                let pages = lost.pages.range(from / PAGE..=(to - 1) / PAGE);
+                if let (Some(first), Some(last)) = (pages.clone().next(), pages.last()) {
+                    from = from.min(first * PAGE);
+                    to = to.max((last + 1) * PAGE).min(lost.cached.len());
+                }
+                Pending::Write(from as u64, lost.cached[from..to].to_vec())
+            }
+            other => other,
+        };
+        self.pending.push(pending);
+    }
+
+    /// A flush succeeds.
+    fn flush(&mut self) {
+        self.durable = self.with(|_| Part::Whole);
+        let written = std::mem::take(&mut self.pending);
+        let Some(lost) = &mut self.lost else { return };
+        for page in written.iter().flat_map(pages) {
+            lost.pages.remove(&page);
+        }
+        // The length is not among what is lost.
+        let mut content = (*self.durable).clone();
+        content.resize(lost.cached.len(), 0);
+        self.durable = Arc::new(content);
+        if lost.pages.is_empty() {
+            self.lost = None;
+        }
+    }
+
+    /// A flush fails.
+    fn lose(&mut self) {
+        let cached = (*self.cached()).clone();
+        let mut pages: BTreeSet<usize> = self.pending.iter().flat_map(pages).collect();
+        pages.extend(self.lost.take().into_iter().flat_map(|lost| lost.pages));
+        self.pending.retain(|pending| matches!(pending, Pending::Resize(_)));
+        self.lost = (!pages.is_empty()).then_some(Lost { cached, pages });
+    }
+
+    fn cached(&self) -> Content {
+        match &self.lost {
+            Some(lost) => Arc::new(lost.cached.clone()),
+            None => self.with(|_| Part::Whole),
+        }
+    }
+
     fn with(&self, part: impl Fn(usize) -> Part) -> Content {
         if self.pending.is_empty() {
             return Arc::clone(&self.durable);
@@ -191,6 +288,25 @@ impl File {
     }
 }
 
+/// The pages that a write touches.
+fn pages(pending: &Pending) -> std::ops::Range<usize> {
+    match pending {
+        Pending::Write(at, data) => *at as usize / PAGE..(*at as usize + data.len()).div_ceil(PAGE),
+        Pending::Resize(_) => 0..0,
+    }
+}
+
+fn apply(content: &mut Vec<u8>, pending: &Pending) {
+    match pending {
+        Pending::Resize(len) => content.resize(*len as usize, 0),
+        Pending::Write(at, data) => {
+            let (at, end) = (*at as usize, *at as usize + data.len());
+            content.resize(content.len().max(end), 0);
+            content[at..end].copy_from_slice(data);
+        }
+    }
+}
+
 fn rename(names: &mut Names, change: &Event) {
     match change {
         Event::Create(path, file) => drop(names.insert(path.clone(), Some(*file))),
@@ -209,7 +325,7 @@ fn rename(names: &mut Names, change: &Event) {
 }
 
 impl State {
-    /// What tells it from others.
+    /// What distinguishes it from others.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();

@@ -24,6 +24,8 @@ pub enum Event {
     Remove(PathBuf),
     /// What was written to a file is on the medium.
     Sync(FileId),
+    /// A flush of a file failed, and the program was told.
+    FailedSync(FileId),
     /// The names in a directory are on the medium.
     SyncDirectory(PathBuf),
     /// The child has acknowledged a number.
@@ -33,25 +35,80 @@ pub enum Event {
 const CALLS: &str = "trace=openat,close,dup,dup2,dup3,fcntl,read,readv,lseek,write,writev,pwrite64,pwritev,ftruncate,\
     fallocate,fsync,fdatasync,mmap,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,mkdir,mkdirat,symlink";
 
-/// Runs `child work SUBJECT DIRECTORY` under `strace`.
-///
-/// # Panics
-/// If the child fails, and if it does what is not understood.
+/// What is there when a program begins.
+#[derive(Clone, Default)]
+pub struct Start {
+    /// The files.
+    pub names: HashMap<PathBuf, FileId>,
+    /// The directories.
+    pub directories: BTreeSet<PathBuf>,
+    /// The length of each file, also of those that have no name any more.
+    pub lengths: Vec<u64>,
+}
+
+/// What a run did.
+pub struct Trace {
+    /// Its effects, in their order.
+    pub events: Vec<Event>,
+    /// Whether the fault came that was to be injected.
+    pub injected: bool,
+}
+
+/// A run of `child WHAT SUBJECT DIRECTORY` under `strace`.
+#[derive(Clone)]
+pub struct Run<'a> {
+    /// The program.
+    pub child: &'a Path,
+    /// What it is to do.
+    pub what: &'a str,
+    /// With which store.
+    pub subject: &'a str,
+    /// Where.
+    pub directory: &'a Path,
+    /// What is there.
+    pub start: Start,
+    /// As strace's `inject=` has it: a fault.
+    pub inject: Option<String>,
+}
+
+impl Run<'_> {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// What the child complained of.
+    ///
+    /// # Panics
+    /// If the child does what is not understood.
+    pub fn trace(self) -> Result<Trace, String> {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-xx", "-s", "100000000", "-e", "signal=none", "-e", CALLS]);
+        if let Some(fault) = &self.inject {
+            command.args(["-e", &format!("inject={fault}")]);
+        }
+        command.arg("-o").arg(log.path()).arg(self.child).args([self.what, self.subject]).arg(self.directory);
+        let output = command.env("RUST_BACKTRACE", "0").output().unwrap();
+        if !output.status.success() {
+            return Err(complaint(&output.stderr));
+        }
+        Ok(parse(&std::fs::read_to_string(log.path()).unwrap(), self.directory, self.start))
+    }
+}
+
+/// What a child that panicked wrote, in one line.
 #[must_use]
-pub fn run(child: &Path, subject: &str, directory: &Path) -> Vec<Event> {
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let output = Command::new("strace")
-        .args(["-f", "-qq", "-xx", "-s", "100000000", "-e", "signal=none", "-e", CALLS, "-o"])
-        .arg(log.path())
-        .arg(child)
-        .args(["work", subject])
-        .arg(directory)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut parser = Parser { directory: directory.to_owned(), ..Parser::default() };
+pub fn complaint(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("note: ")).collect();
+    lines.join(" ").chars().take(300).collect()
+}
+
+fn parse(log: &str, directory: &Path, start: Start) -> Trace {
+    let Start { names, directories, lengths } = start;
+    let directory = directory.to_owned();
+    let mut parser = Parser { directory, names, directories, lengths, ..Parser::default() };
     let mut unfinished = HashMap::new();
-    for line in std::fs::read_to_string(log.path()).unwrap().lines() {
+    for line in log.lines() {
         let (thread, call) = line.split_once(' ').unwrap();
         let call = call.trim_start();
         if let Some(begun) = call.strip_suffix("<unfinished ...>") {
@@ -64,7 +121,7 @@ pub fn run(child: &Path, subject: &str, directory: &Path) -> Vec<Event> {
             parser.call(call);
         }
     }
-    parser.events
+    Trace { events: parser.events, injected: log.contains("(INJECTED)") }
 }
 
 #[derive(Clone)]
@@ -93,18 +150,19 @@ struct Parser {
 impl Parser {
     fn call(&mut self, line: &str) {
         let Some((name, rest)) = line.split_once('(') else { return };
-        let Some((arguments, result)) = rest.rsplit_once(") ").or_else(|| rest.rsplit_once(')')) else { return };
-        let result = result.trim_start().trim_start_matches("= ");
+        // What an error means stands behind it, in brackets.
+        let Some((arguments, result)) = rest.rsplit_once("= ") else { return };
+        let Some(arguments) = arguments.trim_end().strip_suffix(')') else { return };
         // Strings are all in hexadecimal, so no comma is within one.
         let arguments: Vec<&str> = arguments.split(", ").map(str::trim).collect();
         let Ok(result) = result.split(' ').next().unwrap().parse::<i64>() else {
             // An address.
             return self.map(name, &arguments);
         };
-        if result < 0 {
-            return;
-        }
         let fd = arguments[0].parse::<i64>().ok();
+        if result < 0 {
+            return self.fail(name, fd);
+        }
         match name {
             "openat" => self.open(arguments[1], arguments[2], result),
             "close" => drop(fd.and_then(|fd| self.open.remove(&fd))),
@@ -140,6 +198,15 @@ impl Parser {
             }
             "link" | "linkat" | "symlink" | "rmdir" => panic!("{name} is not understood"),
             _ => {}
+        }
+    }
+
+    /// A call fails and has no effect, unless it is a flush.
+    fn fail(&mut self, name: &str, fd: Option<i64>) {
+        if let ("fsync" | "fdatasync", Some(Open { target: Target::File(file), .. })) =
+            (name, fd.and_then(|fd| self.open.get(&fd)))
+        {
+            self.events.push(Event::FailedSync(*file));
         }
     }
 
@@ -190,6 +257,9 @@ impl Parser {
         let mut data = bytes(data);
         data.truncate(len as usize);
         assert_eq!(data.len() as i64, len, "strace has cut what was written");
+        if len == 0 {
+            return;
+        }
         let at = at.unwrap_or_else(|| {
             let at = if open.append { self.lengths[file] } else { open.position };
             open.position = at + len as u64;
@@ -249,6 +319,17 @@ impl Parser {
         let name = self.names.iter().find(|(_, other)| *other == file).map(|(name, _)| name.display().to_string());
         // SQLite's index of its log, which the first to open it makes anew.
         assert!(name.as_ref().is_some_and(|name| name.ends_with("-shm")), "{name:?} is written through memory");
+    }
+}
+
+impl Event {
+    /// Which call it is, and of what, without the bytes.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Write(file, at, data) => format!("write of {} bytes at {at} of file {file}", data.len()),
+            other => format!("{other:?}"),
+        }
     }
 }
 
