@@ -381,3 +381,94 @@ fn a_sweep_deletes_what_no_root_names_and_nothing_else() {
         });
     }
 }
+
+/// Takes a commit apart: its nodes are stored, and its root is not, until the test says so.
+#[derive(Clone)]
+struct Halfway {
+    inner: MemoryBackend,
+    held: Arc<std::sync::Mutex<Option<mls_keep_core::Commit>>>,
+    hold: Arc<std::sync::atomic::AtomicBool>,
+}
+
+#[async_trait::async_trait]
+impl StorageBackend for Halfway {
+    async fn load(&self, key: &Key) -> Result<Option<Bytes>> {
+        self.inner.load(key).await
+    }
+
+    async fn save(&self, key: &Key, data: Bytes) -> Result<()> {
+        self.inner.save(key, data).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        self.inner.delete(key).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Key>> {
+        self.inner.list(prefix).await
+    }
+
+    async fn commit(&self, mut commit: mls_keep_core::Commit) -> Result<()> {
+        for (key, data) in commit.puts.drain(..) {
+            self.inner.save(&key, data).await?;
+        }
+        if self.hold.load(std::sync::atomic::Ordering::Relaxed) {
+            *self.held.lock().unwrap() = Some(commit);
+            return std::future::pending().await;
+        }
+        self.inner.commit(commit).await
+    }
+
+    fn capabilities(&self) -> mls_keep_core::Capabilities {
+        self.inner.capabilities().with_atomic_commit(false)
+    }
+}
+
+#[test]
+fn a_sweep_does_not_harm_a_commit_that_is_under_way() {
+    // The commit of a client that is there, the first commit of a new one, and one of a client that is deleted meanwhile.
+    for case in ["there", "new", "deleted", "made again"] {
+        block_on(async {
+            let backend = Halfway { inner: MemoryBackend::new(), held: Arc::default(), hold: Arc::new(false.into()) };
+            let keep = keep_in(backend.clone(), 1).await;
+            let mut client = match case {
+                "new" => keep.new_client(b"alice").await.unwrap(),
+                _ => keep.create_client(b"alice").await.unwrap(),
+            };
+            backend.hold.store(true, std::sync::atomic::Ordering::Relaxed);
+            let scope = scope(1);
+            let mut commit = Box::pin(put(&mut client, &scope, "k", b"value"));
+            std::future::poll_fn(|context| {
+                assert!(commit.as_mut().poll(context).is_pending());
+                std::task::Poll::Ready(())
+            })
+            .await;
+            drop(commit);
+            backend.hold.store(false, std::sync::atomic::Ordering::Relaxed);
+            assert!(!names(&backend.inner, "n/").await.is_empty(), "{case}: the nodes are stored");
+
+            let other = keep_in(backend.clone(), 2).await;
+            if case == "deleted" || case == "made again" {
+                other.delete_client(b"alice").await.unwrap();
+            }
+            if case == "made again" {
+                other.create_client(b"alice").await.unwrap();
+            }
+            other.sweep(&mut |_| ()).await.unwrap();
+            assert_eq!(names(&backend.inner, "n/").await, [""; 0], "{case}: what no root names is gone");
+
+            // Now the rest of the commit comes. Its root would name what is gone, so it must find another root than it expects.
+            let late = backend.held.lock().unwrap().take().unwrap();
+            assert_eq!(backend.inner.commit(late).await.unwrap_err().kind(), ErrorKind::Conflict, "{case}");
+            let again = put(&mut client, &scope, "k", b"value").await;
+            match case {
+                "deleted" | "made again" => assert_eq!(again.unwrap_err().kind(), ErrorKind::NotFound, "{case}"),
+                _ => {
+                    again.unwrap();
+                    let found = keep.open_client(b"alice").await.unwrap().verify(&mut |_| ()).await.unwrap();
+                    assert!(found.is_sound(), "{case}: {:?}", found.problems);
+                }
+            }
+        });
+    }
+}

@@ -67,7 +67,7 @@ pub const SECTIONS: &[Section] = &[
                 &["corruption.rs::an_older_root_without_all_of_its_nodes_is_noticed"],
             ),
             promise(
-                "**Not noticed**: an older copy of the whole store, since there is no anchor outside of it. The header of another keep of the same master key opens as a keep without these clients",
+                "**Not noticed by a process that starts anew**, since there is no anchor outside of the store: an older copy of the whole store, of one client alone, or a store whose log was deleted. The header of another keep of the same master key opens as a keep without these clients",
                 &["corruption.rs::an_older_copy_of_the_whole_store_opens_as_what_it_was"],
             ),
             promise(
@@ -86,11 +86,14 @@ pub const SECTIONS: &[Section] = &[
                 &["golden_store.rs::the_golden_store_opens"],
             ),
             promise(
-                "Hostile parameters of a passphrase cost nothing",
-                &["corruption.rs::a_hostile_header_costs_nothing"],
+                "Parameters of a passphrase that are out of bounds are refused before any memory is taken. Within the bounds a hostile header can cost 1 GiB and some ten seconds; an application may set lower bounds",
+                &[
+                    "corruption.rs::a_hostile_header_costs_nothing",
+                    "encryption.rs::a_header_over_the_limit_is_refused_before_any_work",
+                ],
             ),
             promise(
-                "Two writers of one client never fork and lose no update: one is redone or gets `Conflict`",
+                "Two writers of one client never fork and lose no update: one is redone or gets `Conflict`. Not on a backend that claims one writer only: there the application sees to it that there is one",
                 &[
                     "copies.rs::two_copies_of_a_client_never_fork",
                     "copies.rs::a_transaction_on_a_stale_copy_is_a_conflict_and_can_be_repeated",
@@ -121,14 +124,108 @@ pub const SECTIONS: &[Section] = &[
                 &["leaks.rs::texts_for_people_hold_no_secret"],
             ),
             promise(
-                "No node is left behind by a commit, and `gc` deletes what a crash left",
+                "No node is left behind by a commit",
+                &["sealed_map.rs::records_are_what_was_put_and_nothing_is_left_behind"],
+            ),
+            promise(
+                "What a commit that was cut has left is collected by the next opening of the client (up to 20,000 nodes), by `gc`, and by a sweep of the keep, which harms no commit that is under way",
                 &[
-                    "sealed_map.rs::records_are_what_was_put_and_nothing_is_left_behind",
+                    "forward_only.rs::what_a_commit_that_was_cut_has_left_is_collected_by_the_next_opening",
                     "sealed_map.rs::gc_deletes_what_no_root_names_and_nothing_else",
+                    "forward_only.rs::a_sweep_deletes_what_no_root_names_and_nothing_else",
+                    "forward_only.rs::a_sweep_does_not_harm_a_commit_that_is_under_way",
+                ],
+            ),
+            promise(
+                "Record keys, values, keys and passphrases that this code holds are wiped before their memory is freed; what OpenMLS holds is its own",
+                &[
+                    "wiped.rs::committing_and_conflicts_wipe",
+                    "wiped.rs::loading_wipes",
+                    "wiped.rs::an_error_half_way_through_loading_wipes",
+                    "wiped.rs::keys_and_passphrases_are_wiped",
                 ],
             ),
         ],
         note: "",
+    },
+    Section {
+        title: "Forward only",
+        promises: &[
+            promise(
+                "A client that is open never takes over an older root, or one that was made from an older one (as far as 17 commits back): `RolledBack`, and nothing is sent",
+                &[
+                    "forward_only.rs::a_client_does_not_follow_its_store_back",
+                    "forward_only.rs::a_client_does_not_follow_its_store_onto_another_branch",
+                    "rollback.rs::a_running_client_never_follows_its_store_back",
+                    "rollback.rs::a_running_client_does_not_follow_another_one_that_went_on_from_an_older_state",
+                    "rollback.rs::a_running_client_never_follows_a_file_of_sqlite_back",
+                    "rollback.rs::a_running_client_never_follows_a_file_of_the_file_adapter_back",
+                ],
+            ),
+            promise(
+                "A client that was deleted and made again elsewhere is another one: `NotFound`",
+                &[
+                    "forward_only.rs::a_client_that_was_made_again_is_another_one",
+                    "rollback.rs::a_client_that_was_deleted_and_made_again_is_another_one",
+                ],
+            ),
+            promise(
+                "What was said of a commit stays true however late it lands, at every later call, on an atomic backend and on four methods",
+                &[
+                    "forward_only.rs::what_was_said_of_a_commit_stays_true_however_late_it_lands",
+                    "forward_only.rs::a_late_first_commit_makes_no_client",
+                    "late.rs::what_was_said_of_a_late_commit_of_an_atomic_backend_stays_true",
+                    "late.rs::what_was_said_of_a_late_commit_of_four_methods_stays_true",
+                    "late.rs::what_was_said_of_a_late_save_or_delete_of_four_methods_stays_true",
+                ],
+            ),
+            promise(
+                "What an opening shows survives power loss: after a kill at any system call, after a failed flush, and after both",
+                &[
+                    "power_loss.rs::what_an_opening_after_a_kill_has_shown_survives_power_loss",
+                    "power_loss.rs::what_an_opening_after_a_failed_flush_has_shown_survives_power_loss",
+                    "power_loss.rs::what_an_opening_after_a_failed_flush_and_a_kill_has_shown_survives_power_loss",
+                    "power_loss.rs::the_model_finds_what_is_known_to_be_lost_after_a_kill_or_a_failed_flush",
+                ],
+            ),
+            promise(
+                "Garbage is remembered until it is deleted, also a list that is too long for the root",
+                &[
+                    "forward_only.rs::garbage_is_remembered_until_it_is_deleted",
+                    "forward_only.rs::a_client_that_stays_open_deletes_what_could_not_be_deleted_before",
+                ],
+            ),
+            promise(
+                "The deletion of a client that was cut anywhere is completed by a repeated call",
+                &["forward_only.rs::a_deletion_that_was_cut_anywhere_is_completed_by_a_repeated_call"],
+            ),
+            promise(
+                "Two processes that open an empty store at once get the same keep",
+                &["processes.rs::two_processes_that_open_an_empty_store_at_once_get_the_same_keep"],
+            ),
+            promise(
+                "Two processes of which one changes the keep's header both go on",
+                &["tests.rs::both_go_on_when_one_process_gives_the_keep_a_new_root_key"],
+            ),
+            promise(
+                "Damage of the files of SQLite, plain files and redb is noticed, or changes nothing that is read; sled may show an older state",
+                &[
+                    "corruption_on_disk.rs::damage_of_a_file_of_sqlite_is_noticed",
+                    "corruption_on_disk.rs::rows_of_sqlite_that_another_program_has_changed_are_noticed",
+                    "corruption_on_disk.rs::damage_of_a_file_of_the_file_adapter_is_noticed",
+                    "corruption_on_disk.rs::damage_of_a_file_of_redb_is_noticed",
+                    "corruption_on_disk.rs::damage_of_a_file_of_sled_gives_a_state_that_was",
+                ],
+            ),
+            promise(
+                "A file that somebody else has touched, in any of 74 (SQLite), 54 (plain files), 33 (redb) and 33 (sled) ways, is refused with a clear kind or without effect, in bounded time and memory",
+                &[
+                    "main.rs::whatever_was_changed_is_refused_or_has_no_effect",
+                    "hostile.rs::what_somebody_else_has_touched_is_refused_or_has_no_effect",
+                ],
+            ),
+        ],
+        note: "The rules are in docs/architecture.md. They hold as far as one process can see; what a process that starts anew cannot see stands above.",
     },
     Section {
         title: "SQLite, plain files, redb and sled",
@@ -206,8 +303,19 @@ pub const SECTIONS: &[Section] = &[
                 ],
             ),
             promise(
-                "A failed flush is an unknown outcome, never a success",
+                "A COMMIT that fails is an unknown outcome, unless a lock or a full disk stopped it and the log shows that it is not there",
                 &["durability.rs::a_failed_flush_is_an_unknown_outcome"],
+            ),
+            promise(
+                "A schema that is changed while the store is open is noticed by the next call",
+                &["main.rs::a_schema_that_changes_under_a_running_backend_is_noticed"],
+            ),
+            promise(
+                "What the log holds is written again and flushed before the first answer",
+                &[
+                    "opening.rs::what_the_log_holds_is_rewritten_and_flushed_before_the_first_answer",
+                    "opening.rs::an_opening_whose_flush_fails_shows_nothing_and_leaves_the_log",
+                ],
             ),
             promise(
                 "A database of another program, and what is no database, is refused and stays as it is",

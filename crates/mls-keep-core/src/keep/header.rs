@@ -100,6 +100,19 @@ impl Header {
         self.store_id == other.store_id && self.name_key.ct_eq(&other.name_key) && self.newest.id >= other.newest.id
     }
 
+    /// The same header with a new root key before the others, and its stored form.
+    #[cfg(test)]
+    pub(crate) fn with_new_root_key(&self, key: &HeaderKey, entropy: &dyn Entropy) -> Result<Bytes> {
+        let copy = |key: &RootKey| RootKey { id: key.id, secret: Secret32::from_bytes(*key.secret.expose()) };
+        let header = Self {
+            store_id: self.store_id,
+            name_key: Secret32::from_bytes(*self.name_key.expose()),
+            newest: RootKey { id: self.newest.id + 1, secret: Secret32::random(entropy)? },
+            older: self.root_keys().map(copy).collect(),
+        };
+        header.seal(key, entropy)
+    }
+
     pub(crate) fn newest_root_key(&self) -> (RootKeyId, &Secret32) {
         (self.newest.id, &self.newest.secret)
     }

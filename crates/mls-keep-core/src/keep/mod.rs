@@ -9,6 +9,8 @@ mod header;
 mod outcome;
 mod root;
 mod scope;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::fmt;
