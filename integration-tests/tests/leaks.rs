@@ -154,7 +154,7 @@ fn texts_for_people_hold_no_secret() {
     tell("ScopeId", format!("{scope:?}"));
     let mut changes = Changes::new();
     let changed = changes.scope(scope, None);
-    changed.put(RECORD_KEY.into(), Value::from(RECORD.as_bytes().to_vec()), None).unwrap();
+    changed.put(RECORD_KEY.as_bytes(), Value::from(RECORD.as_bytes().to_vec()), None).unwrap();
     tell("Changes", format!("{changes:?}"));
     tell("MasterKey", format!("{:?}", MasterKey::new(MASTER_KEY)));
     tell("Encryption", format!("{:?} {:?}", encryption(), Encryption::passphrase(RECORD).salt(TEXT)));

@@ -55,7 +55,7 @@ fn scope(number: u64) -> ScopeId {
 async fn put(client: &mut ClientStore, id: &ScopeId, record: &str, data: &Bytes) -> Result<()> {
     let mut changes = Changes::new();
     let base = client.scope_version(id).await?;
-    changes.scope(id.clone(), base).put(record.into(), data.to_vec().into(), None)?;
+    changes.scope(id.clone(), base).put(record.as_bytes(), data.to_vec().into(), None)?;
     client.commit(&changes).await.map(drop)
 }
 
