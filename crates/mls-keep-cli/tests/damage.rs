@@ -57,6 +57,25 @@ fn damage_anywhere_is_an_error_or_changes_nothing() {
     assert_eq!(alice.run(&["verify"]).code, Some(0));
 }
 
+#[test]
+fn gc_deletes_what_no_root_names_and_nothing_else() {
+    let town = Town::new();
+    let alice = keep_with_messages(&town);
+    let (history, whole) = (alice.history(), "clients looked through: 1, nodes deleted: 0\n");
+    assert_eq!(alice.ok(&["gc"]), whole);
+    let db = rusqlite::Connection::open(alice.dir.join("keep.db")).unwrap();
+    let roots = "SELECT key FROM keep WHERE key >= x'722f' AND key < x'7230'";
+    let root: Vec<u8> = db.query_row(roots, [], |row| row.get(0)).unwrap();
+    let token = String::from_utf8(root).unwrap().replace("r/", "");
+    for orphan in [format!("n/{token}/{}", "0".repeat(32)), format!("n/{}/{}", "0".repeat(26), "1".repeat(32))] {
+        db.execute("INSERT INTO keep (key, value) VALUES (?1, x'00')", [orphan.into_bytes()]).unwrap();
+    }
+    db.close().unwrap();
+    assert_eq!(alice.ok(&["gc"]), "clients looked through: 2, nodes deleted: 2\n");
+    assert_eq!(alice.history(), history);
+    assert_eq!(alice.run(&["verify"]).code, Some(0));
+}
+
 fn keep_with_messages(town: &Town) -> Person {
     let (alice, _bob) = town.friends();
     for number in 0..20 {

@@ -1,7 +1,7 @@
 //! Long values: cut into content-defined chunks, each a node, under index nodes where the list grows long.
 //!
 //! Chunks whose bytes did not change keep their pointer and are not written again. The cut points depend on a secret of
-//! the client, so that the lengths of chunks say nothing of known contents.
+//! the client, so that the lengths of chunks alone do not identify known contents. They do show where a value has changed.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
