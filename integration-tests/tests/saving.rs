@@ -11,7 +11,7 @@ use integration_tests::store::{image, load, open};
 use integration_tests::wait::block_on;
 use integration_tests::world::{client, keep};
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Client, ErrorKind, SavePolicy, Scope};
+use mls_keep::{Client, ErrorKind, PersistenceManager, SavePolicy, Scope};
 use mls_keep_conformance::fault::{FaultBackend, Faults, Stall};
 use mls_keep_core::MemoryBackend;
 
@@ -73,39 +73,63 @@ fn a_client_that_was_in_memory_only_is_saved_as_it_is() {
     assert_eq!(block_on(elsewhere.save_client_state(&mut alice)).unwrap_err().kind(), ErrorKind::Invalid);
 }
 
+/// A client in memory, the saving of which is dropped after so many polls; whether it had ended before.
+fn save_and_drop(stall: Stall, polls: usize) -> (MemoryBackend, PersistenceManager, Client, GroupId, bool) {
+    let (store, faults) = (MemoryBackend::new(), Faults::new());
+    let manager = open(FaultBackend::new(store.clone(), faults.clone())).unwrap();
+    let mut alice = block_on(Client::builder("alice").create()).unwrap();
+    let group = block_on(alice.create_group("tea")).unwrap();
+    faults.stall(stall);
+    let ended = {
+        let mut saving = pin!(manager.save_client_state(&mut alice));
+        let mut context = Context::from_waker(Waker::noop());
+        (0..polls).any(|_| saving.as_mut().poll(&mut context).is_ready())
+    };
+    faults.disarm();
+    (store, manager, alice, group, ended)
+}
+
 #[test]
 fn a_save_that_was_dropped_can_be_made_again() {
     for stall in [Stall::BeforeApplying, Stall::AfterApplying] {
         for polls in 1.. {
-            let (store, faults) = (MemoryBackend::new(), Faults::new());
-            let manager = open(FaultBackend::new(store.clone(), faults.clone())).unwrap();
-            let mut alice = block_on(Client::builder("alice").create()).unwrap();
-            let group = block_on(alice.create_group("tea")).unwrap();
-            faults.stall(stall);
-            let ended = {
-                let mut saving = pin!(manager.save_client_state(&mut alice));
-                let mut context = Context::from_waker(Waker::noop());
-                (0..polls).any(|_| saving.as_mut().poll(&mut context).is_ready())
-            };
-            faults.disarm();
-            match block_on(manager.save_client_state(&mut alice)) {
-                Ok(()) => {}
-                // It was saved, and is loaded from there.
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::Conflict);
-                    alice = load(&manager, "alice").unwrap();
-                }
-            }
+            let (store, manager, mut alice, group, ended) = save_and_drop(stall, polls);
+            // The client goes on in memory, so what was stored is not what it is now.
+            block_on(alice.send(&group, "in between")).unwrap();
+            block_on(alice.create_group("coffee")).unwrap();
+            block_on(manager.save_client_state(&mut alice)).unwrap();
             assert_eq!(alice.save_policy(), SavePolicy::EveryOperation);
             block_on(alice.send(&group, "saved")).unwrap();
             assert!(!alice.has_unsaved());
             assert_eq!(observe(&mut load(&manager, "alice").unwrap()).unwrap(), observe(&mut alice).unwrap());
+            let found = block_on(alice.store().unwrap().verify(&mut |_| ())).unwrap();
+            assert!(found.is_sound() && found.statistics.orphans == 0, "{found:?}");
+            drop(store);
             if ended {
                 assert!(polls > 1, "{stall:?}: no save was dropped");
                 break;
             }
         }
     }
+}
+
+#[test]
+fn a_save_that_was_dropped_is_not_made_over_what_somebody_else_did_since() {
+    let mut stored = 0;
+    for polls in 1.. {
+        let (_store, manager, mut alice, group, ended) = save_and_drop(Stall::AfterApplying, polls);
+        if !ended && let Ok(mut other) = load(&manager, "alice") {
+            stored += 1;
+            block_on(other.send(&group, "from elsewhere")).unwrap();
+            let refused = block_on(manager.save_client_state(&mut alice)).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Conflict);
+            assert_eq!(block_on(other.history(&group, 9)).unwrap().len(), 1, "what was done there is still there");
+        }
+        if ended {
+            break;
+        }
+    }
+    assert!(stored > 0, "nothing was stored by a save that was dropped");
 }
 
 #[test]

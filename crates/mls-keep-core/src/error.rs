@@ -43,7 +43,8 @@ pub enum ErrorKind {
     Corrupt,
     /// The master key, the salt or the passphrase is not the one that the keep was made with. Not applied.
     WrongKey,
-    /// The store is older than its anchor: somebody put an old copy in place. Not applied. Rejoin the groups.
+    /// The store holds an older state than was seen before, or one that was made from an older state: somebody put a copy in
+    /// place. Not applied, and nothing may be sent from it. Put the newest state back, or rejoin the groups.
     RolledBack,
     /// The group was restored from an older state, so sending would reuse keys. Not applied. Re-enter the group.
     NeedsRejoin,

@@ -97,7 +97,7 @@ impl ClientStore {
                     _ => self.find_out_under(stored, error).await,
                 };
             }
-            let (root, commit) = self.fence().await?;
+            let Ok((root, commit)) = self.fence().await else { break };
             let replacement = commit.swap.replacement.clone().unwrap_or_default();
             match self.keep.backend().commit(commit).await {
                 Ok(()) => return self.fenced(root, replacement, error),
@@ -185,6 +185,9 @@ impl ClientStore {
     }
 }
 
+const UNDECIDED: &str =
+    "whether the commit was applied is not known, and the store cannot be asked now: repeat the call";
+
 /// Hands `commit` to `backend` until it is known to be applied or refused. For commits that may be repeated as they are.
 ///
 /// # Errors
@@ -199,10 +202,7 @@ pub(super) async fn decide(backend: &dyn StorageBackend, commit: Commit) -> Resu
             break;
         }
         let Ok(stored) = backend.load(&commit.swap.key).await else {
-            return Err(Error::new(
-                ErrorKind::OutcomeUnknown,
-                "whether the commit was applied is not known, and the store cannot be asked now: repeat the call",
-            ));
+            return Err(Error::new(ErrorKind::OutcomeUnknown, UNDECIDED));
         };
         if stored == commit.swap.replacement {
             return Ok(());
@@ -212,5 +212,8 @@ pub(super) async fn decide(backend: &dyn StorageBackend, commit: Commit) -> Resu
         }
         result = backend.commit(commit.clone()).await;
     }
-    result
+    // What the last attempt said says nothing of the ones before.
+    result.map_err(
+        |error| if in_doubt { Error::new(ErrorKind::OutcomeUnknown, UNDECIDED).with_source(error) } else { error },
+    )
 }
