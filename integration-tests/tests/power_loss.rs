@@ -41,9 +41,10 @@ fn cut(before: Before, subject: &str, metadata: Metadata) -> Vec<String> {
         losses.len(),
         begun.elapsed()
     );
-    assert!(moments > 20 && disks > 20, "{subject}: too little was tried");
-    let least = if matches!(before, Before::Nothing) { 0 } else { 3 };
-    assert!(openings >= least, "{subject}: {openings} openings are too few");
+    // After a failed flush of the controls' logs there is little to cut: each has one file.
+    let (least, least_openings) = if matches!(before, Before::Nothing) { (20, 0) } else { (10, 2) };
+    assert!(moments > least && disks > least, "{subject}: too little was tried");
+    assert!(openings >= least_openings, "{subject}: {openings} openings are too few");
     losses
 }
 

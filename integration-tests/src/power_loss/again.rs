@@ -4,11 +4,11 @@
 //! it, so it counts as acknowledged from then on.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, Metadata};
 use super::judges::{Judges, scratch};
-use super::trace::{Event, Run, Start, Trace};
+use super::trace::{Event, FileId, Run, Start, Trace};
 use super::{Findings, work};
 
 /// How the first program ends.
@@ -118,18 +118,19 @@ pub fn replay_failed_flushes(child: &Path, subject: &str, metadata: Metadata) ->
 struct Next<'a> {
     child: &'a Path,
     subject: &'a str,
-    /// What it does, by what is in the cache: nothing else decides that.
-    runs: HashMap<u64, Result<Trace, String>>,
+    /// What it does, by what is in the cache, which alone decides that, and by the numbers of the files.
+    runs: HashMap<(u64, BTreeMap<PathBuf, FileId>, usize), Result<Trace, String>>,
 }
 
 impl Next<'_> {
     fn open(&mut self, judges: &mut Judges, mut disk: Disk, acknowledged: Option<u64>, case: &str) {
         judges.findings.openings += 1;
-        let cached = disk.cached();
-        let run = self.runs.entry(cached.digest()).or_insert_with(|| {
+        let (cached, start) = (disk.cached(), disk.start());
+        let numbers = start.names.iter().map(|(name, file)| (name.clone(), *file)).collect();
+        let run = self.runs.entry((cached.digest(), numbers, start.lengths.len())).or_insert_with(|| {
             let directory = tempfile::tempdir_in(scratch()).unwrap();
             cached.write_to(directory.path());
-            let (child, subject, start) = (self.child, self.subject, disk.start());
+            let (child, subject) = (self.child, self.subject);
             Run { child, what: "go-on", subject, directory: directory.path(), start, inject: None }.trace()
         });
         match run {

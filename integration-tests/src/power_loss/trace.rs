@@ -112,11 +112,17 @@ fn parse(log: &str, directory: &Path, start: Start) -> Trace {
         let (thread, call) = line.split_once(' ').unwrap();
         let call = call.trim_start();
         if let Some(begun) = call.strip_suffix("<unfinished ...>") {
+            if begun.starts_with("close(") {
+                // Before it ends, another thread may have been given the number.
+                parser.call(&format!("{}) = 0", begun.trim_end()));
+            }
             unfinished.insert(thread.to_owned(), begun.to_owned());
         } else if let Some(rest) = call.strip_prefix("<... ") {
             let rest = rest.split_once(" resumed>").unwrap().1;
             let begun = unfinished.remove(thread).unwrap();
-            parser.call(&format!("{begun}{rest}"));
+            if !begun.starts_with("close(") {
+                parser.call(&format!("{begun}{rest}"));
+            }
         } else {
             parser.call(call);
         }
