@@ -134,6 +134,11 @@ impl Before {
     }
 }
 
+/// Whether the late write was tried before the end. One that was overtaken never is, whenever it would land.
+fn has_landed(late: &Late) -> bool {
+    matches!(late.landing(), Landing::Landed | Landing::Refused)
+}
+
 fn named<T>(what: &str, result: Result<T>) -> std::result::Result<T, String> {
     result.map_err(|error| format!("{what}: {error:?}"))
 }
@@ -166,7 +171,7 @@ impl<'a> World<'a> {
         store: &MemoryBackend,
     ) -> Checked {
         let first = self.first(0).await;
-        self.landed = late.landing() != Landing::UnderWay;
+        self.landed = has_landed(late);
         if late.landing() == Landing::None {
             // The writes of what comes next are not meant.
             late.arm(u64::MAX, None);
@@ -181,11 +186,11 @@ impl<'a> World<'a> {
         self.deliver().await?;
         for next in order {
             let done = self.next(*next, backend).await;
-            self.landed = late.landing() != Landing::UnderWay;
+            self.landed = has_landed(late);
             done.map_err(|wrong| format!("{next:?}: {wrong}"))?;
             self.deliver().await.map_err(|wrong| format!("after {next:?}: {wrong}"))?;
         }
-        self.landed = late.landing() != Landing::UnderWay;
+        self.landed = has_landed(late);
         land();
         self.finish(store).await
     }

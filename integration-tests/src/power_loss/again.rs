@@ -72,7 +72,7 @@ pub fn replay_after(end: End, child: &Path, subject: &str, metadata: Metadata) -
     })
 }
 
-/// Fails the first flush that `subject` makes, then the second, and so on. The program is told, closes the store and ends;
+/// Fails the first flush that `subject` makes, then the second, and so on. The program gets the error, closes the store and ends;
 /// then it is as in [`replay_after`].
 ///
 /// # Panics
@@ -114,12 +114,15 @@ pub fn replay_failed_flushes(child: &Path, subject: &str, metadata: Metadata) ->
     })
 }
 
+/// What is in the cache, which alone decides what a process does, and the numbers of the files.
+type Found = (u64, BTreeMap<PathBuf, FileId>, usize);
+
 /// The process that comes next.
 struct Next<'a> {
     child: &'a Path,
     subject: &'a str,
-    /// What it does, by what is in the cache, which alone decides that, and by the numbers of the files.
-    runs: HashMap<(u64, BTreeMap<PathBuf, FileId>, usize), Result<Trace, String>>,
+    /// What it does, by what it finds.
+    runs: HashMap<Found, Result<Trace, String>>,
 }
 
 impl Next<'_> {
