@@ -360,7 +360,7 @@ fn a_newer_store_is_refused_and_not_touched() {
                 assert_eq!(block_on(manager.delete_client("alice")).unwrap_err().kind(), ErrorKind::UnsupportedVersion);
                 let persistence = Persistence { manager: manager.clone(), save: Default::default() };
                 let created = block_on(Client::builder("alice").persistence(persistence).create());
-                assert_eq!(created.unwrap_err().kind(), ErrorKind::Conflict);
+                assert_eq!(created.unwrap_err().kind(), ErrorKind::UnsupportedVersion);
                 load(&manager, "alice")
             });
             assert_eq!(error.unwrap_err().kind(), ErrorKind::UnsupportedVersion);

@@ -86,6 +86,9 @@ impl Log {
         if len > MAX_LEN {
             return Err(corrupt(&path, "the log is longer than any that this crate writes"));
         }
+        if len < FIRST {
+            return Err(corrupt(&path, "the log is cut"));
+        }
         let (head, both) = head::read(&file, &path)?;
         let room = FIRST + u64::from(room);
         let mut log = Self { file, path, head, flush, end: FIRST, dirty: FIRST, room };

@@ -2,8 +2,9 @@
 //!
 //! What a killed process has written may be in the memory of the system only, and after a flush that failed it may be there
 //! for good: a second flush finds nothing to do and succeeds. So nothing that was found is trusted to be on the medium.
-//! The values of the log are written again, to files, and then the log begins anew; so nothing is ever appended behind a
-//! record that may not be there. A kill in the middle leaves the log as it was, and it still counts before the files.
+//! The log is written over itself and flushed, then its values are written to files, and then the log begins anew; so
+//! nothing is ever appended behind a record that may not be there, and no file has a value of a record that may not be
+//! there. A kill in the middle leaves the log as it was, and it still counts before the files.
 
 use std::collections::BTreeMap;
 
@@ -22,14 +23,15 @@ const ENTRY_LEN: usize = 128;
 
 type Recent = BTreeMap<Key, Option<Bytes>>;
 
-/// Gives each value of the log a file and empties the log. On a disk without room for that, the log itself is written again
-/// in its place, and what it says is returned.
+/// Makes the log durable, gives each of its values a file and empties it. On a disk without room for the files, what the log
+/// says is returned.
 ///
 /// Memory is taken for [`BATCH_LEN`] bytes and one value, however long the log is.
 pub(crate) fn recover(log: &mut Log, values: &mut Values) -> Result<Recent> {
     if log.is_clean() {
         return Ok(Recent::new());
     }
+    log.rewrite()?;
     let mut batch = Recent::new();
     let mut batch_len = 0;
     log.replay(&mut |(key, value)| {
@@ -47,10 +49,7 @@ pub(crate) fn recover(log: &mut Log, values: &mut Values) -> Result<Recent> {
             log.restart().map_err(|source| file(source, log.path()))?;
             Ok(Recent::new())
         }
-        Err(error) if error.kind() == ErrorKind::NoSpace => {
-            log.rewrite()?;
-            Ok(batch)
-        }
+        Err(error) if error.kind() == ErrorKind::NoSpace => Ok(batch),
         Err(error) => Err(error),
     }
 }

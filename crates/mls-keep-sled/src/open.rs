@@ -198,7 +198,12 @@ fn lock(path: &Path, config: &Config) -> Result<File> {
     }
     let version = text.trim_end().strip_prefix(SIGNATURE).and_then(|version| version.parse::<u32>().ok());
     match version {
-        Some(FORMAT_VERSION) => Ok(lock),
+        Some(FORMAT_VERSION) => {
+            // It may be in memory only, left by a process that was killed before its flush; a database beside it that is
+            // durable would then be one of something else.
+            write_signature(&mut lock).map_err(|source| file(source, &name))?;
+            Ok(lock)
+        }
         Some(newer) if newer > FORMAT_VERSION => Err(Error::new(
             ErrorKind::UnsupportedVersion,
             format!(
@@ -211,8 +216,12 @@ fn lock(path: &Path, config: &Config) -> Result<File> {
 }
 
 fn sign(lock: &mut File) -> io::Result<()> {
-    lock.rewind()?;
     lock.set_len(0)?;
+    write_signature(lock)
+}
+
+fn write_signature(lock: &mut File) -> io::Result<()> {
+    lock.rewind()?;
     lock.write_all(format!("{SIGNATURE}{FORMAT_VERSION}\n").as_bytes())?;
     lock.sync_all()
 }
