@@ -212,5 +212,10 @@ pub(super) async fn decide(backend: &dyn StorageBackend, commit: Commit) -> Resu
         }
         result = backend.commit(commit.clone()).await;
     }
-    result
+    // An earlier attempt may still land, whatever the last one says.
+    result.map_err(|error| match in_doubt {
+        true => Error::new(ErrorKind::OutcomeUnknown, "whether the commit was applied is not known: repeat the call")
+            .with_source(error),
+        false => error,
+    })
 }
