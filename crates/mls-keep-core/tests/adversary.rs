@@ -259,7 +259,7 @@ async fn process(backend: Rough, seed: u64, said: Arc<Mutex<Said>>, may_sweep: b
     let Ok(mut client) = open_or_make(&keep, may_delete).await else { return };
     loop {
         let result = match dice.below(12) {
-            _ if may_delete && dice.one_in(20) => match keep.delete_client(b"alice").await {
+            _ if may_delete && dice.one_in(8) => match keep.delete_client(b"alice").await {
                 Ok(()) => {
                     said.lock().unwrap().deletions += 1;
                     Ok(())
@@ -314,7 +314,7 @@ async fn look(inner: &MemoryBackend) -> std::result::Result<(), String> {
 
 type Running = Pin<Box<dyn Future<Output = ()>>>;
 
-fn run(seed: u64, atomic: bool, may_delete: bool, steps: usize) {
+fn run(seed: u64, atomic: bool, may_delete: bool, steps: usize) -> usize {
     let case = format!("seed {seed}, atomic {atomic}, deletions {may_delete}");
     let dice = Dice::new(seed);
     let backend = Rough::new(atomic, dice.clone(), 0);
@@ -335,7 +335,7 @@ fn run(seed: u64, atomic: bool, may_delete: bool, steps: usize) {
                 backend.clone(),
                 seed * 1000 + begun,
                 Arc::clone(&said),
-                seed % 2 == 0,
+                seed.is_multiple_of(2),
                 may_delete,
             )));
         }
@@ -346,7 +346,7 @@ fn run(seed: u64, atomic: bool, may_delete: bool, steps: usize) {
         if dice.one_in(40) {
             backend.land_one();
         }
-        if step % 50 == 0
+        if step.is_multiple_of(50)
             && let Err(wrong) = block_on(look(&backend.inner))
         {
             panic!("{case}, step {step}: {wrong}");
@@ -359,13 +359,12 @@ fn run(seed: u64, atomic: bool, may_delete: bool, steps: usize) {
     block_on(look(&backend.inner)).unwrap_or_else(|wrong| panic!("{case}, at the end: {wrong}"));
     block_on(async {
         let keep = keep_in(backend.inner.clone(), 1).await;
-        let said = said.lock().unwrap();
-        assert!(!may_delete || said.deletions > 0, "{case}: nothing was deleted");
+        let said = std::mem::take(&mut *said.lock().unwrap());
         let client = match keep.open_client(b"alice").await {
-            Err(error) if error.kind() == ErrorKind::NotFound && may_delete => return,
+            Err(error) if error.kind() == ErrorKind::NotFound && may_delete => return said.deletions,
             client => client.unwrap(),
         };
-        assert!(said.applied.len() > 3, "{case}: nothing was done: {:?}", said.kinds);
+        assert!(may_delete || said.applied.len() > 3, "{case}: nothing was done: {:?}", said.kinds);
         for token in 1..=said.tokens {
             let mut there = false;
             for number in 0..2 {
@@ -374,7 +373,8 @@ fn run(seed: u64, atomic: bool, may_delete: bool, steps: usize) {
             assert!(!said.applied.contains(&token) || there || may_delete, "{case}: {token} was applied and is gone");
             assert!(!said.refused.contains(&token) || !there, "{case}: {token} was refused and is there");
         }
-    });
+        said.deletions
+    })
 }
 
 #[test]
@@ -391,9 +391,9 @@ fn what_was_said_stays_true_among_several_processes() {
 #[test]
 fn what_was_refused_is_never_there_among_deletions() {
     let seeds = std::env::var("ADVERSARY_SEEDS").map_or(15, |count| count.parse().unwrap());
-    for seed in 1..=seeds {
-        run(seed, false, true, 4000);
-    }
+    let deletions: usize = (1..=seeds).map(|seed| run(seed, false, true, 4000)).sum();
+    println!("{deletions} deletions");
+    assert!(deletions > 10, "too little was deleted");
 }
 
 /// Answers as it is told: each commit takes one of `answers`.
