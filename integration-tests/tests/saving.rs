@@ -3,7 +3,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::pin::pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use integration_tests::observe::observe;
 use integration_tests::operation::exchange;
@@ -165,4 +165,77 @@ fn saving_one_group_leaves_a_client_that_loads() {
     }
     let (_, elsewhere) = keep();
     assert_eq!(block_on(elsewhere.load_group_state(&mut loaded, &tea)).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+/// Polls at most `polls` times, and drops what is not done then.
+fn poll_and_drop<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    (0..polls).find_map(|_| match future.as_mut().poll(&mut context) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    })
+}
+
+/// What a save that was dropped has stored may be loaded and used elsewhere. It is never written over after that.
+#[test]
+fn a_save_that_is_made_again_does_not_undo_what_was_done_elsewhere() {
+    let mut loaded = 0;
+    for stall in [Stall::BeforeApplying, Stall::AfterApplying] {
+        // When the second save is dropped; the third one comes to its end.
+        for again in 0..12 {
+            for polls in 1.. {
+                let (store, faults) = (MemoryBackend::new(), Faults::new());
+                let manager = open(FaultBackend::new(store.clone(), faults.clone())).unwrap();
+                let mut alice = block_on(Client::builder("alice").create()).unwrap();
+                let group = block_on(alice.create_group("tea")).unwrap();
+                faults.stall(stall);
+                let ended = poll_and_drop(polls, manager.save_client_state(&mut alice)).is_some();
+                faults.disarm();
+                if ended {
+                    break;
+                }
+                let elsewhere = open(store).unwrap();
+                let Ok(mut other) = load(&elsewhere, "alice") else { continue };
+                loaded += 1;
+                block_on(other.send(&group, "elsewhere")).unwrap();
+                let case = format!("{stall:?}, dropped after {polls} polls and then {again}");
+                faults.stall(stall);
+                drop(poll_and_drop(again, manager.save_client_state(&mut alice)));
+                faults.disarm();
+                for _ in 0..3 {
+                    let refused = block_on(manager.save_client_state(&mut alice)).unwrap_err();
+                    assert_eq!(refused.kind(), ErrorKind::Conflict, "{case}");
+                }
+                block_on(other.send(&group, "and again")).unwrap();
+                let history = block_on(load(&elsewhere, "alice").unwrap().history(&group, 10)).unwrap();
+                assert_eq!(history.len(), 2, "{case}");
+            }
+        }
+    }
+    assert!(loaded > 5, "too little was tried");
+}
+
+#[test]
+fn a_save_of_what_was_unsaved_can_be_made_again() {
+    for stall in [Stall::BeforeApplying, Stall::AfterApplying] {
+        for polls in 1.. {
+            let (store, faults) = (MemoryBackend::new(), Faults::new());
+            let manager = open(FaultBackend::new(store, faults.clone())).unwrap();
+            let mut alice = block_on(client(&manager, "alice", SavePolicy::Manual));
+            let group = block_on(alice.create_group("tea")).unwrap();
+            block_on(alice.send(&group, "one")).unwrap();
+            faults.stall(stall);
+            let ended = poll_and_drop(polls, alice.save()).is_some();
+            faults.disarm();
+            let case = format!("{stall:?}, dropped after {polls} polls");
+            block_on(alice.send(&group, "two")).unwrap();
+            block_on(alice.save()).unwrap_or_else(|error| panic!("{case}: {error:?}"));
+            assert!(!alice.has_unsaved(), "{case}");
+            assert_eq!(observe(&mut load(&manager, "alice").unwrap()).unwrap(), observe(&mut alice).unwrap(), "{case}");
+            if ended {
+                break;
+            }
+        }
+    }
 }

@@ -130,8 +130,8 @@ impl ClientStore {
         let batch = Batch::new(&self.nodes, self.keep.entropy());
         let directory = self.root.directory.clone();
         let (root, commit, written) = self.prepare(directory, batch, orphans, Some(&pages)).await?;
-        match self.land(root, commit).await {
-            Ok(()) => {
+        match self.land(root, commit, None).await {
+            Ok(_) => {
                 self.nodes.applied(written);
                 Ok(count)
             }

@@ -45,6 +45,16 @@ impl ClientStore {
         Err(Error::new(ErrorKind::Conflict, "other writers of this client were always faster"))
     }
 
+    /// As [`commit`](Self::commit), but a `Conflict` also if somebody else changed anything at all since this read the root
+    /// that it reads from. It goes on reading from that one.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub async fn commit_alone(&mut self, changes: &Changes) -> Result<Committed> {
+        self.settle().await?;
+        self.try_commit(changes).await
+    }
+
     async fn try_commit(&mut self, changes: &Changes) -> Result<Committed> {
         self.collect_if_long().await;
         let mut batch = Batch::new(&self.nodes, self.keep.entropy());
@@ -54,9 +64,9 @@ impl ClientStore {
         let (root, commit, written) = self.checked(prepared).await?;
         let committed =
             Committed { number: root.number, nodes: commit.puts.len(), stored_bytes: commit.stored_bytes(), scopes };
-        self.land(root, commit).await?;
+        let committed = self.land(root, commit, Some(committed)).await?;
         self.nodes.applied(written);
-        Ok(committed)
+        committed.ok_or_else(|| Error::new(ErrorKind::Internal, "a commit was applied and is not known"))
     }
 
     /// Seals what changes and returns the new directory.

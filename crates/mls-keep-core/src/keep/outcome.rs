@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::client::{ClientStore, client_gone};
 use super::root::{Descent, Root, digest};
+use super::scope::Committed;
 use crate::backend::StorageBackend;
 use crate::commit::Commit;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,26 +20,32 @@ pub(super) struct InDoubt {
     replacement: Bytes,
     /// The nodes that it wrote, where they are stored one by one.
     nodes: Vec<NodeName>,
+    /// What the caller of [`ClientStore::commit`] is given if it was applied.
+    committed: Option<Committed>,
+    /// What is put on top of the old root. It is made once: one whose own outcome is not known must be recognised later.
+    fence: Option<(Root, Commit)>,
 }
 
 impl ClientStore {
-    /// Hands `commit`, which makes `root`, to the backend. When `Ok` this reads from `root`.
+    /// Hands `commit`, which makes `root`, to the backend. When `Ok` this reads from `root`, and `committed` is given back.
     ///
     /// # Errors
     /// `Unavailable` and what else the backend says: not applied, now or later. `Conflict`: not applied, since somebody
     /// else was faster. `OutcomeUnknown` if it cannot be found out now.
-    pub(super) async fn land(&mut self, root: Root, commit: Commit) -> Result<()> {
+    pub(super) async fn land(
+        &mut self,
+        root: Root,
+        commit: Commit,
+        committed: Option<Committed>,
+    ) -> Result<Option<Committed>> {
         let replacement = commit.swap.replacement.clone().unwrap_or_default();
         let nodes = match self.keep.capabilities().atomic_commit {
             true => Vec::new(),
             false => commit.puts.iter().filter_map(|(key, _)| self.nodes.name(key)).collect(),
         };
-        self.in_doubt = Some(InDoubt { root, replacement, nodes });
+        self.in_doubt = Some(InDoubt { root, replacement, nodes, committed, fence: None });
         match self.keep.backend().commit(commit).await {
-            Ok(()) => {
-                self.applied();
-                Ok(())
-            }
+            Ok(()) => Ok(self.applied()),
             Err(error) if error.kind() == ErrorKind::OutcomeUnknown => self.find_out(error).await,
             Err(error) => {
                 self.not_applied();
@@ -50,12 +57,14 @@ impl ClientStore {
     /// Finds out what became of an earlier commit whose future was dropped, or that ended with `OutcomeUnknown`. Every call
     /// that reads or replaces the root does so first.
     ///
+    /// Returns what an earlier [`commit`](Self::commit) made, if that is what was in doubt and it was applied.
+    ///
     /// # Errors
     /// `OutcomeUnknown` if the store cannot be asked now; `RolledBack` and `NotFound` as for
     /// [`refresh`](ClientStore::refresh).
-    pub async fn settle(&mut self) -> Result<()> {
+    pub async fn settle(&mut self) -> Result<Option<Committed>> {
         if self.in_doubt.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         let unknown = Error::new(
             ErrorKind::OutcomeUnknown,
@@ -70,7 +79,7 @@ impl ClientStore {
                         ErrorKind::Unavailable | ErrorKind::Conflict | ErrorKind::OutcomeUnknown
                     ) =>
             {
-                Ok(())
+                Ok(None)
             }
             settled => settled,
         }
@@ -80,30 +89,33 @@ impl ClientStore {
     /// of it: an empty commit, after which the one in doubt does not find what it expects, however late it comes.
     ///
     /// `error` is what is said if the store cannot be asked.
-    async fn find_out(&mut self, error: Error) -> Result<()> {
-        let mut fence = None;
+    async fn find_out(&mut self, error: Error) -> Result<Option<Committed>> {
         for _ in 0..ATTEMPTS {
             let Ok(stored) = self.keep.backend().load(&self.key).await else { break };
             let Some(doubt) = &self.in_doubt else { break };
             if stored.as_ref() == Some(&doubt.replacement) {
-                self.applied();
-                return Ok(());
+                return Ok(self.applied());
             }
             if stored != self.stored {
-                return match &fence {
-                    Some((root, replacement)) if stored.as_ref() == Some(replacement) => {
-                        self.fenced(Root::clone(root), replacement.clone(), error)
-                    }
-                    _ => self.find_out_under(stored, error).await,
+                let is_fence = |(_, commit): &&(Root, Commit)| commit.swap.replacement == stored;
+                return match doubt.fence.as_ref().filter(is_fence).cloned() {
+                    Some((root, commit)) => self.fenced(root, commit, error),
+                    None => self.find_out_under(stored, error).await,
                 };
             }
-            let Ok((root, commit)) = self.fence().await else { break };
-            let replacement = commit.swap.replacement.clone().unwrap_or_default();
-            match self.keep.backend().commit(commit).await {
-                Ok(()) => return self.fenced(root, replacement, error),
-                Err(refused) if matches!(refused.kind(), ErrorKind::Conflict | ErrorKind::OutcomeUnknown) => {
-                    fence = Some((root, replacement));
-                }
+            let (root, commit) = match &doubt.fence {
+                Some(fence) => fence.clone(),
+                None => match self.fence().await {
+                    Ok(fence) => fence,
+                    Err(_) => break,
+                },
+            };
+            if let Some(doubt) = &mut self.in_doubt {
+                doubt.fence = Some((root.clone(), commit.clone()));
+            }
+            match self.keep.backend().commit(commit.clone()).await {
+                Ok(()) => return self.fenced(root, commit, error),
+                Err(refused) if matches!(refused.kind(), ErrorKind::Conflict | ErrorKind::OutcomeUnknown) => {}
                 Err(_) => break,
             }
         }
@@ -125,8 +137,9 @@ impl ClientStore {
         Ok((root, commit))
     }
 
-    fn fenced(&mut self, root: Root, replacement: Bytes, error: Error) -> Result<()> {
+    fn fenced(&mut self, root: Root, fence: Commit, error: Error) -> Result<Option<Committed>> {
         self.in_doubt = None;
+        let replacement = fence.swap.replacement.unwrap_or_default();
         if self.is_new() {
             // The client is as new as before, on a tombstone.
             self.stored = Some(replacement);
@@ -137,7 +150,7 @@ impl ClientStore {
     }
 
     /// Another root than the old one and the new one is there: somebody else made it, before or after the commit in doubt.
-    async fn find_out_under(&mut self, stored: Option<Bytes>, error: Error) -> Result<()> {
+    async fn find_out_under(&mut self, stored: Option<Bytes>, error: Error) -> Result<Option<Committed>> {
         let Some(doubt) = &self.in_doubt else { return Err(error) };
         let Some(stored) = stored else {
             self.in_doubt = None;
@@ -148,10 +161,7 @@ impl ClientStore {
             Err(_) => return Err(error),
         };
         match root.descent(doubt.root.seed, doubt.root.number, &digest(&doubt.replacement)) {
-            Descent::After => {
-                self.applied();
-                Ok(())
-            }
+            Descent::After => Ok(self.applied()),
             Descent::Unknown => {
                 // Not in doubt any more: what it expects is gone for good. But what came of it is under too many others.
                 self.in_doubt = None;
@@ -171,11 +181,11 @@ impl ClientStore {
         }
     }
 
-    fn applied(&mut self) {
-        if let Some(doubt) = self.in_doubt.take() {
-            self.abandoned.clear();
-            self.adopt(doubt.root, doubt.replacement);
-        }
+    fn applied(&mut self) -> Option<Committed> {
+        let doubt = self.in_doubt.take()?;
+        self.abandoned.clear();
+        self.adopt(doubt.root, doubt.replacement);
+        doubt.committed
     }
 
     fn not_applied(&mut self) {

@@ -178,6 +178,12 @@ pub(crate) struct CommittedScope {
 }
 
 impl Committed {
+    /// Whether `scope` is among those that were changed.
+    #[must_use]
+    pub fn changed(&self, scope: &ScopeId) -> bool {
+        self.scopes.contains_key(scope)
+    }
+
     /// The state of a scope that was changed; `None` if it is gone.
     #[must_use]
     pub fn version(&self, scope: &ScopeId) -> Option<ScopeVersion> {

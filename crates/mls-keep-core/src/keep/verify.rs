@@ -65,7 +65,9 @@ impl ClientStore {
     /// so often that no root could be looked through. Damage is no error here: it is what the result lists.
     pub async fn verify(&self, progress: &mut (dyn FnMut(usize) + Send)) -> Result<Verification> {
         let mut chunks = HashMap::new();
-        let mut newer: Option<(Root, Option<Bytes>)> = None;
+        // Also if all that this reads from is still there: what is asked for is the newest.
+        let now = self.keep.backend().load(&self.key).await?;
+        let mut newer = self.newer_root(now).await?;
         for _ in 0..ATTEMPTS {
             let (root, stored) = newer.as_ref().map_or((&self.root, &self.stored), |(root, stored)| (root, stored));
             let walk = self.walk(root, stored.as_ref(), std::mem::take(&mut chunks), progress).await?;
@@ -77,13 +79,21 @@ impl ClientStore {
             if now == *stored {
                 return Ok(walk.found);
             }
-            let now = now.ok_or_else(client_gone)?;
-            let root = self.keep.open_root(&self.token, &now).await?;
-            self.ensure_follows(&root)?;
-            newer = Some((root, Some(now)));
+            newer = self.newer_root(now).await?;
             chunks = walk.chunks;
         }
         Err(Error::new(ErrorKind::Conflict, "others commit so often that no state could be looked through: try again"))
+    }
+
+    /// The root that is stored as `now`, if it is another one than this reads from.
+    async fn newer_root(&self, now: Option<Bytes>) -> Result<Option<(Root, Option<Bytes>)>> {
+        if now == self.stored {
+            return Ok(None);
+        }
+        let now = now.ok_or_else(client_gone)?;
+        let root = self.keep.open_root(&self.token, &now).await?;
+        self.ensure_follows(&root)?;
+        Ok(Some((root, Some(now))))
     }
 
     /// The nodes that the root does not name.

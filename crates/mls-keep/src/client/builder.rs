@@ -182,6 +182,7 @@ impl<C: CryptoProvider> ClientBuilder<C> {
             attaching: None,
             policy: SavePolicy::Manual,
             uncertain: false,
+            saving: false,
             outbox: false,
         };
         if let Some(Persistence { manager, save }) = self.persistence {

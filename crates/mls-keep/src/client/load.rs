@@ -42,6 +42,7 @@ impl<C: CryptoProvider> Client<C> {
             attaching: None,
             policy,
             uncertain: false,
+            saving: false,
             outbox: false,
         })
     }
@@ -54,6 +55,7 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `NotFound` if the client was deleted, `Corrupt`, `UnsupportedVersion`; and the errors of the backend.
     pub async fn refresh(&mut self) -> Result<bool> {
+        self.settle().await?;
         match &mut self.store {
             Some(store) => store.refresh().await,
             None => Ok(false),

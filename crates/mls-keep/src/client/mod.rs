@@ -67,6 +67,8 @@ pub struct Client<C = RustCrypto> {
     policy: SavePolicy,
     /// A commit began and its outcome was not seen: the root must be read before the next operation.
     uncertain: bool,
+    /// That commit was a save of what is unsaved.
+    saving: bool,
     /// Operations put what they make for others into the group's outbox.
     outbox: bool,
 }
@@ -131,15 +133,37 @@ impl<C: CryptoProvider> Client<C> {
     /// `Invalid` if the client belongs to no keep, `Conflict` if somebody else changed it; and the errors of the backend.
     /// What was unsaved stays so.
     pub async fn save(&mut self) -> Result<()> {
+        self.settle().await?;
         let changes = self.unsaved()?;
         let store = self.store.as_mut().ok_or_else(not_kept)?;
         if changes.is_empty() {
             return Ok(());
         }
         self.uncertain = true;
+        self.saving = true;
         let committed = store.commit(&changes).await;
         self.uncertain = committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown);
+        self.saving = self.uncertain;
         self.saved(&committed?)
+    }
+
+    /// Finds out what became of a commit whose outcome was not seen. If it was a [`save`](Self::save), what is unsaved now
+    /// was made from what that has stored.
+    pub(super) async fn settle(&mut self) -> Result<()> {
+        let Some(store) = &mut self.store else { return Ok(()) };
+        let committed = store.settle().await?;
+        if let Some(committed) = committed.filter(|_| self.saving) {
+            let own = Some((ScopeId::client(), &mut self.own));
+            let groups = self.groups.iter_mut().map(|(id, group)| Ok((ScopeId::group(id)?, &mut group.scope)));
+            for scope in own.map(Ok).into_iter().chain(groups) {
+                let (id, scope): (_, &mut ScopeMemory) = scope?;
+                if !scope.unsaved.is_empty() && committed.changed(&id) {
+                    scope.version = committed.version(&id);
+                }
+            }
+        }
+        self.saving = false;
+        Ok(())
     }
 
     /// What the client's keep holds of it, for what has nothing to do with MLS: `verify`, `gc`, statistics. `None` if the
@@ -154,6 +178,7 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `Invalid` if the client belongs to no keep; and as [`ClientStore::gc`].
     pub async fn gc(&mut self) -> Result<usize> {
+        self.settle().await?;
         self.store.as_mut().ok_or_else(not_kept)?.gc().await
     }
 
@@ -173,19 +198,40 @@ impl<C: CryptoProvider> Client<C> {
         if self.attaching.as_ref().is_none_or(|store| store.keep().store_id() != keep.store_id()) {
             self.attaching = Some(keep.new_client(&self.profile.identity).await?);
         }
-        let changes = self.everything().await?;
-        let store = self.attaching.as_mut().ok_or_else(not_kept)?;
-        let committed = store.commit(&changes).await?;
+        let committed = self.try_attach().await;
+        // What is stored there is somebody else's from here on: no later call may write over it.
+        if committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict) {
+            self.attaching = None;
+        }
+        let committed = committed?;
         self.store = self.attaching.take();
         self.policy = SavePolicy::EveryOperation;
         self.saved(&committed)
     }
 
-    /// What stores a client that is only in memory, also in the place of what an earlier attempt has stored of it.
+    /// Stores a client that is only in memory, also in the place of what an earlier attempt has stored of it, but not of
+    /// what somebody else has made of that.
+    async fn try_attach(&mut self) -> Result<Committed> {
+        const ATTEMPTS: usize = 8;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let changes = self.everything().await?;
+            let store = self.attaching.as_mut().ok_or_else(not_kept)?;
+            match store.commit_alone(&changes).await {
+                // A tombstone came or went. If somebody else has made the client, the next round says so.
+                Err(error) if error.kind() == ErrorKind::Conflict && store.number() == 0 && attempt < ATTEMPTS => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// What stores a client that is only in memory.
     async fn everything(&mut self) -> Result<Changes> {
         let store = self.attaching.as_mut().ok_or_else(not_kept)?;
         store.settle().await?;
-        if store.refresh().await? && store.number() > 0 {
+        // Once something is stored, only the root that was made here is gone on from.
+        if store.number() == 0 && store.refresh().await? && store.number() > 0 {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 "the client was stored by an earlier call and is in use elsewhere: load it from the keep",

@@ -203,6 +203,7 @@ impl<C: CryptoProvider> Client<C> {
         let committed = match &mut self.store {
             Some(store) if self.policy == SavePolicy::EveryOperation && !commit.is_empty() => {
                 self.uncertain = true;
+                self.saving = false;
                 let committed = store.commit(&commit).await;
                 self.uncertain = committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown);
                 Some(committed?)
