@@ -88,7 +88,14 @@ fn a_directory_of_something_else_stays_as_it_is() {
     fs::write(dir.path().join("lock"), "mine").unwrap();
     refused(dir.path(), ErrorKind::Invalid, "something else");
     assert_eq!(fs::read_to_string(dir.path().join("lock")).unwrap(), "mine");
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    // Many programs keep an empty file of this name.
+    fs::write(dir.path().join("lock"), "").unwrap();
+    fs::create_dir(dir.path().join("values")).unwrap();
+    fs::write(dir.path().join("values/new-1"), "mine").unwrap();
+    refused(dir.path(), ErrorKind::Invalid, "something else");
+    assert_eq!(fs::read_to_string(dir.path().join("lock")).unwrap(), "");
+    assert_eq!(fs::read_to_string(dir.path().join("values/new-1")).unwrap(), "mine");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
 }
 
 #[test]
