@@ -63,6 +63,20 @@ impl Directory {
         self.path.parent().map_or(Ok(()), sync_directory)
     }
 
+    /// Whether the directory that is locked still stands at the path. Values are written by their paths, so in another one
+    /// that was put there they would be mixed with what somebody else may be writing.
+    pub(crate) fn is_in_place(&self) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let identity = |found: fs::Metadata| (found.dev(), found.ino());
+            let here = fs::symlink_metadata(self.entry(LOCK)).map(identity);
+            matches!((here, self._lock.metadata().map(identity)), (Ok(here), Ok(locked)) if here == locked)
+        }
+        #[cfg(not(unix))]
+        true
+    }
+
     /// Refuses a directory in which more stands than the lock. Nothing is made there before the lock is signed.
     fn refuse_others(&self) -> Result<()> {
         let failed = |source| file(source, &self.path);
