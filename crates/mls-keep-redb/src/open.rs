@@ -15,6 +15,7 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableDefinition, 
 
 use crate::config::Config;
 use crate::error::{engine, file, opening};
+use crate::place::Place;
 use crate::settle::{corrupt, settle};
 use crate::store::{Guarded, KEEP, Store};
 
@@ -40,7 +41,7 @@ pub(crate) fn open(path: &Path, config: &Config, progress: impl Fn(f64) + Send +
             }
         };
         match found {
-            Ok(Some(db)) => return Ok(Store::new(db, config.two_phase_commit)),
+            Ok(Some(db)) => return Ok(Store::new(db, config.two_phase_commit, Place::of(path))),
             // Another process made it meanwhile.
             Ok(None) => {}
             Err(error) if error.kind() == ErrorKind::Busy && Instant::now() < give_up => thread::sleep(AGAIN),

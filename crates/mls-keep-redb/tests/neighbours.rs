@@ -48,3 +48,24 @@ fn the_file_is_private_whatever_stood_under_the_name_it_is_made_with() {
         fs::remove_file(&path).unwrap();
     }
 }
+
+/// A backup that is put back while a client runs: whoever has the old file open must not go on, since it would be lost.
+#[cfg(unix)]
+#[test]
+fn a_file_that_was_replaced_while_it_is_open_is_written_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, backup) = (dir.path().join("keep"), dir.path().join("backup"));
+    let key = mls_keep_core::Key::new("k").unwrap();
+    let open =
+        |path: &std::path::Path| mls_keep_redb::RedbBackend::open(path, mls_keep_redb::Config::default()).unwrap();
+    let backend = open(&path);
+    block_on(backend.save(&key, "old".into())).unwrap();
+    block_on(backend.close()).unwrap();
+    fs::copy(&path, &backup).unwrap();
+    let backend = open(&path);
+    block_on(backend.save(&key, "new".into())).unwrap();
+    fs::rename(&backup, &path).unwrap();
+    let error = block_on(backend.save(&key, "newer".into())).unwrap_err();
+    assert_eq!(error.kind(), mls_keep_core::ErrorKind::Poisoned);
+    assert!(block_on(backend.load(&key)).is_err());
+}
