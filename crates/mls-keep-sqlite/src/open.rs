@@ -28,6 +28,7 @@ use rusqlite::{Connection, MAIN_DB, OpenFlags};
 use crate::config::Config;
 use crate::error::{Stage, engine, file};
 use crate::log;
+use crate::place::Place;
 use crate::schema::{self, Cookie};
 
 /// An open database, ready for use.
@@ -37,6 +38,7 @@ pub(crate) struct Opened {
     pub(crate) cookie: Cookie,
     /// SQLite's write-ahead log.
     pub(crate) log: PathBuf,
+    pub(crate) place: Place,
 }
 
 /// Opens or makes the database at `path`.
@@ -49,6 +51,7 @@ pub(crate) fn open(path: &Path, config: &Config) -> Result<Opened> {
     // SQLite follows links to the database, and puts its other files beside what they lead to.
     let path = if cfg!(unix) { fs::canonicalize(&path).map_err(|source| file(source, &path))? } else { path };
     refuse_second_name(&path)?;
+    let place = Place::of(&path);
     log::look_beside(&path)?;
 
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
@@ -81,7 +84,7 @@ pub(crate) fn open(path: &Path, config: &Config) -> Result<Opened> {
     }
     sync_directory(&path)?;
     configure(&conn, DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-    Ok(Opened { conn, cookie, log })
+    Ok(Opened { conn, cookie, log, place })
 }
 
 /// Switches off what a file can bring along, and bounds what parsing it takes.

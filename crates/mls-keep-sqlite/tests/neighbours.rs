@@ -7,7 +7,8 @@ mod support;
 
 use std::fs;
 
-use mls_keep_core::ErrorKind;
+use futures_executor::block_on;
+use mls_keep_core::{ErrorKind, StorageBackend};
 use support::{open, refused, save, value};
 
 /// SQLite's log stands beside the name, so under two names the file would have two logs, of which none knows the other.
@@ -45,4 +46,26 @@ fn what_stands_beside_the_file_and_is_not_of_sqlite_stays() {
             }
         }
     }
+}
+
+/// A backup that is put back while a client runs: whoever has the old file open must not go on, since it would be lost.
+#[cfg(unix)]
+#[test]
+fn a_file_that_was_replaced_while_it_is_open_is_written_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, backup) = (dir.path().join("keep"), dir.path().join("backup"));
+    let key = mls_keep_core::Key::new("k").unwrap();
+    let open = |path: &std::path::Path| {
+        mls_keep_sqlite::SqliteBackend::open(path, mls_keep_sqlite::Config::default()).unwrap()
+    };
+    let backend = open(&path);
+    block_on(backend.save(&key, "old".into())).unwrap();
+    block_on(backend.close()).unwrap();
+    fs::copy(&path, &backup).unwrap();
+    let backend = open(&path);
+    block_on(backend.save(&key, "new".into())).unwrap();
+    fs::rename(&backup, &path).unwrap();
+    let error = block_on(backend.save(&key, "newer".into())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Poisoned);
+    assert!(block_on(backend.load(&key)).is_err());
 }
