@@ -63,6 +63,31 @@ impl Directory {
         self.path.parent().map_or(Ok(()), sync_directory)
     }
 
+    /// Whether the directory that is locked still stands at the path. Values are written by their paths, so in another one
+    /// that was put there they would be mixed with what somebody else may be writing.
+    pub(crate) fn is_in_place(&self) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let identity = |found: fs::Metadata| (found.dev(), found.ino());
+            let here = fs::symlink_metadata(self.entry(LOCK)).map(identity);
+            matches!((here, self._lock.metadata().map(identity)), (Ok(here), Ok(locked)) if here == locked)
+        }
+        #[cfg(not(unix))]
+        true
+    }
+
+    /// Refuses a directory in which more stands than the lock. Nothing is made there before the lock is signed.
+    fn refuse_others(&self) -> Result<()> {
+        let failed = |source| file(source, &self.path);
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            if entry.map_err(failed)?.file_name() != LOCK {
+                return Err(foreign(&self.path));
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses what is not ours, and signs what is new. A kill while that was being done leaves no log.
     fn identify(&self, create: bool) -> Result<()> {
         let path = self.entry(LOCK);
@@ -76,6 +101,10 @@ impl Directory {
             if !create {
                 let text = format!("{} is empty: nothing is kept there", self.path.display());
                 return Err(Error::new(ErrorKind::NotFound, text));
+            }
+            if text != whole {
+                // Other programs have a file of this name too, and theirs is empty as well.
+                self.refuse_others()?;
             }
             return sign(&self._lock).map_err(|source| file(source, &path));
         }

@@ -23,6 +23,12 @@ pub(crate) fn poisoned() -> Error {
     Error::new(ErrorKind::Poisoned, "an earlier write or flush failed: open the store again")
 }
 
+/// The error of every call after another directory was put in the place of the open one.
+pub(crate) fn replaced() -> Error {
+    let text = "the directory was moved or replaced while it was open, so nothing is written: open the store again";
+    Error::new(ErrorKind::Poisoned, text)
+}
+
 /// Stored bytes that this crate did not write so.
 pub(crate) fn corrupt(path: &Path, what: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("{}: {what}: restore a backup", path.display()))

@@ -9,7 +9,7 @@ use mls_keep_core::{Capabilities, Change, Durability, Engine, Error, ErrorKind, 
 
 use crate::config::{Config, MAX_COMMIT_LEN, MAX_VALUE_LEN};
 use crate::directory::Directory;
-use crate::error::{corrupt, poisoned};
+use crate::error::{corrupt, poisoned, replaced};
 use crate::log::{self, LONGEST, Log};
 use crate::record;
 use crate::recover::recover;
@@ -27,7 +27,7 @@ pub(crate) struct Store {
     /// Set when a flush has failed.
     poisoned: bool,
     /// Declared last, so that the lock is released when all else is closed.
-    _directory: Directory,
+    directory: Directory,
 }
 
 /// What the changes of a group have done so far: a value, or its absence.
@@ -53,7 +53,7 @@ impl Store {
         let recent = recover(&mut log, &mut values)?;
         let checkpoint_len = u64::from(config.checkpoint_len);
         let durability = config.durability;
-        Ok(Self { log, values, recent, checkpoint_len, durability, poisoned: false, _directory: directory })
+        Ok(Self { log, values, recent, checkpoint_len, durability, poisoned: false, directory })
     }
 
     /// Gives each value of the log a file, and leaves nothing in the log, not even what was deleted.
@@ -81,7 +81,10 @@ impl Store {
     }
 
     fn check(&self) -> Result<()> {
-        if self.poisoned { Err(poisoned()) } else { Ok(()) }
+        if self.poisoned {
+            return Err(poisoned());
+        }
+        if self.directory.is_in_place() { Ok(()) } else { Err(replaced()) }
     }
 
     fn load(&self, key: &Key) -> Result<Option<Bytes>> {
@@ -119,8 +122,8 @@ impl Store {
 
     /// Applies `changes`, which fit one record.
     fn apply_together(&mut self, changes: &[Change]) -> Vec<Result<()>> {
-        if self.poisoned {
-            return poisoned().for_each_of(changes.len());
+        if let Err(error) = self.check() {
+            return error.for_each_of(changes.len());
         }
         let mut pending = Pending::new();
         let results: Vec<_> = changes.iter().map(|change| self.add(change, &mut pending)).collect();

@@ -88,7 +88,14 @@ fn a_directory_of_something_else_stays_as_it_is() {
     fs::write(dir.path().join("lock"), "mine").unwrap();
     refused(dir.path(), ErrorKind::Invalid, "something else");
     assert_eq!(fs::read_to_string(dir.path().join("lock")).unwrap(), "mine");
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    // Many programs keep an empty file of this name.
+    fs::write(dir.path().join("lock"), "").unwrap();
+    fs::create_dir(dir.path().join("values")).unwrap();
+    fs::write(dir.path().join("values/new-1"), "mine").unwrap();
+    refused(dir.path(), ErrorKind::Invalid, "something else");
+    assert_eq!(fs::read_to_string(dir.path().join("lock")).unwrap(), "");
+    assert_eq!(fs::read_to_string(dir.path().join("values/new-1")).unwrap(), "mine");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
 }
 
 #[test]
@@ -251,4 +258,27 @@ fn a_commit_that_no_opening_would_read_is_invalid_and_many_together_go_in_severa
     copy(&path, &killed);
     let backend = open(&killed);
     assert_eq!(block_on(backend.list("")).unwrap().len(), 20);
+}
+
+/// A backup that is put back while a client runs: the client must not go on, neither in the old place nor in the new one.
+#[cfg(unix)]
+#[test]
+fn a_directory_that_was_replaced_while_it_is_open_is_written_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, backup) = (dir.path().join("keep"), dir.path().join("backup"));
+    let backend = open(&path);
+    block_on(backend.save(&key("k"), "old".into())).unwrap();
+    block_on(backend.close()).unwrap();
+    drop(backend);
+    copy(&path, &backup);
+    let backend = open(&path);
+    block_on(backend.save(&key("k"), "new".into())).unwrap();
+    fs::rename(&path, dir.path().join("moved")).unwrap();
+    fs::rename(&backup, &path).unwrap();
+    assert_eq!(block_on(backend.save(&key("k"), "newer".into())).unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(block_on(backend.load(&key("k"))).unwrap_err().kind(), ErrorKind::Poisoned);
+    drop(backend);
+    assert_eq!(block_on(open(&path).load(&key("k"))).unwrap().as_deref(), Some(b"old".as_slice()));
+    let moved = open(&dir.path().join("moved"));
+    assert_eq!(block_on(moved.load(&key("k"))).unwrap().as_deref(), Some(b"new".as_slice()));
 }

@@ -25,6 +25,12 @@ pub(crate) fn poisoned() -> Error {
     Error::new(ErrorKind::Poisoned, "an earlier call failed so that redb cannot go on: open the store again")
 }
 
+/// The error of every call after another file was put in the place of the open one.
+pub(crate) fn replaced() -> Error {
+    let text = "the file was moved or replaced while it was open, so nothing is written: open the store again";
+    Error::new(ErrorKind::Poisoned, text)
+}
+
 /// A panic of redb in a commit: it may have come after the commit.
 pub(crate) fn panicked() -> Error {
     let text = "redb gave up in a commit, so whether it was applied is not known: open the store again";

@@ -19,6 +19,7 @@ mod backend;
 mod config;
 mod error;
 mod open;
+mod place;
 mod settle;
 mod store;
 

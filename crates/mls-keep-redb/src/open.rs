@@ -15,6 +15,7 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableDefinition, 
 
 use crate::config::Config;
 use crate::error::{engine, file, opening};
+use crate::place::Place;
 use crate::settle::{corrupt, settle};
 use crate::store::{Guarded, KEEP, Store};
 
@@ -40,7 +41,7 @@ pub(crate) fn open(path: &Path, config: &Config, progress: impl Fn(f64) + Send +
             }
         };
         match found {
-            Ok(Some(db)) => return Ok(Store::new(db, config.two_phase_commit)),
+            Ok(Some(db)) => return Ok(Store::new(db, config.two_phase_commit, Place::of(path))),
             // Another process made it meanwhile.
             Ok(None) => {}
             Err(error) if error.kind() == ErrorKind::Busy && Instant::now() < give_up => thread::sleep(AGAIN),
@@ -112,6 +113,8 @@ fn create(path: &Path, config: &Config) -> Result<Option<Guarded>> {
     let name = unfinished(path);
     let new = open_unfinished(&name)?;
     lock(&new, path)?;
+    // Somebody may have put a file there that others can read.
+    make_private(&new).map_err(|source| file(source, &name))?;
     // Who held the lock before may have given the file its name: then this is the database itself.
     if find(path)? {
         return Ok(None);
@@ -129,11 +132,21 @@ fn create(path: &Path, config: &Config) -> Result<Option<Guarded>> {
     Ok(Some(Guarded::new(db)))
 }
 
-/// The name under which a database is made.
+/// The name under which a database is made. What stands there is overwritten and removed, so it is a name that nobody gives
+/// to a store or a file of their own.
 fn unfinished(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
-    name.push(".new");
+    name.push(".mls-keep-unfinished");
     name.into()
+}
+
+/// Leaves the file to its owner alone. It is an error if that is somebody else.
+fn make_private(new: &File) -> io::Result<()> {
+    #[cfg(unix)]
+    new.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    #[cfg(not(unix))]
+    let _ = new;
+    Ok(())
 }
 
 fn open_unfinished(name: &Path) -> Result<File> {

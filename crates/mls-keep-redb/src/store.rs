@@ -10,7 +10,8 @@ use redb::{
 };
 
 use crate::config::MAX_VALUE_LEN;
-use crate::error::{committing, ends_it, engine, gave_up, panicked, poisoned};
+use crate::error::{committing, ends_it, engine, gave_up, panicked, poisoned, replaced};
+use crate::place::Place;
 
 /// Every value. Text orders as its bytes do.
 pub(crate) const KEEP: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("keep");
@@ -25,6 +26,7 @@ pub(crate) struct Guarded(Option<Database>);
 pub(crate) struct Store {
     db: Guarded,
     two_phase_commit: bool,
+    place: Place,
     /// Set when redb does not go on, or when the outcome of a commit is not known.
     poisoned: bool,
 }
@@ -52,8 +54,8 @@ impl Drop for Guarded {
 }
 
 impl Store {
-    pub(crate) fn new(db: Guarded, two_phase_commit: bool) -> Self {
-        Self { db, two_phase_commit, poisoned: false }
+    pub(crate) fn new(db: Guarded, two_phase_commit: bool, place: Place) -> Self {
+        Self { db, two_phase_commit, place, poisoned: false }
     }
 
     /// Gives unused space back to the file system.
@@ -68,7 +70,10 @@ impl Store {
     }
 
     fn check(&self) -> Result<()> {
-        if self.poisoned { Err(poisoned()) } else { Ok(()) }
+        if self.poisoned {
+            return Err(poisoned());
+        }
+        if self.place.is_kept() { Ok(()) } else { Err(replaced()) }
     }
 
     /// All of `changes` in one transaction. The outer error says that none of them was applied, or that it is not known.
@@ -124,8 +129,8 @@ impl Engine for Store {
     }
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
-        if self.poisoned {
-            return poisoned().for_each_of(changes.len());
+        if let Err(error) = self.check() {
+            return error.for_each_of(changes.len());
         }
         match self.guard(panicked, |store| store.transact(changes)) {
             Ok(results) => results,

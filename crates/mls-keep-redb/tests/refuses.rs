@@ -89,11 +89,11 @@ fn what_a_kill_left_half_made_is_made_anew() {
     let whole = fs::read(whole).unwrap();
     let path = dir.path().join("keep.redb");
     for len in (0..whole.len()).step_by(511) {
-        fs::write(dir.path().join("keep.redb.new"), &whole[..len]).unwrap();
+        fs::write(dir.path().join("keep.redb.mls-keep-unfinished"), &whole[..len]).unwrap();
         let backend = open(&path);
         block_on(backend.save(&key("k"), "v".into())).unwrap();
         drop(backend);
-        assert!(!dir.path().join("keep.redb.new").exists());
+        assert!(!dir.path().join("keep.redb.mls-keep-unfinished").exists());
         fs::remove_file(&path).unwrap();
     }
 }

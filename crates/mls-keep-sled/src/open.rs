@@ -86,6 +86,8 @@ fn create(path: &Path, store: &Path, config: &Config) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file(error, &new)),
         _ => {}
     }
+    // sled's own files have the usual mode, and the directory above may have been there before.
+    private_directory(&new).map_err(|source| file(source, &new))?;
     let (db, tree) = open_sled(&new, config)?;
     let mut files = flush(&db, &new)?;
     drop((tree, db));
@@ -139,10 +141,7 @@ fn find_or_create(path: &Path, create: bool) -> Result<()> {
             return Err(Error::new(ErrorKind::NotFound, format!("{} does not exist", path.display())));
         }
         Err(_) => {
-            let mut builder = fs::DirBuilder::new();
-            #[cfg(unix)]
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            return match builder.create(path) {
+            return match private_directory(path) {
                 Ok(()) => Ok(()),
                 // Another process was faster.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -160,6 +159,14 @@ fn find_or_create(path: &Path, create: bool) -> Result<()> {
         }
         (false, false) => invalid("a directory of something else: name another one"),
     }
+}
+
+/// Makes a directory that its owner only can enter.
+fn private_directory(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
 }
 
 /// Takes the directory for this process, and makes sure that it is ours. The system frees the lock when the process ends.

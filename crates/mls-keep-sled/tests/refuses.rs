@@ -103,4 +103,11 @@ fn only_the_owner_can_enter_the_directory() {
     let path = dir.path().join("keep");
     drop(open(&path));
     assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o7777, 0o700);
+
+    // Made by the user, for all to enter: sled's own files are readable.
+    let path = dir.path().join("shared");
+    fs::create_dir(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    drop(open(&path));
+    assert_eq!(fs::metadata(path.join("store")).unwrap().permissions().mode() & 0o7777, 0o700);
 }

@@ -37,6 +37,12 @@ pub(crate) fn poisoned() -> Error {
     Error::new(ErrorKind::Poisoned, "an earlier write failed so that its outcome is not known: open the store again")
 }
 
+/// The error of every call after another file was put in the place of the open one.
+pub(crate) fn replaced() -> Error {
+    let text = "the file was moved or replaced while it was open, so nothing is written: open the store again";
+    Error::new(ErrorKind::Poisoned, text)
+}
+
 /// Whether there is no room on the medium.
 pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| error.extended_code & 0xff == ffi::SQLITE_FULL)

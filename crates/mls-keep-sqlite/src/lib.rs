@@ -25,6 +25,7 @@ mod config;
 mod error;
 mod log;
 mod open;
+mod place;
 mod schema;
 mod store;
 

@@ -18,6 +18,9 @@ const HEADER_LEN: usize = 32;
 const FRAME_HEADER_LEN: usize = 24;
 const FRAME_LEN: usize = FRAME_HEADER_LEN + 4096;
 
+/// Begins a rollback journal: <https://www.sqlite.org/fileformat2.html#the_rollback_journal>.
+const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+
 /// Ends a rollback journal that belongs to a transaction over several files, behind the name of a further file.
 const SUPER_JOURNAL: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
@@ -31,6 +34,9 @@ pub(crate) fn path_of(path: &Path) -> PathBuf {
 pub(crate) fn look_beside(path: &Path) -> Result<()> {
     let log = path_of(path);
     let logged = regular(&log)?;
+    if logged.is_some() {
+        refuse_foreign(&log, &[&MAGIC.to_be_bytes(), &(MAGIC | 1).to_be_bytes()])?;
+    }
     // In this order: when there is something in a log of ours, there is something in the database.
     if logged.is_some_and(|len| len > 0) && fs::metadata(path).is_ok_and(|found| found.len() == 0) {
         return Err(corrupt(path, "is empty while its log is not, so it was shortened or removed"));
@@ -38,8 +44,15 @@ pub(crate) fn look_beside(path: &Path) -> Result<()> {
     if logged.is_some() {
         Log::open(&log, &mut OpenOptions::new())?;
     }
-    regular(&beside(path, "-shm"))?;
+    let index = beside(path, "-shm");
+    // By its length, as it may not be opened here. SQLite begins it anew by cutting it to three bytes.
+    if regular(&index)?.is_some_and(|len| len != 3 && len % 4096 != 0) {
+        return Err(foreign(&index));
+    }
     let journal = beside(path, "-journal");
+    if regular(&journal)?.is_some() {
+        refuse_foreign(&journal, &[&JOURNAL_MAGIC])?;
+    }
     if regular(&journal)?.is_some_and(|len| len >= 8)
         && names_another(&journal).map_err(|error| file(error, &journal))?
     {
@@ -187,6 +200,29 @@ fn regular(path: &Path) -> Result<Option<u64>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(file(error, path)),
     }
+}
+
+/// Refuses a file of something else than SQLite, which would overwrite or delete it. One of SQLite's begins with one of
+/// `magics`, or with zeros where its beginning has not reached the medium, or was taken back.
+fn refuse_foreign(path: &Path, magics: &[&[u8]]) -> Result<()> {
+    let mut first = Vec::new();
+    let read = match File::open(path) {
+        Ok(found) => found.take(8).read_to_end(&mut first),
+        // Whoever had the database open has just closed it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => Err(error),
+    };
+    read.map_err(|error| file(error, path))?;
+    let begins = |magic: &[u8]| first.iter().zip(magic).all(|(is, should)| is == should);
+    if first.iter().all(|byte| *byte == 0) || magics.iter().any(|magic| begins(magic)) {
+        return Ok(());
+    }
+    Err(foreign(path))
+}
+
+fn foreign(path: &Path) -> Error {
+    let text = format!("{} is not of SQLite, which would overwrite it: move it away", path.display());
+    Error::new(ErrorKind::Invalid, text)
 }
 
 fn names_another(journal: &Path) -> io::Result<bool> {

@@ -28,6 +28,7 @@ use rusqlite::{Connection, MAIN_DB, OpenFlags};
 use crate::config::Config;
 use crate::error::{Stage, engine, file};
 use crate::log;
+use crate::place::Place;
 use crate::schema::{self, Cookie};
 
 /// An open database, ready for use.
@@ -37,6 +38,7 @@ pub(crate) struct Opened {
     pub(crate) cookie: Cookie,
     /// SQLite's write-ahead log.
     pub(crate) log: PathBuf,
+    pub(crate) place: Place,
 }
 
 /// Opens or makes the database at `path`.
@@ -48,6 +50,8 @@ pub(crate) fn open(path: &Path, config: &Config) -> Result<Opened> {
     find_or_create(&path, config.create)?;
     // SQLite follows links to the database, and puts its other files beside what they lead to.
     let path = if cfg!(unix) { fs::canonicalize(&path).map_err(|source| file(source, &path))? } else { path };
+    refuse_second_name(&path)?;
+    let place = Place::of(&path);
     log::look_beside(&path)?;
 
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
@@ -80,7 +84,7 @@ pub(crate) fn open(path: &Path, config: &Config) -> Result<Opened> {
     }
     sync_directory(&path)?;
     configure(&conn, DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-    Ok(Opened { conn, cookie, log })
+    Ok(Opened { conn, cookie, log, place })
 }
 
 /// Switches off what a file can bring along, and bounds what parsing it takes.
@@ -166,6 +170,22 @@ fn find_or_create(path: &Path, create: bool) -> Result<()> {
         }
         Err(error) => Err(file(error, path)),
     }
+}
+
+/// Refuses a file that stands under another name as well. SQLite's log stands beside the name by which the file was opened,
+/// so each name would have a log of its own: a commit under one name would not be there under the other.
+fn refuse_second_name(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        let found = fs::metadata(path).map_err(|source| file(source, path))?;
+        if std::os::unix::fs::MetadataExt::nlink(&found) > 1 {
+            let text = format!("{} has a second name (a hard link): make it a file of its own", path.display());
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
 }
 
 /// A setting of the connection, the value it is given, and the text that it must then read as.

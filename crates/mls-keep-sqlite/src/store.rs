@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use mls_keep_core::{Capabilities, Change, Durability, Engine, Error, ErrorKind, Key, Result, SwapScope};
+use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use crate::config::MAX_VALUE_LEN;
-use crate::error::{Stage, corrupt, engine, is_full, poisoned};
+use crate::error::{Stage, corrupt, engine, is_full, poisoned, replaced};
 use crate::log;
 use crate::open::Opened;
+use crate::place::Place;
 use crate::schema::{self, Cookie};
 
 const SELECT: &str = "SELECT value FROM keep WHERE key = ?1";
@@ -29,6 +31,7 @@ pub(crate) struct Store {
     /// That of the schema that was examined last. `None` when that was not ours.
     examined: Option<Cookie>,
     log: PathBuf,
+    place: Place,
     /// Set when a commit's outcome is not known. Reading on would be wrong as well: until the next open replays the log,
     /// this connection sees the state before that commit, and after it perhaps the one behind it.
     poisoned: bool,
@@ -36,8 +39,8 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn new(opened: Opened, durability: Durability) -> Self {
-        let Opened { conn, cookie, log } = opened;
-        Self { conn, durability, examined: Some(cookie), log, poisoned: false }
+        let Opened { conn, cookie, log, place } = opened;
+        Self { conn, durability, examined: Some(cookie), log, place, poisoned: false }
     }
 
     /// Moves the log into the database and empties it, so that no deleted bytes are left in it.
@@ -57,7 +60,10 @@ impl Store {
     }
 
     fn check(&self) -> Result<()> {
-        if self.poisoned { Err(poisoned()) } else { Ok(()) }
+        if self.poisoned {
+            return Err(poisoned());
+        }
+        if self.place.is_kept() { Ok(()) } else { Err(replaced()) }
     }
 
     /// Whether the schema is still the one that was examined, or one like it. First in every transaction: SQLite parses a
@@ -86,8 +92,8 @@ impl Store {
 
     /// All of `changes` in one transaction. `Err` means that none of them was applied.
     fn transact(&mut self, changes: &[Change]) -> Result<Vec<Result<()>>> {
-        if self.poisoned {
-            return Ok(poisoned().for_each_of(changes.len()));
+        if let Err(error) = self.check() {
+            return Ok(error.for_each_of(changes.len()));
         }
         // A deferred transaction would compare first and then fail to write without waiting.
         self.run("BEGIN IMMEDIATE").map_err(writing)?;
@@ -223,6 +229,10 @@ impl Engine for Store {
             Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Poisoned) => Ok(()),
             result => result,
         };
+        if !self.place.is_kept() {
+            // SQLite removes its log by the name, which is that of another file's log now.
+            drop(self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true));
+        }
         let closed = self.conn.close().map_err(|(_, error)| engine(error, Stage::Write));
         emptied.and(closed)
     }

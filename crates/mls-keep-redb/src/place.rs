@@ -1,0 +1,34 @@
+//! [`Place`]: notices that another file was put in the place of the open one.
+
+use std::path::{Path, PathBuf};
+
+/// Which file stood at the path when it was opened.
+pub(crate) struct Place {
+    path: PathBuf,
+    #[cfg(unix)]
+    file: Option<(u64, u64)>,
+}
+
+impl Place {
+    pub(crate) fn of(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            #[cfg(unix)]
+            file: Self::file_at(path),
+        }
+    }
+
+    /// Whether it still does. What is written to a file that was replaced or removed is lost with it.
+    pub(crate) fn is_kept(&self) -> bool {
+        #[cfg(unix)]
+        return self.file.is_some() && Self::file_at(&self.path) == self.file;
+        #[cfg(not(unix))]
+        return self.path.exists();
+    }
+
+    #[cfg(unix)]
+    fn file_at(path: &Path) -> Option<(u64, u64)> {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+    }
+}
