@@ -489,7 +489,6 @@ fn a_deletion_that_may_come_late_is_not_called_refused() {
 }
 
 #[test]
-#[ignore = "where commits are atomic a deleted client leaves nothing, so a first commit finds the empty place again"]
 fn a_first_commit_that_was_called_refused_does_not_come_after_a_deletion() {
     block_on(async {
         let backend = Answers::new();

@@ -1,4 +1,4 @@
-//! Deleting a client: whole in one commit where commits are atomic, else through a tombstone.
+//! Deleting a client: a tombstone takes the place of its root, and its nodes go.
 
 use bytes::Bytes;
 
@@ -34,7 +34,8 @@ impl Keep {
             return self.bury(place, Some(stored)).await.map(drop);
         }
         let deletes = self.backend().list(&place.prefix).await?;
-        let swap = Swap { key: place.key.clone(), expected: Some(stored), replacement: None };
+        let tombstone = self.seal(&Root::tombstone(self.entropy())?, &place.token)?;
+        let swap = Swap { key: place.key.clone(), expected: Some(stored), replacement: Some(tombstone) };
         decide(self.backend().as_ref(), Commit { puts: Vec::new(), swap, deletes }).await
     }
 
