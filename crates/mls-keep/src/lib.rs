@@ -40,6 +40,8 @@
 
 mod client;
 mod entropy;
+#[cfg(test)]
+mod fuzz;
 mod manager;
 mod memory;
 mod policy;

@@ -6,6 +6,8 @@ mod header;
 mod root;
 mod scope;
 mod verify;
+#[cfg(test)]
+pub(crate) use root::fuzz::nodes as fuzz_nodes;
 
 use std::fmt;
 use std::sync::Arc;

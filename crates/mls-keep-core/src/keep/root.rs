@@ -13,6 +13,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MAX_IDENTITY_LEN, MAX_NODE_LEN, MAX_SCOPE_LEN, MAX_STORED_ROOT_LEN};
 use crate::map::{Node, NodeName, Pointer, Tree};
 
+#[cfg(test)]
+pub(super) mod fuzz;
+
 const MAGIC: [u8; 8] = *b"\x89MLSR\r\n\x1a";
 const VERSION: u16 = 1;
 const PREFIX_LEN: usize = 24;

@@ -5,6 +5,8 @@
 
 mod chunk;
 mod frame;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod node;
 mod pointer;
 mod range;

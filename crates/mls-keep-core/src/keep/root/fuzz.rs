@@ -1,0 +1,161 @@
+//! Fuzz targets of the root, and of what a client does with a root and nodes that are not as they should be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_executor::block_on;
+use fuzzing::Target;
+
+use super::*;
+use crate::fuzz::{Counted, IDENTITY, dump, encryption, store};
+use crate::keep::{Changes, Keep, NODE_PREFIX, ROOT_PREFIX, ScopeId};
+use crate::map::fuzz::{plaintexts, split_off};
+use crate::{Key, MemoryBackend, RecordRange, StorageBackend, Value};
+
+struct Opened {
+    header: Header,
+    token: [u8; 16],
+    stored: Vec<u8>,
+    root: Root,
+    all: BTreeMap<Key, Bytes>,
+}
+
+fn opened() -> Opened {
+    let all = dump(&store());
+    let header = Header::open(&encryption(), &all[&Key::new("header").unwrap()]).unwrap();
+    let token = header.token(IDENTITY).unwrap();
+    let stored = all[&root_key(&token)].to_vec();
+    let root = Root::open(&header, &token, &stored).unwrap();
+    Opened { header, token, stored, root, all }
+}
+
+fn root_key(token: &[u8; 16]) -> Key {
+    Key::new(&format!("{ROOT_PREFIX}{}", crate::text::encode(token))).unwrap()
+}
+
+/// The nodes of the store that the targets begin with, as they are before they are packed.
+pub(crate) fn nodes() -> Vec<Vec<u8>> {
+    let Opened { token, root, all, .. } = opened();
+    plaintexts(&all, &node_prefix(&token), &root.directory).into_iter().map(|(_, plaintext)| plaintext).collect()
+}
+
+fn node_prefix(token: &[u8; 16]) -> String {
+    format!("{NODE_PREFIX}{}/", crate::text::encode(token))
+}
+
+fn without_padding(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    &bytes[..end]
+}
+
+fn expected(error: &Error) {
+    assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::UnsupportedVersion), "{error}");
+}
+
+#[test]
+fn root() {
+    let mut root = opened().root;
+    let stored = root.encode().unwrap().to_vec();
+    root.reservations.push(Reservation { scope: b"scope".to_vec(), epoch: 3, generation: 4 });
+    root.garbage.extend([[5; 20], [6; 20]]);
+    root.directory = Tree::Empty;
+    let full = root.encode().unwrap().to_vec();
+    let small = Root::new(b"bob", &Counted::default()).unwrap().encode().unwrap().to_vec();
+    Target::new(env!("CARGO_PKG_NAME"), "root").seeds([stored, full, small]).run(|input| {
+        let root = match Root::decode(input) {
+            Ok(root) => root,
+            Err(error) => return expected(&error),
+        };
+        let again = root.encode().unwrap();
+        assert_eq!(without_padding(&again), without_padding(input), "a root that is read is written the same");
+        assert_eq!(*Root::decode(&again).unwrap().encode().unwrap(), *again);
+    });
+}
+
+#[test]
+fn stored_root() {
+    let Opened { header, token, stored, .. } = opened();
+    Target::new(env!("CARGO_PKG_NAME"), "stored_root").seeds([stored.clone()]).run(|input| {
+        match Root::open(&header, &token, input) {
+            Ok(_) => assert_eq!(input, stored, "a forged root opens"),
+            Err(error) => expected(&error),
+        }
+    });
+}
+
+/// Where the nodes of a made-up client stand: each under a pointer that the others can name.
+fn pointer(number: u8) -> Arc<Pointer> {
+    Pointer::from_bytes([number; 32])
+}
+
+/// A client whose root and nodes were written by somebody who has its key, such as a version of the program with a
+/// defect. Whatever they say, each call ends, in bounded memory.
+#[test]
+fn client() {
+    let Opened { header, token, root, all, .. } = opened();
+    let mut real = plaintexts(&all, &node_prefix(&token), &root.directory);
+    // A few of each kind, with the pointers that this target uses.
+    real.dedup_by_key(|(_, plaintext)| plaintext.first().copied());
+    real.truncate(12);
+    let mut whole = plaintexts(&all, &node_prefix(&token), &root.directory);
+    whole.truncate(6);
+    let seeds = [real, whole].map(|nodes| {
+        let mut packed = Vec::new();
+        for (_, plaintext) in &nodes {
+            let mut plaintext = plaintext.clone();
+            for (number, (from, _)) in nodes.iter().enumerate() {
+                renamed(&mut plaintext, from, &[number as u8; 32]);
+            }
+            packed.extend_from_slice(&(plaintext.len() as u16).to_be_bytes());
+            packed.extend_from_slice(&plaintext);
+        }
+        packed
+    });
+    let header_stored = all[&Key::new("header").unwrap()].clone();
+    Target::new(env!("CARGO_PKG_NAME"), "client").seeds(seeds).memory(256 << 20).run(|input| {
+        block_on(async {
+            let backend = MemoryBackend::new();
+            backend.save(&Key::new("header").unwrap(), header_stored.clone()).await.unwrap();
+            let nodes = crate::map::NodeStore::new(Arc::new(backend.clone()), node_prefix(&token));
+            for (number, plaintext) in (0..=u8::MAX).zip(split_off(input)) {
+                let pointer = pointer(number);
+                let Ok(sealed) = crate::map::fuzz::sealed(&pointer, plaintext) else { continue };
+                backend.save(&nodes.key(pointer.name()).unwrap(), sealed.into()).await.unwrap();
+            }
+            let mut root = Root::new(IDENTITY, &Counted::default()).unwrap();
+            root.directory = Tree::Stored(pointer(0));
+            let stored = root.seal(&header, &token, &Counted::default()).unwrap();
+            backend.save(&root_key(&token), stored).await.unwrap();
+            use_client(backend).await;
+        });
+    });
+}
+
+async fn use_client(backend: MemoryBackend) {
+    let keep = Keep::open(Arc::new(backend), &encryption(), Arc::new(Counted::default())).await.unwrap();
+    let Ok(mut client) = keep.open_client(IDENTITY).await else { return };
+    let found = client.verify(&mut |_| ()).await;
+    let scopes = client.scopes().await.unwrap_or_default();
+    let sound = found.as_ref().is_ok_and(crate::Verification::is_sound);
+    for scope in scopes.iter().take(4) {
+        let records = client.records(scope, &RecordRange::all().limit(8)).await;
+        assert!(records.is_ok() || !sound, "what verify calls sound is read: {records:?}");
+        drop(client.records(scope, &RecordRange::prefix(&[0]).limit(3).backwards()).await);
+        drop(client.record(scope, b"\x10").await);
+    }
+    let mut changes = Changes::new();
+    for scope in scopes.into_iter().take(2).chain([ScopeId::client()]) {
+        let changed = changes.scope(scope, None);
+        changed.put(b"\x10".to_vec(), Value::from(vec![1; 5000]), None).unwrap();
+        changed.remove(b"\x11".to_vec());
+    }
+    drop(client.commit(&changes).await);
+    drop(client.gc().await);
+}
+
+fn renamed(bytes: &mut [u8], from: &[u8; 32], to: &[u8; 32]) {
+    let places: Vec<_> = bytes.windows(32).enumerate().filter(|(_, part)| part == from).map(|(at, _)| at).collect();
+    for at in places {
+        bytes[at..at + 32].copy_from_slice(to);
+    }
+}
