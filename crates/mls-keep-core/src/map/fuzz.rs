@@ -1,6 +1,6 @@
 //! Fuzz targets of nodes, and what other targets need of them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,53 +12,58 @@ use super::*;
 use crate::limits::MAX_NODE_LEN;
 use crate::{Error, ErrorKind, Key, Result, envelope};
 
-/// The nodes below `top`, each before the ones that it names: what names a node, and its plaintext.
-pub(crate) fn plaintexts(stored: &BTreeMap<Key, Bytes>, prefix: &str, top: &Tree) -> Vec<([u8; 32], Vec<u8>)> {
-    let mut waiting: Vec<(Arc<Pointer>, Vec<u8>)> = Vec::new();
-    let open = |pointer: &Arc<Pointer>| {
+/// A node as it was before it was packed.
+#[derive(Clone)]
+pub(crate) struct Plain {
+    pub(crate) pointer: [u8; 32],
+    /// What its parent says of its length, if it is an index node or a chunk.
+    pub(crate) len: usize,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// The nodes below `top`, each before those that it names.
+pub(crate) fn plaintexts(stored: &BTreeMap<Key, Bytes>, prefix: &str, top: &Tree) -> Vec<Plain> {
+    let open = |(pointer, len): (Arc<Pointer>, usize)| {
         let key = Key::new(&format!("{prefix}{}", crate::text::encode(pointer.name()))).unwrap();
         let frame = envelope::open_node(pointer.expose(), &stored[&key]).unwrap();
-        Framer::new().unframe(&frame).unwrap().to_vec()
+        Plain { pointer: *pointer.expose(), len, bytes: Framer::new().unframe(&frame).unwrap().to_vec() }
     };
-    match top {
-        Tree::Stored(pointer) => waiting.push((Arc::clone(pointer), open(pointer))),
-        Tree::Inline(node) => waiting.push((Pointer::from_bytes([0; 32]), node.encode().to_vec())),
-        Tree::Empty => {}
-    }
-    let (mut found, mut seen) = (Vec::new(), HashSet::new());
-    while let Some((pointer, plaintext)) = waiting.pop() {
-        if !seen.insert(*pointer.name()) {
-            continue;
-        }
-        let below: Vec<Arc<Pointer>> = match plaintext.first() {
-            Some(0 | 1) => named(&Node::decode(&plaintext).unwrap()),
-            Some(2) => index_parts(&plaintext).into_iter().map(|part| part.pointer).collect(),
+    let mut waiting: Vec<Plain> = match top {
+        Tree::Stored(pointer) => vec![open((Arc::clone(pointer), 0))],
+        Tree::Inline(node) => vec![Plain { pointer: [0; 32], len: 0, bytes: node.encode().to_vec() }],
+        Tree::Empty => Vec::new(),
+    };
+    let mut found: Vec<Plain> = Vec::new();
+    while let Some(node) = waiting.pop() {
+        let below = match node.bytes.first() {
+            Some(0 | 1) => named(&Node::decode(&node.bytes).unwrap()),
+            Some(2) => in_parts(&decode_index(&node.bytes, node.len).unwrap()),
             _ => Vec::new(),
         };
-        waiting.extend(below.iter().map(|pointer| (Arc::clone(pointer), open(pointer))));
-        found.push((*pointer.expose(), plaintext));
+        waiting.extend(below.into_iter().map(open));
+        if found.iter().all(|other| other.pointer != node.pointer) {
+            found.push(node);
+        }
     }
     found
 }
 
-fn named(node: &Node) -> Vec<Arc<Pointer>> {
+fn named(node: &Node) -> Vec<(Arc<Pointer>, usize)> {
     match node {
-        Node::Inner { entries, .. } => entries.iter().map(|entry| Arc::clone(&entry.child)).collect(),
+        Node::Inner { entries, .. } => entries.iter().map(|entry| (Arc::clone(&entry.child), 0)).collect(),
         Node::Leaf(entries) => entries
             .iter()
             .flat_map(|entry| match &entry.value {
                 LeafValue::Inline(_) => Vec::new(),
-                LeafValue::Chunked(list) => list.parts.iter().map(|part| Arc::clone(&part.pointer)).collect(),
-                LeafValue::Map { top, .. } => vec![Arc::clone(top)],
+                LeafValue::Chunked(list) => in_parts(&list.parts),
+                LeafValue::Map { top, .. } => vec![(Arc::clone(top), 0)],
             })
             .collect(),
     }
 }
 
-/// The parts of an index node, whose length its parent would know.
-fn index_parts(plaintext: &[u8]) -> Vec<Part> {
-    let len = (1..=crate::limits::MAX_VALUE_LEN).find_map(|len| decode_index(plaintext, len).ok());
-    len.unwrap_or_default()
+fn in_parts(parts: &[Part]) -> Vec<(Arc<Pointer>, usize)> {
+    parts.iter().map(|part| (Arc::clone(&part.pointer), part.len)).collect()
 }
 
 /// A node as the backend has it.
@@ -81,38 +86,37 @@ fn corrupt(error: &Error) {
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
 }
 
-/// Some nodes that begin with `kind`.
-fn seeds(kind: u8) -> Vec<Vec<u8>> {
-    let mut nodes: Vec<_> = crate::keep::fuzz_nodes().into_iter().filter(|node| node.first() == Some(&kind)).collect();
-    nodes.sort_by_key(Vec::len);
-    let middle = nodes.len() / 2;
-    let chosen = [0, middle, nodes.len() - 1].map(|at| nodes[at].clone());
-    chosen.into_iter().collect()
+/// The shortest, a middling and the longest of the nodes that begin with `kind`.
+fn some(kind: u8) -> Vec<Plain> {
+    let mut nodes = crate::keep::fuzz_nodes();
+    nodes.retain(|node| node.bytes.first() == Some(&kind));
+    nodes.sort_by_key(|node| node.bytes.len());
+    [0, nodes.len() / 2, nodes.len() - 1].map(|at| nodes[at].clone()).into()
+}
+
+fn seeds(kinds: &[u8]) -> Vec<Vec<u8>> {
+    kinds.iter().flat_map(|kind| some(*kind)).map(|node| node.bytes).collect()
+}
+
+/// The length that a parent gives stands before the node.
+fn seeds_with_len(kind: u8) -> Vec<Vec<u8>> {
+    some(kind).into_iter().map(|node| [&(node.len as u32).to_be_bytes()[..], &node.bytes].concat()).collect()
 }
 
 #[test]
 fn node() {
-    Target::new(env!("CARGO_PKG_NAME"), "node").seeds([seeds(0), seeds(1)].concat()).run(|input| {
-        match Node::decode(input) {
-            Ok(node) => {
-                assert_eq!(*node.encode(), input, "a node that is read is written the same");
-                assert_eq!(node.encoded_len(), input.len());
-            }
-            Err(error) => corrupt(&error),
+    Target::new(env!("CARGO_PKG_NAME"), "node").seeds(seeds(&[0, 1])).run(|input| match Node::decode(input) {
+        Ok(node) => {
+            assert_eq!(*node.encode(), input, "a node that is read is written the same");
+            assert_eq!(node.encoded_len(), input.len());
         }
+        Err(error) => corrupt(&error),
     });
-}
-
-/// The length that a parent gives stands before the node.
-fn with_len(node: &[u8], len: usize) -> Vec<u8> {
-    [&(len as u32).to_be_bytes(), node].concat()
 }
 
 #[test]
 fn index() {
-    let sum = |node: &[u8]| index_parts(node).iter().map(|part| part.len).sum();
-    let seeds: Vec<_> = seeds(2).into_iter().map(|node| with_len(&node, sum(&node))).collect();
-    Target::new(env!("CARGO_PKG_NAME"), "index").seeds(seeds).run(|input| {
+    Target::new(env!("CARGO_PKG_NAME"), "index").seeds(seeds_with_len(2)).run(|input| {
         let Some((len, node)) = input.split_first_chunk() else { return };
         match decode_index(node, u32::from_be_bytes(*len) as usize) {
             Ok(parts) => assert_eq!(*encode_index(&parts), node, "an index that is read is written the same"),
@@ -123,9 +127,7 @@ fn index() {
 
 #[test]
 fn chunk() {
-    let mut seeds: Vec<_> = seeds(3).into_iter().map(|node| with_len(&node, node.len() - 1)).collect();
-    seeds.truncate(1);
-    Target::new(env!("CARGO_PKG_NAME"), "chunk").seeds(seeds).run(|input| {
+    Target::new(env!("CARGO_PKG_NAME"), "chunk").seeds(seeds_with_len(3).into_iter().take(1)).run(|input| {
         let Some((len, node)) = input.split_first_chunk() else { return };
         let len = u32::from_be_bytes(*len) as usize;
         match decode_chunk(node, len) {
@@ -141,7 +143,7 @@ fn chunk() {
 #[test]
 fn frame() {
     let framer = Framer::new();
-    let mut nodes = [seeds(0), seeds(1), seeds(3)].concat();
+    let mut nodes = seeds(&[0, 1, 3]);
     nodes.push(vec![b'z'; MAX_NODE_LEN]);
     let seeds: Vec<_> = nodes.iter().map(|node| framer.frame(node).unwrap().to_vec()).collect();
     // A node and its ciphertext, nothing in proportion to a length that is only claimed.

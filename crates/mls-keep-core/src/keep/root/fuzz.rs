@@ -9,7 +9,7 @@ use fuzzing::Target;
 use super::*;
 use crate::fuzz::{Counted, IDENTITY, dump, encryption, store};
 use crate::keep::{Changes, Keep, NODE_PREFIX, ROOT_PREFIX, ScopeId};
-use crate::map::fuzz::{plaintexts, split_off};
+use crate::map::fuzz::{Plain, plaintexts, split_off};
 use crate::{Key, MemoryBackend, RecordRange, StorageBackend, Value};
 
 struct Opened {
@@ -33,10 +33,10 @@ fn root_key(token: &[u8; 16]) -> Key {
     Key::new(&format!("{ROOT_PREFIX}{}", crate::text::encode(token))).unwrap()
 }
 
-/// The nodes of the store that the targets begin with, as they are before they are packed.
-pub(crate) fn nodes() -> Vec<Vec<u8>> {
+/// The nodes of the store that the targets begin with.
+pub(crate) fn nodes() -> Vec<Plain> {
     let Opened { token, root, all, .. } = opened();
-    plaintexts(&all, &node_prefix(&token), &root.directory).into_iter().map(|(_, plaintext)| plaintext).collect()
+    plaintexts(&all, &node_prefix(&token), &root.directory)
 }
 
 fn node_prefix(token: &[u8; 16]) -> String {
@@ -92,25 +92,12 @@ fn pointer(number: u8) -> Arc<Pointer> {
 /// defect. Whatever they say, each call ends, in bounded memory.
 #[test]
 fn client() {
-    let Opened { header, token, root, all, .. } = opened();
-    let mut real = plaintexts(&all, &node_prefix(&token), &root.directory);
-    // A few of each kind, with the pointers that this target uses.
-    real.dedup_by_key(|(_, plaintext)| plaintext.first().copied());
-    real.truncate(12);
-    let mut whole = plaintexts(&all, &node_prefix(&token), &root.directory);
-    whole.truncate(6);
-    let seeds = [real, whole].map(|nodes| {
-        let mut packed = Vec::new();
-        for (_, plaintext) in &nodes {
-            let mut plaintext = plaintext.clone();
-            for (number, (from, _)) in nodes.iter().enumerate() {
-                renamed(&mut plaintext, from, &[number as u8; 32]);
-            }
-            packed.extend_from_slice(&(plaintext.len() as u16).to_be_bytes());
-            packed.extend_from_slice(&plaintext);
-        }
-        packed
-    });
+    let Opened { header, token, all, .. } = opened();
+    let all_nodes = nodes();
+    let mut kinds = all_nodes.clone();
+    kinds.retain(|node| node.bytes.len() < 3000);
+    kinds.dedup_by_key(|node| node.bytes.first().copied());
+    let seeds = [&kinds[..kinds.len().min(8)], &all_nodes[..3]].map(packed);
     let header_stored = all[&Key::new("header").unwrap()].clone();
     Target::new(env!("CARGO_PKG_NAME"), "client").seeds(seeds).memory(256 << 20).run(|input| {
         block_on(async {
@@ -153,7 +140,21 @@ async fn use_client(backend: MemoryBackend) {
     drop(client.gc().await);
 }
 
-fn renamed(bytes: &mut [u8], from: &[u8; 32], to: &[u8; 32]) {
+/// The nodes, each behind its length, with the pointers that the target uses.
+fn packed(nodes: &[Plain]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    for node in nodes {
+        let mut bytes = node.bytes.clone();
+        for (number, other) in (0..=u8::MAX).zip(nodes) {
+            rename(&mut bytes, &other.pointer, &[number; 32]);
+        }
+        packed.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
+        packed.extend_from_slice(&bytes);
+    }
+    packed
+}
+
+fn rename(bytes: &mut [u8], from: &[u8; 32], to: &[u8; 32]) {
     let places: Vec<_> = bytes.windows(32).enumerate().filter(|(_, part)| part == from).map(|(at, _)| at).collect();
     for at in places {
         bytes[at..at + 32].copy_from_slice(to);
