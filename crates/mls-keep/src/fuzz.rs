@@ -65,7 +65,7 @@ impl World {
         bob.send(&group, "yes").await?;
         let other = alice.create_group("coffee").await?;
         let package = bob.key_package().await?.to_bytes().unwrap();
-        let welcome = alice.invite(&other, &[package.clone()]).await?.welcome.to_bytes().unwrap();
+        let welcome = alice.invite(&other, std::slice::from_ref(&package)).await?.welcome.to_bytes().unwrap();
         let message = alice.send(&group, "so be it").await?.to_bytes().unwrap();
         let own = records(&bob, &ScopeId::client()).await?;
         let in_group = records(&bob, &ScopeId::group(group.as_slice())?).await?;
