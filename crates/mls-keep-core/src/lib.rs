@@ -46,6 +46,8 @@ mod engine;
 mod entropy;
 mod envelope;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod keep;
 mod key;
 pub mod limits;

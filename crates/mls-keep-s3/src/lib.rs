@@ -25,6 +25,8 @@ mod bucket;
 mod cache;
 mod config;
 mod failure;
+#[cfg(test)]
+mod fuzz;
 mod layout;
 mod location;
 mod object;

@@ -41,6 +41,8 @@
 mod buffer;
 mod client;
 mod entropy;
+#[cfg(test)]
+mod fuzz;
 mod manager;
 mod memory;
 mod policy;

@@ -11,6 +11,9 @@ use crate::envelope::{self, Encryption, HEADER_PREFIX_LEN, HeaderPrefix, OpenErr
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret32;
 
+#[cfg(test)]
+mod fuzz;
+
 const BODY_VERSION: u8 = 1;
 const CONTEXT: &[u8] = b"mls-keep header v1\0";
 const CLIENT_INFO: &[u8] = b"mls-keep client v1\0";

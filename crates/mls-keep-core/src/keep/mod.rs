@@ -12,6 +12,8 @@ mod scope;
 #[cfg(test)]
 mod tests;
 mod verify;
+#[cfg(test)]
+pub(crate) use root::fuzz::nodes as fuzz_nodes;
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -15,6 +15,9 @@ use crate::limits::{MAX_IDENTITY_LEN, MAX_NODE_LEN, MAX_STORED_ROOT_LEN};
 use crate::map::{Node, Pointer, Tree};
 use crate::secret_bytes::SecretBytes;
 
+#[cfg(test)]
+pub(super) mod fuzz;
+
 const MAGIC: [u8; 8] = *b"\x89MLSR\r\n\x1a";
 const VERSION: u16 = 1;
 const PREFIX_LEN: usize = 24;

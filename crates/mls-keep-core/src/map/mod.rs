@@ -7,6 +7,8 @@
 mod chunk;
 mod cutter;
 mod frame;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod names;
 mod node;
 mod packer;

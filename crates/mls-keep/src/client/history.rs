@@ -1,6 +1,6 @@
 //! The messages of a group, kept in the same commits as the ratchets.
 
-use mls_keep_core::{Result, ScopeId, SecretBytes, Value};
+use mls_keep_core::{Error, ErrorKind, Result, ScopeId, SecretBytes, Value};
 use openmls::group::GroupId;
 use serde::{Deserialize, Serialize};
 
@@ -89,13 +89,18 @@ impl<C: CryptoProvider> Client<C> {
     }
 }
 
+/// The number after `number`. No group gets that far, so a record that says so is not one that was written in order.
+pub(super) fn after(number: u64) -> Result<u64> {
+    number.checked_add(1).ok_or_else(|| Error::new(ErrorKind::Corrupt, "the numbers of a group are used up"))
+}
+
 /// Appends to the history. Returns the message's number.
 pub(super) fn remember(storage: &TransactionStorage, group: &GroupId, message: &HistoryRecord) -> Result<u64> {
     let scope = Scope::Group(group.as_slice().into());
     let known = storage.get(&scope, record_key::GROUP).map(|value| record::decode::<GroupRecord>(&value));
     let known = known.transpose()?.unwrap_or_default();
     let number = known.next_message;
-    let next = GroupRecord { next_message: number + 1, ..known };
+    let next = GroupRecord { next_message: after(number)?, ..known };
     storage.put(&scope, record_key::GROUP.into(), Some(record::encode(&next)?));
     storage.put(&scope, record_key::message(number), Some(record::encode(message)?));
     Ok(number)

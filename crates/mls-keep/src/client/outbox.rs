@@ -6,7 +6,7 @@ use openmls::group::GroupId;
 use openmls::prelude::OpenMlsProvider;
 use serde::{Deserialize, Serialize};
 
-use super::history::GroupRecord;
+use super::history::{GroupRecord, after};
 use super::{BoxError, Client, CryptoProvider};
 use crate::provider::{Scope, TransactionStorage};
 use crate::{record, record_key};
@@ -88,7 +88,7 @@ pub(super) fn put(
     let known = storage.get(&scope, record_key::GROUP).map(|value| record::decode::<GroupRecord>(&value));
     let mut known = known.transpose()?.unwrap_or_default();
     let number = known.next_outgoing;
-    known.next_outgoing += 1;
+    known.next_outgoing = after(number)?;
     let outgoing =
         OutgoingRecord { message: message.to_bytes()?, welcome: welcome.map(MlsMessageOut::to_bytes).transpose()? };
     storage.put(&scope, record_key::GROUP.into(), Some(record::encode(&known)?));
