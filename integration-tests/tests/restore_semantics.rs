@@ -217,7 +217,10 @@ fn a_deleted_client_is_gone_with_all_that_it_had() {
     assert_eq!(load(&world.manager, "alice").unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(block_on(world.manager.clients()).unwrap(), [b"bob"]);
     assert_eq!(contents(world.manager.keep(), "bob").unwrap(), other);
-    let named = image(&world.store).into_keys().filter(|key| key.as_str().starts_with("r/")).count();
-    assert_eq!(named, 1);
+    // A tombstone is left, and no node.
+    let left: Vec<_> = image(&world.store).into_keys().collect();
+    assert_eq!(left.iter().filter(|key| key.as_str().starts_with("r/")).count(), 2);
+    let owners = left.iter().filter_map(|key| key.as_str().strip_prefix("n/")?.split('/').next());
+    assert_eq!(owners.collect::<std::collections::BTreeSet<_>>().len(), 1);
     block_on(client(&world.manager, "alice", SavePolicy::EveryOperation));
 }

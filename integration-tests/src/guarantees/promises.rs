@@ -455,12 +455,11 @@ As measured, with real MLS operations, on ext4 and Linux:
 |---|---|---|---|---|
 | random kills, all survived (`MLS_KEEP_KILLS=1000 cargo test -p integration-tests --test crash`) | 1000 | 1000 | 1000 | 1000 |
 | of these in the middle of an operation | 733 | 698 | 739 | 728 |
-| system calls at which an operation was killed, or met EIO or ENOSPC (`cargo test -p integration-tests --test syscalls`) | 327 | 204 | 293 | 140 |
-| the same while a store is made | 156 | 81 | 120 | 116 |
-| the same while one is opened after a kill | 138 | 176 | 105 | 149 |
-| states of the disk after power loss, short form (`cargo test -p integration-tests --test power_loss`) | 914 | 133 | 772 | 176 |
-| the same, long form (`MLS_KEEP_CRASH=long`) | 32,738 | 2,056 | 32,487 | 4,670 |
-| of these with a lost commit | 0 | 0 | 0 | 0 |
+| states of the disk after power loss, short form (`cargo test -p integration-tests --test power_loss`) | 924 | 124 | 776 | 264 |
+| the same after a kill and an opening | 6,733 | 447 | 988 | 525 |
+| the same after a failed flush, a kill and an opening | 2,244 | 214 | 479 | 325 |
+| the same after a failed flush and an opening | 6,388 | 337 | 1,517 | 475 |
+| of these with a lost commit, or behind what the opening had shown | 0 | 0 | 0 | 0 |
 
 The controls, which have to lose: SQLite with a rollback journal and `FULL` lost a commit in 8 of 788 states, and with `EXTRA` in none of 779; files
 without their flush in 537 of 701, without the flush of their directory in 72 of 145; sled without the adapter's flush in 937 of 1116.
