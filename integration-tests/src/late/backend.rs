@@ -139,7 +139,7 @@ fn keys_of(commit: &Commit) -> impl Iterator<Item = &Key> {
 }
 
 /// A backend of which one write lands late, as its [`Late`] says. A swap lands only while the stored root is the expected
-/// one, as on a server that compares. With [`FourMethods`](crate::fault::FourMethods) around it, each save and each delete of
+/// one, as on a server that compares. With [`FourMethods`](mls_keep_conformance::fault::FourMethods) around it, each save and each delete of
 /// a commit is a write of its own; they have no condition, and land unless a later write of the same key was answered.
 pub struct LateBackend<B: ?Sized> {
     inner: Arc<B>,
