@@ -82,12 +82,7 @@ pub(crate) fn open(path: &Path, config: &Config) -> Result<Opened> {
     if config.durability == Durability::PowerLoss {
         settle_log(&conn, &log)?;
     }
-    if let Err(error) = sync_directory(&path) {
-        // A name whose flush has failed may be lost for good, whatever a second flush says. The log holds nothing that is
-        // not durable, so SQLite may remove it now, and the next opening makes it anew.
-        configure(&conn, DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-        return Err(error);
-    }
+    sync_directory(&path)?;
     configure(&conn, DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(Opened { conn, cookie, log, place })
 }
