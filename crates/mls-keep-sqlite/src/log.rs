@@ -45,8 +45,9 @@ pub(crate) fn look_beside(path: &Path) -> Result<()> {
         Log::open(&log, &mut OpenOptions::new())?;
     }
     let index = beside(path, "-shm");
-    // By its length, as it may not be opened here. SQLite begins it anew by cutting it to three bytes.
-    if regular(&index)?.is_some_and(|len| len != 3 && len % 4096 != 0) {
+    // By its length, as it may not be opened here. SQLite begins it anew by cutting it to three bytes, and makes room by writing
+    // the last byte of a page, which a power cut may take back.
+    if regular(&index)?.is_some_and(|len| len != 3 && len % 4096 != 0 && len % 4096 != 4095) {
         return Err(foreign(&index));
     }
     let journal = beside(path, "-journal");
@@ -213,8 +214,9 @@ fn refuse_foreign(path: &Path, magics: &[&[u8]]) -> Result<()> {
         Err(error) => Err(error),
     };
     read.map_err(|error| file(error, path))?;
-    let begins = |magic: &[u8]| first.iter().zip(magic).all(|(is, should)| is == should);
-    if first.iter().all(|byte| *byte == 0) || magics.iter().any(|magic| begins(magic)) {
+    // After a power cut a part of it may be zero.
+    let begins = |magic: &[u8]| first.iter().zip(magic).all(|(is, should)| is == should || *is == 0);
+    if magics.iter().any(|magic| begins(magic)) {
         return Ok(());
     }
     Err(foreign(path))
