@@ -140,7 +140,8 @@ fn mls_record() {
     let seeds = one_of_each_kind(all.iter().map(|(key, value)| (key, value)));
     assert!(seeds.len() > 14, "{} kinds", seeds.len());
     let crypto = Arc::new(RustCrypto::default());
-    Target::new(env!("CARGO_PKG_NAME"), "mls_record").seeds(seeds).run(|input| {
+    // As deep as the codec reads, 1 MiB for each level.
+    Target::new(env!("CARGO_PKG_NAME"), "mls_record").seeds(seeds).memory(128 << 20).run(|input| {
         let Some((at, value)) = input.split_first() else { return };
         let at = usize::from(*at) % all.len();
         let records = all.iter().enumerate().map(|(place, (key, kept))| {

@@ -7,7 +7,7 @@
 use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, Value};
 use openmls_traits::storage::CURRENT_VERSION;
 use rmp_serde::config::BytesMode;
-use rmp_serde::decode::Error as DecodeError;
+use rmp_serde::decode::{Error as DecodeError, ReadRefReader};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -18,6 +18,10 @@ use crate::buffer::Buffer;
 /// The only codec so far: MessagePack.
 const MESSAGE_PACK: u8 = 1;
 const HEADER_LEN: usize = 3;
+
+/// How deep arrays and maps may stand in each other. OpenMLS's are less than half as deep, with its drafts too. A type that
+/// has an untagged enum in it takes 1 MiB for each array or map that claims to be long, before it has seen what is in it.
+const MAX_DEPTH: usize = 64;
 
 /// How MessagePack begins an array of two.
 const PAIR: u8 = 0x92;
@@ -34,7 +38,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, expected: usize) -> Resul
 
 /// What the record of `kind` holds.
 pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, value: &Value) -> Result<T> {
-    let mut input = rmp_serde::Deserializer::from_read_ref(body(kind, value)?);
+    let mut input = reader(body(kind, value)?);
     let decoded = T::deserialize(&mut input).map_err(|_| corrupt(kind))?;
     match IgnoredAny::deserialize(&mut input) {
         Err(DecodeError::InvalidMarkerRead(_)) => Ok(decoded),
@@ -42,10 +46,16 @@ pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, value: &Value) -> Result<T
     }
 }
 
+fn reader(bytes: &[u8]) -> rmp_serde::Deserializer<ReadRefReader<'_, [u8]>> {
+    let mut input = rmp_serde::Deserializer::from_read_ref(bytes);
+    input.set_max_depth(MAX_DEPTH);
+    input
+}
+
 /// The first half of a record that holds a pair.
 pub(crate) fn decode_first<T: DeserializeOwned>(kind: Kind, value: &Value) -> Result<T> {
     match body(kind, value)? {
-        [PAIR, first @ ..] => rmp_serde::from_slice(first).map_err(|_| corrupt(kind)),
+        [PAIR, first @ ..] => T::deserialize(&mut reader(first)).map_err(|_| corrupt(kind)),
         _ => Err(corrupt(kind)),
     }
 }
