@@ -231,9 +231,10 @@ fn lock(path: &Path, timeout: Duration) -> Result<File> {
     }
 }
 
+/// Writes over what is there, which is no longer. It is not cut first: a power cut would leave an empty file, beside names
+/// that a killed process had made.
 fn sign(mut lock: &File) -> io::Result<()> {
     lock.rewind()?;
-    lock.set_len(0)?;
     lock.write_all(format!("{SIGNATURE}{FORMAT_VERSION}\n").as_bytes())?;
     lock.sync_all()
 }
