@@ -116,12 +116,7 @@ fn nothing_is_lost_after(before: Before, test: &str) {
         let both = matches!(before, Before::Nothing) || again::is_long();
         let metadata = [Metadata::Strict, Metadata::Journal].into_iter().take(if both { 2 } else { 1 });
         for metadata in metadata {
-            let mut losses = cut(before, adapter.name(), metadata);
-            if adapter == Adapter::Sqlite && matches!(before, Before::FailedFlush) {
-                // SQLite ignores a failed flush of the directory in which it makes its log. On a file system that then
-                // forgets the name for good nothing can be done about it; see the adapter's README.
-                losses.retain(|loss| !loss.contains(" of 1 names, no data: "));
-            }
+            let losses = cut(before, adapter.name(), metadata);
             if !losses.is_empty() {
                 lost.push(format!(
                     "{adapter}, {metadata:?}: {} losses: {:#?}",

@@ -226,7 +226,10 @@ fn settle(conn: &Connection, durability: Durability) -> Result<()> {
 /// Sets one setting, reads it back, and refuses to go on without it.
 fn set(conn: &Connection, setting: &Setting) -> Result<()> {
     let Setting { name, value, reads } = setting;
-    conn.pragma_update(None, name, value).map_err(opening)?;
+    // To its end: a journal mode is shown before the transaction that writes it into the file is committed.
+    let mut pragma = conn.prepare(&format!("PRAGMA {name} = {value}")).map_err(opening)?;
+    let mut rows = pragma.query([]).map_err(opening)?;
+    while rows.next().map_err(opening)?.is_some() {}
     let found = schema::read(conn, name).map_err(opening)?;
     if found == *reads {
         return Ok(());
