@@ -11,7 +11,7 @@ use crate::error::{corrupt, file};
 
 const MAGIC: [u8; 8] = *b"MLSklog\0";
 const FORMAT_VERSION: u32 = 1;
-pub(crate) const HEAD_LEN: usize = 28;
+pub(crate) const HEAD_LEN: usize = 36;
 
 /// Where the heads of even and of odd generations stand: in sectors, and pages, of their own.
 const PLACES: [u64; 2] = [0, 4096];
@@ -28,6 +28,8 @@ pub(crate) struct Head {
     pub(crate) generation: u64,
     /// Whether each record of the generation was flushed before the next one was written.
     pub(crate) flushed: bool,
+    /// The log is at least this long for as long as the generation lasts: a shorter one was cut.
+    pub(crate) least: u64,
 }
 
 impl Head {
@@ -39,8 +41,14 @@ impl Head {
     pub(crate) fn encode(self) -> [u8; HEAD_LEN] {
         let flags = if self.flushed { 0 } else { NOT_FLUSHED };
         let mut head = [0; HEAD_LEN];
-        let fields =
-            [&MAGIC[..], &FORMAT_VERSION.to_be_bytes(), &flags.to_be_bytes(), &self.generation.to_be_bytes()].concat();
+        let fields = [
+            &MAGIC[..],
+            &FORMAT_VERSION.to_be_bytes(),
+            &flags.to_be_bytes(),
+            &self.generation.to_be_bytes(),
+            &self.least.to_be_bytes(),
+        ]
+        .concat();
         let crc = crc32fast::hash(&fields);
         for (place, byte) in head.iter_mut().zip(fields.into_iter().chain(crc.to_be_bytes())) {
             *place = byte;
@@ -72,14 +80,15 @@ fn decode(head: &[u8; HEAD_LEN], place: u64, path: &Path) -> Result<Option<Head>
         return Ok(None);
     }
     let Some(mut fields) = fields.strip_prefix(&MAGIC) else { return Ok(None) };
-    let (version, flags, generation) = (fields.get_u32(), fields.get_u32(), fields.get_u64());
+    let (version, flags) = (fields.get_u32(), fields.get_u32());
+    let (generation, least) = (fields.get_u64(), fields.get_u64());
     if version > FORMAT_VERSION || flags & !NOT_FLUSHED != 0 {
         let text = format!(
             "the log has format version {version} with flags {flags:#x}, and this program knows version {FORMAT_VERSION}"
         );
         return Err(Error::new(ErrorKind::UnsupportedVersion, text + ": update the program"));
     }
-    let head = Head { generation, flushed: flags & NOT_FLUSHED == 0 };
+    let head = Head { generation, flushed: flags & NOT_FLUSHED == 0, least };
     if version < FORMAT_VERSION || generation >= MAX_GENERATION || head.place() != place {
         return Err(corrupt(path, "a head of the log makes no sense"));
     }

@@ -1,16 +1,17 @@
 //! [`Log`]: the commits that have no files of their own yet, in the order in which they came.
 //!
 //! ```text
-//! 0     head of even generations   magic(8) version(4) flags(4) generation(8) crc(4), then zeros
+//! 0     head of even generations   magic(8) version(4) flags(4) generation(8) least length(8) crc(4), then zeros
 //! 4096  head of odd generations    the same
-//! 8192  records                    length(4) crc(4) payload(length)
+//! 8192  records                    length(4) crc of the payload(4) crc of these two(4) payload(length)
 //! ```
 //!
 //! Numbers are big-endian. The newer of the two heads that are whole counts, so that a head whose writing was cut short
-//! leaves the other one. The checksum of a record covers the generation too: what an earlier generation has left behind is
-//! no record. So the file is written over and over, and a flush need not make a new length durable.
+//! leaves the other one. The checksums of a record cover the generation too: what an earlier generation has left behind is
+//! no record. So the file is written over and over, and a flush need not make a new length durable. A head says how long the
+//! file is at least, so one that was cut within that is refused.
 //!
-//! Records end at the first one that is not whole: it was never acknowledged. Only if another whole one follows right
+//! Records end at the first one that is not whole: it was never acknowledged. Only if another whole one stands anywhere
 //! behind it was it damaged afterwards, which is an error. So is a head that is not whole if there are records of it.
 //!
 //! What is read may have been written by somebody else. A log longer than [`MAX_LEN`] is refused and a record longer than
@@ -27,7 +28,7 @@ use crate::config::{MAX_CHECKPOINT_LEN, MAX_COMMIT_LEN};
 use crate::directory::{Directory, make_file, open_file, refuse_second_name};
 use crate::error::{committing, corrupt, file, is_full};
 use crate::head::{self, HEAD_LEN, Head};
-use crate::record::{self, Entry};
+use crate::record::{self, Entry, RECORD_HEAD_LEN, RecordHead};
 
 /// The log's name in the directory, and the name under which it is made.
 pub(crate) const NAME: &str = "log";
@@ -40,7 +41,10 @@ const FIRST: u64 = 8192;
 pub(crate) const LONGEST: u64 = 4;
 
 /// Longest log, bytes: none that this crate has written with any configuration is longer.
-const MAX_LEN: u64 = FIRST + LONGEST * MAX_CHECKPOINT_LEN as u64 + 8 + MAX_COMMIT_LEN as u64;
+const MAX_LEN: u64 = FIRST + LONGEST * MAX_CHECKPOINT_LEN as u64 + RECORD_HEAD_LEN as u64 + MAX_COMMIT_LEN as u64;
+
+/// How many heads of records are looked at behind the last whole record. More than one comes of damage, or of somebody.
+const MAX_HEADS: usize = 16;
 
 /// How much is read at once, and how much is written of what is not in memory already.
 const READ_LEN: usize = 64 << 10;
@@ -66,10 +70,10 @@ pub(crate) struct Log {
 pub(crate) fn create(directory: &Directory, room: u32, flush: bool) -> Result<()> {
     let (path, new) = (directory.entry(NAME), directory.entry(NEW));
     let mut log = make_file(&new)?;
-    let head = Head { generation: 0, flushed: flush }.encode();
+    let least = FIRST + u64::from(room);
+    let head = Head { generation: 0, flushed: flush, least }.encode();
     // Real zeros, so that the room is there and a flush of a record has no new block to make durable.
-    let zeros = FIRST + u64::from(room) - HEAD_LEN as u64;
-    let made = log.write_all(&head).and_then(|()| write_zeros(&mut log, zeros));
+    let made = log.write_all(&head).and_then(|()| write_zeros(&mut log, least - HEAD_LEN as u64));
     let made = made.and_then(|()| log.sync_all()).and_then(|()| fs::rename(&new, &path));
     made.map_err(|source| file(source, &path))?;
     directory.sync()
@@ -90,6 +94,9 @@ impl Log {
             return Err(corrupt(&path, "the log is cut"));
         }
         let (head, both) = head::read(&file, &path)?;
+        if len < head.least {
+            return Err(corrupt(&path, "the log is cut"));
+        }
         let room = FIRST + u64::from(room);
         let mut log = Self { file, path, head, flush, end: FIRST, dirty: FIRST, room };
         let newer = Head { generation: head.generation + 1, ..head };
@@ -124,10 +131,10 @@ impl Log {
     pub(crate) fn replay(&self, replay: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         let mut place = FIRST;
         while place < self.end {
-            let Some((len, _)) = self.record_head_at(place, self.end)? else {
+            let Some(RecordHead { len, .. }) = self.record_head(self.head, place, self.end)? else {
                 return Err(corrupt(&self.path, "the log changes while it is read"));
             };
-            let mut payload = self.reader(place + 8, len);
+            let mut payload = self.reader(place + RECORD_HEAD_LEN as u64, len.into());
             loop {
                 match record::read(&mut payload) {
                     Ok(Some(entry)) => replay(entry)?,
@@ -138,29 +145,29 @@ impl Log {
                     Err(error) => return Err(file(error, &self.path)),
                 }
             }
-            place += 8 + len;
+            place += RECORD_HEAD_LEN as u64 + u64::from(len);
         }
         Ok(())
     }
 
     /// Appends one record with `entries`: one write and one flush. `Unknown` errors are of the kind `OutcomeUnknown`.
     pub(crate) fn append<'a>(&mut self, entries: impl Iterator<Item = (&'a Key, Option<&'a Bytes>)>) -> Result<()> {
-        let mut record = vec![0; 8];
+        let mut record = vec![0; RECORD_HEAD_LEN];
         for (key, value) in entries {
             record::encode(&mut record, key, value);
         }
-        let (head, payload) = record.split_at_mut(8);
+        let (head, payload) = record.split_at_mut(RECORD_HEAD_LEN);
         let Some(len) = u32::try_from(payload.len()).ok().filter(|_| payload.len() <= MAX_COMMIT_LEN) else {
             return Err(too_long());
         };
-        let end = self.end + 8 + u64::from(len);
+        let end = self.end + RECORD_HEAD_LEN as u64 + u64::from(len);
         if end > MAX_LEN {
             let text = "the log is as long as it may be, and its values could not be given files: free some room";
             return Err(Error::new(ErrorKind::NoSpace, text));
         }
-        let mut hasher = self.head.hasher();
+        let mut hasher = record::hasher(self.head.generation);
         hasher.update(payload);
-        head.copy_from_slice(&[len.to_be_bytes(), hasher.finalize().to_be_bytes()].concat());
+        head.copy_from_slice(&RecordHead { len, crc: hasher.finalize() }.encode(self.head.generation));
         match self.write_at(self.end, &record) {
             Ok(()) => {}
             // The record is not whole, so it is none; the next one takes its place.
@@ -181,9 +188,11 @@ impl Log {
     /// Then it is not known which generation counts. It is not tried again: a second flush can succeed without the bytes
     /// being there.
     pub(crate) fn restart(&mut self) -> io::Result<()> {
-        self.write_head(Head { generation: self.head.generation + 1, flushed: self.flush })?;
+        let len = self.file.metadata()?.len();
+        let least = len.min(self.room);
+        self.write_head(Head { generation: self.head.generation + 1, flushed: self.flush, least })?;
         self.end = FIRST;
-        if self.file.metadata()?.len() > self.room {
+        if len > self.room {
             self.file.set_len(self.room)?;
             self.dirty = self.dirty.min(self.room);
         }
@@ -246,12 +255,36 @@ impl Log {
         while let Some(end) = self.record_at(self.head, self.end, len)? {
             self.end = end;
         }
-        let Some((payload_len, _)) = self.record_head_at(self.end, len)? else { return Ok(()) };
-        let behind = self.end + 8 + payload_len;
-        if self.head.flushed && self.record_at(self.head, behind, len)?.is_some() {
+        if self.head.flushed && self.another_follows(len)? {
             return Err(corrupt(&self.path, "a record is damaged"));
         }
         Ok(())
+    }
+
+    /// Whether a whole record of this generation stands behind the end.
+    fn another_follows(&self, len: u64) -> Result<bool> {
+        let mut heads = 0;
+        let mut place = self.end + 1;
+        // A record that was damaged is no longer than any is.
+        let stop = len.min(place + (RECORD_HEAD_LEN + MAX_COMMIT_LEN) as u64);
+        let mut piece = Vec::new();
+        while place + RECORD_HEAD_LEN as u64 <= stop {
+            piece.clear();
+            let read = self.reader(place, (READ_LEN as u64).min(len - place)).read_to_end(&mut piece);
+            read.map_err(|source| file(source, &self.path))?;
+            let found =
+                |bytes: &[u8]| bytes.first_chunk().and_then(|bytes| RecordHead::decode(bytes, self.head.generation));
+            for (at, bytes) in piece.windows(RECORD_HEAD_LEN).enumerate() {
+                if found(bytes).is_some() {
+                    heads += 1;
+                    if heads > MAX_HEADS || self.record_at(self.head, place + at as u64, len)?.is_some() {
+                        return Ok(true);
+                    }
+                }
+            }
+            place += (piece.len().saturating_sub(RECORD_HEAD_LEN) + 1) as u64;
+        }
+        Ok(false)
     }
 
     /// Where the last byte ends that is not zero. Reads no further than the room.
@@ -275,9 +308,10 @@ impl Log {
 
     /// Where the record at `place` ends, if a whole one of the generation is there.
     fn record_at(&self, head: Head, place: u64, len: u64) -> Result<Option<u64>> {
-        let Some((payload_len, crc)) = self.record_head_at(place, len)? else { return Ok(None) };
-        let mut payload = self.reader(place + 8, payload_len);
-        let mut hasher = head.hasher();
+        let Some(record) = self.record_head(head, place, len)? else { return Ok(None) };
+        let payload_len = u64::from(record.len);
+        let mut payload = self.reader(place + RECORD_HEAD_LEN as u64, payload_len);
+        let mut hasher = record::hasher(head.generation);
         loop {
             let read = payload.fill_buf().map_err(|source| file(source, &self.path))?;
             if read.is_empty() {
@@ -287,18 +321,17 @@ impl Log {
             let len = read.len();
             payload.consume(len);
         }
-        Ok((hasher.finalize() == crc).then_some(place + 8 + payload_len))
+        Ok((hasher.finalize() == record.crc).then_some(place + RECORD_HEAD_LEN as u64 + payload_len))
     }
 
-    /// Length and checksum of what may be a record: not empty, no longer than any is, and before `len`.
-    fn record_head_at(&self, place: u64, len: u64) -> Result<Option<(u64, u32)>> {
-        let Some(room) = len.checked_sub(place).and_then(|room| room.checked_sub(8)) else { return Ok(None) };
-        let mut head = [0; 8];
-        self.reader(place, 8).read_exact(&mut head).map_err(|source| file(source, &self.path))?;
-        let [l0, l1, l2, l3, crc @ ..] = head;
-        let payload_len = u64::from(u32::from_be_bytes([l0, l1, l2, l3]));
-        let fits = payload_len > 0 && payload_len <= room.min(MAX_COMMIT_LEN as u64);
-        Ok(fits.then_some((payload_len, u32::from_be_bytes(crc))))
+    /// The head of what may be a record of the generation of `head` that ends before `len`.
+    fn record_head(&self, head: Head, place: u64, len: u64) -> Result<Option<RecordHead>> {
+        let room = len.checked_sub(place).and_then(|room| room.checked_sub(RECORD_HEAD_LEN as u64));
+        let Some(room) = room else { return Ok(None) };
+        let mut bytes = [0; RECORD_HEAD_LEN];
+        let read = self.reader(place, RECORD_HEAD_LEN as u64).read_exact(&mut bytes);
+        read.map_err(|source| file(source, &self.path))?;
+        Ok(RecordHead::decode(&bytes, head.generation).filter(|record| u64::from(record.len) <= room))
     }
 
     /// Reads `len` bytes from `place` on, in small pieces.
@@ -319,15 +352,6 @@ impl Read for At<'_> {
         let len = self.file.read(buffer)?;
         self.place += len as u64;
         Ok(len)
-    }
-}
-
-impl Head {
-    /// The checksum of a record of this generation, before its payload.
-    fn hasher(self) -> crc32fast::Hasher {
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&self.generation.to_be_bytes());
-        hasher
     }
 }
 

@@ -1,11 +1,55 @@
-//! What a record says: keys, and the value that each has from now on.
+//! A record of the log: its head, and the keys in it with the value that each has from now on.
 
 use std::io::{self, Read};
 
 use bytes::Bytes;
 use mls_keep_core::{Change, Key};
 
-use crate::config::MAX_VALUE_LEN;
+use crate::config::{MAX_COMMIT_LEN, MAX_VALUE_LEN};
+
+pub(crate) const RECORD_HEAD_LEN: usize = 12;
+
+/// What stands before the payload of a record. It has a checksum of its own, so that a record is found behind a damaged one.
+pub(crate) struct RecordHead {
+    /// Of the payload; at least 1.
+    pub(crate) len: u32,
+    /// Of the payload, with the generation.
+    pub(crate) crc: u32,
+}
+
+impl RecordHead {
+    pub(crate) fn encode(&self, generation: u64) -> [u8; RECORD_HEAD_LEN] {
+        let mut bytes = [0; RECORD_HEAD_LEN];
+        let (fields, check) = bytes.split_at_mut(8);
+        fields.copy_from_slice(&[self.len.to_be_bytes(), self.crc.to_be_bytes()].concat());
+        check.copy_from_slice(&Self::check(fields, generation).to_be_bytes());
+        bytes
+    }
+
+    /// `None` if it is no head of a record of this generation.
+    pub(crate) fn decode(bytes: &[u8; RECORD_HEAD_LEN], generation: u64) -> Option<Self> {
+        let [l0, l1, l2, l3, c0, c1, c2, c3, check @ ..] = *bytes;
+        let len = u32::from_be_bytes([l0, l1, l2, l3]);
+        if len == 0 || len as usize > MAX_COMMIT_LEN {
+            return None;
+        }
+        let is_right = Self::check(&bytes[..8], generation) == u32::from_be_bytes(check);
+        is_right.then_some(Self { len, crc: u32::from_be_bytes([c0, c1, c2, c3]) })
+    }
+
+    fn check(fields: &[u8], generation: u64) -> u32 {
+        let mut hasher = hasher(generation);
+        hasher.update(fields);
+        hasher.finalize()
+    }
+}
+
+/// The checksum of what belongs to `generation`.
+pub(crate) fn hasher(generation: u64) -> crc32fast::Hasher {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&generation.to_be_bytes());
+    hasher
+}
 
 /// A key, and the value that it has from now on.
 pub(crate) type Entry = (Key, Option<Bytes>);

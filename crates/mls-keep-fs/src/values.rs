@@ -29,6 +29,8 @@ pub(crate) struct Values {
     path: PathBuf,
     /// Their keys, once somebody has asked for them.
     keys: Option<BTreeSet<Key>>,
+    /// Whether storing has failed, so that names may be gone in memory and not on the medium.
+    failed: bool,
 }
 
 /// What a key has from now on: a value, or none.
@@ -45,7 +47,7 @@ impl Values {
         for number in 0..WRITERS {
             remove(&path.join(format!("{NEW}{number}")))?;
         }
-        Ok(Self { path, keys: None })
+        Ok(Self { path, keys: None, failed: false })
     }
 
     /// Whether there is no file.
@@ -91,7 +93,8 @@ impl Values {
 
     /// As [`store`](Self::store), when it is not known what an earlier process has done of it. If the flush of the directory
     /// failed there, what it removed is gone in memory and perhaps not on the medium, and a further flush has nothing to do.
-    /// So each name is given and removed once more.
+    /// So each name is given and removed once more; as it is
+    /// after a failure of this process.
     pub(crate) fn store_again(&mut self, entries: &Entries<'_>) -> Result<()> {
         self.store_all(entries, true)
     }
@@ -99,6 +102,8 @@ impl Values {
     fn store_all(&mut self, entries: &Entries<'_>, again: bool) -> Result<()> {
         // Whatever happens, what was known of the files is not known any more.
         let keys = self.keys.take();
+        let again = again || self.failed;
+        self.failed = true;
         let share = entries.len().div_ceil(WRITERS).max(1);
         thread::scope(|scope| {
             let this = &*self;
@@ -122,6 +127,7 @@ impl Values {
             results.into_iter().collect::<Result<()>>()
         })?;
         sync_directory(&self.path)?;
+        self.failed = false;
         self.keys = keys.map(|mut keys| {
             for (key, value) in entries {
                 if value.is_some() {

@@ -12,7 +12,7 @@ mod fuzz {
     use mls_keep_fs::{Config, FsBackend};
 
     const HEADS: [usize; 2] = [0, 4096];
-    const HEAD_LEN: usize = 28;
+    const HEAD_LEN: usize = 36;
 
     fn config() -> Config {
         // A short log, so that writing a store down for each input is cheap.
@@ -72,8 +72,9 @@ mod fuzz {
             let mut files = files.clone();
             files.edit("log", |log| {
                 let generation = HEADS.into_iter().filter_map(|at| log.get(at + 16..at + 24)).max().unwrap().to_vec();
-                let crc = crc32fast::hash(&[&generation[..], input].concat());
-                let record = [&(input.len() as u32).to_be_bytes()[..], &crc.to_be_bytes(), input].concat();
+                let checksum = |of: &[u8]| crc32fast::hash(&[&generation[..], of].concat()).to_be_bytes();
+                let head = [(input.len() as u32).to_be_bytes(), checksum(input)].concat();
+                let record = [&head[..], &checksum(&head), input].concat();
                 log.truncate(8192);
                 log.extend_from_slice(&record);
                 log.resize(12_288 + record.len(), 0);

@@ -27,6 +27,7 @@ const TIME: Duration = Duration::from_secs(60);
 const WHOLE: &str = "whole";
 
 const FIRST: u64 = 8192;
+const RECORD_HEAD_LEN: u64 = 12;
 const GIB: u64 = 1 << 30;
 
 /// What is done to a keep, and what the child then says.
@@ -39,12 +40,13 @@ const CLOSED: &[Case] = &[
         "a record of 4 GiB",
         |keep| {
             set_len(&keep.join("log"), 4 * GIB + (200 << 20));
-            put(keep, FIRST, &[0xff; 8]);
+            put(keep, FIRST, &record_head(keep, u32::MAX, 0));
         },
         WHOLE,
     ),
     ("a record of 256 MiB, zeros", |keep| zeros(keep, 256 << 20), "Corrupt"),
     ("a record of more than 256 MiB", |keep| zeros(keep, (256 << 20) + 1), WHOLE),
+    ("5,000 records of which there is only the head", |keep| heads(keep, 5000), "Corrupt"),
     ("a record of 15 values of 16 MiB", |keep| large_values(keep, 15), "other: 19 keys"),
     (
         "a value that is too long",
@@ -65,7 +67,7 @@ const CLOSED: &[Case] = &[
     ("a log without heads", |keep| put(keep, 0, &[7; FIRST as usize]), "Corrupt"),
     ("a log cut to nothing", |keep| set_len(&keep.join("log"), 0), "Corrupt"),
     ("a log cut in its second head", |keep| set_len(&keep.join("log"), 4100), "Corrupt"),
-    ("a log cut behind its heads", |keep| set_len(&keep.join("log"), FIRST), WHOLE),
+    ("a log cut behind its heads", |keep| set_len(&keep.join("log"), FIRST), "Corrupt"),
     ("no log", |keep| fs::remove_file(keep.join("log")).unwrap(), "Corrupt"),
     ("a log that is a pipe", |keep| pipe(&keep.join("log")), "Corrupt"),
     ("a log that is a device", |keep| link(&keep.join("log"), Path::new("/dev/zero")), "Corrupt"),
@@ -120,9 +122,10 @@ const CLOSED: &[Case] = &[
 const KILLED: &[Case] = &[
     ("nothing", |_| (), WHOLE),
     ("a damaged newer head", |keep| put(keep, 4096 + 20, &[9]), "Corrupt"),
-    ("a newer head of zeros", |keep| put(keep, 4096, &[0; 28]), "Corrupt"),
+    ("a newer head of zeros", |keep| put(keep, 4096, &[0; 36]), "Corrupt"),
     ("a damaged older head", |keep| put(keep, 20, &[9]), WHOLE),
-    ("a damaged record", |keep| put(keep, FIRST + 12, &[0xfe]), "Corrupt"),
+    ("a damaged record", |keep| put(keep, FIRST + 16, &[0xfe]), "Corrupt"),
+    ("a damaged length of a record", |keep| put(keep, FIRST + 2, &[0xfe]), "Corrupt"),
     ("a value that is a pipe behind one in the log", |keep| pipe(&keep.join("values/=k+2=")), WHOLE),
     ("a value that is a directory behind one in the log", |keep| directory(&keep.join("values/=k+2=")), "Corrupt"),
 ];
@@ -259,8 +262,15 @@ fn set_len(path: &Path, len: u64) {
 
 /// A head with its right checksum.
 fn head(keep: &Path, place: u64, version: u32, flags: u32, generation: u64) {
-    let mut head =
-        [&b"MLSklog\0"[..], &version.to_be_bytes(), &flags.to_be_bytes(), &generation.to_be_bytes()].concat();
+    let least = 8192_u64;
+    let mut head = [
+        &b"MLSklog\0"[..],
+        &version.to_be_bytes(),
+        &flags.to_be_bytes(),
+        &generation.to_be_bytes(),
+        &least.to_be_bytes(),
+    ]
+    .concat();
     head.extend(crc32fast::hash(&head).to_be_bytes());
     put(keep, place, &head);
 }
@@ -277,7 +287,19 @@ fn generation(keep: &Path) -> u64 {
 /// A record with its right checksum.
 fn record(keep: &Path, payload: &[u8]) {
     let crc = crc32fast::hash(&[&generation(keep).to_be_bytes()[..], payload].concat());
-    put(keep, FIRST, &[&(payload.len() as u32).to_be_bytes()[..], &crc.to_be_bytes(), payload].concat());
+    put(keep, FIRST, &[&record_head(keep, payload.len() as u32, crc), payload].concat());
+}
+
+fn record_head(keep: &Path, len: u32, crc: u32) -> [u8; RECORD_HEAD_LEN as usize] {
+    let fields = [len.to_be_bytes(), crc.to_be_bytes()].concat();
+    let check = crc32fast::hash(&[&generation(keep).to_be_bytes()[..], &fields].concat());
+    [&fields[..], &check.to_be_bytes()].concat().try_into().unwrap()
+}
+
+/// Heads of records that are as long as may be, one behind the other, in a log of zeros.
+fn heads(keep: &Path, count: usize) {
+    set_len(&keep.join("log"), FIRST + (512 << 20));
+    put(keep, FIRST, &record_head(keep, 256 << 20, 7).repeat(count));
 }
 
 /// A record of zeros with its right checksum, none of which is on the disk.
@@ -285,8 +307,8 @@ fn zeros(keep: &Path, len: u32) {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&generation(keep).to_be_bytes());
     hash_zeros(&mut hasher, len as usize);
-    set_len(&keep.join("log"), FIRST + 8 + u64::from(len));
-    put(keep, FIRST, &[len.to_be_bytes(), hasher.finalize().to_be_bytes()].concat());
+    set_len(&keep.join("log"), FIRST + RECORD_HEAD_LEN + u64::from(len));
+    put(keep, FIRST, &record_head(keep, len, hasher.finalize()));
 }
 
 fn hash_zeros(hasher: &mut crc32fast::Hasher, len: usize) {
@@ -308,10 +330,10 @@ fn large_values(keep: &Path, count: usize) {
         let entry = [&[key.len() as u8], key.as_bytes(), &[1], &(LEN as u32).to_be_bytes()].concat();
         hasher.update(&entry);
         hash_zeros(&mut hasher, LEN);
-        put(keep, FIRST + 8 + len, &entry);
+        put(keep, FIRST + RECORD_HEAD_LEN + len, &entry);
         len += (entry.len() + LEN) as u64;
     }
-    put(keep, FIRST, &[(len as u32).to_be_bytes(), hasher.finalize().to_be_bytes()].concat());
+    put(keep, FIRST, &record_head(keep, len as u32, hasher.finalize()));
 }
 
 fn pipe(path: &Path) {

@@ -1,4 +1,4 @@
-//! Directories that are not a keep are refused and stay as they are; damage is told.
+//! Directories that are not a keep are refused and stay as they are; damage is reported.
 
 // A test fails by panicking.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
@@ -159,7 +159,7 @@ fn a_record_that_is_cut_anywhere_was_never_there() {
     drop(backend);
     let log = fs::read(killed.join("log")).unwrap();
     let end = log.iter().rposition(|byte| *byte != 0).unwrap() + 1;
-    let last = (8192..end).rev().find(|at| log[*at..].starts_with(b"\x03n/3")).unwrap() - 8;
+    let last = (8192..end).rev().find(|at| log[*at..].starts_with(b"\x03n/3")).unwrap() - 12;
     let mut seen = Vec::new();
     for cut in last..end {
         fs::remove_dir_all(&path).unwrap();
@@ -176,7 +176,24 @@ fn a_record_that_is_cut_anywhere_was_never_there() {
 }
 
 #[test]
-fn damage_is_told() {
+fn a_log_that_was_shortened_is_corrupt() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keep");
+    let backend = open(&path);
+    block_on(backend.commit(commit(1))).unwrap();
+    let killed = dir.path().join("killed");
+    copy(&path, &killed);
+    drop(backend);
+    let len = fs::metadata(killed.join("log")).unwrap().len();
+    for cut in [1, 4096, len / 2, len - 8192] {
+        fs::OpenOptions::new().write(true).open(killed.join("log")).unwrap().set_len(len - cut).unwrap();
+        let error = FsBackend::open(&killed, config()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "cut by {cut}: {error}");
+    }
+}
+
+#[test]
+fn damage_is_corrupt() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keep");
     let backend = open(&path);
@@ -187,11 +204,16 @@ fn damage_is_told() {
     copy(&path, &killed);
     drop(backend);
     let log = fs::read(killed.join("log")).unwrap();
-    // A record that others follow cannot have been cut.
-    let mut flipped = log.clone();
-    flipped[8192 + 20] ^= 1;
-    fs::write(killed.join("log"), &flipped).unwrap();
-    refused(&killed, ErrorKind::Corrupt, "a record is damaged");
+    // A record that others follow cannot have been cut, whichever of its bytes are damaged.
+    let end = log.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let last = (8192..end).rev().find(|at| log[*at..].starts_with(b"\x03n/3")).unwrap() - 12;
+    // The order of a commit's entries is not fixed, so the last record may begin a little earlier.
+    for at in 8192..last - 40 {
+        let mut flipped = log.clone();
+        flipped[at] ^= 1;
+        fs::write(killed.join("log"), &flipped).unwrap();
+        refused(&killed, ErrorKind::Corrupt, "a record is damaged");
+    }
     let mut headless = log.clone();
     headless[..8192].fill(1);
     fs::write(killed.join("log"), &headless).unwrap();
@@ -240,7 +262,9 @@ fn the_log_stays_short_and_what_is_deleted_leaves_it() {
 fn a_commit_that_no_opening_would_read_is_invalid_and_many_together_go_in_several_records() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keep");
-    let backend = open(&path);
+    // Long enough that the log is not emptied between the two.
+    let config = Config { checkpoint_len: 64 << 20, ..config() };
+    let backend = FsBackend::open(&path, config).unwrap();
     let data = Bytes::from(vec![7; MAX_VALUE_LEN]);
     let large = |name: &str, count: usize| Commit {
         puts: (0..count).map(|number| (key(&format!("n/{name}/{number}")), data.clone())).collect(),
@@ -250,12 +274,14 @@ fn a_commit_that_no_opening_would_read_is_invalid_and_many_together_go_in_severa
     let error = block_on(backend.commit(large("a", MAX_COMMIT_LEN / MAX_VALUE_LEN))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     assert!(error.to_string().contains("split it"), "{error}");
+    // Without their directory, values get no files, and the log stays as a kill leaves it.
+    fs::rename(path.join("values"), dir.path().join("values")).unwrap();
     for result in block_on(backend.commit_many(vec![large("b", 9), large("c", 9)])) {
         result.unwrap();
     }
-    // As a kill leaves it.
     let killed = dir.path().join("killed");
     copy(&path, &killed);
+    fs::rename(dir.path().join("values"), killed.join("values")).unwrap();
     let backend = open(&killed);
     assert_eq!(block_on(backend.list("")).unwrap().len(), 20);
 }

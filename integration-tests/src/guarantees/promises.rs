@@ -329,7 +329,7 @@ pub const SECTIONS: &[Section] = &[
         promises: &[
             promise(
                 "A record of the log that is cut anywhere was never there; damage before the end is told",
-                &["refuses.rs::a_record_that_is_cut_anywhere_was_never_there", "refuses.rs::damage_is_told"],
+                &["refuses.rs::a_record_that_is_cut_anywhere_was_never_there", "refuses.rs::damage_is_corrupt"],
             ),
             promise(
                 "One holder at a time; the lock goes with its process",
