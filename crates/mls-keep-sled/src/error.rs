@@ -34,6 +34,11 @@ pub(crate) fn corrupt(path: &Path, what: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("{} cannot be opened: {what}: restore a backup", path.display()))
 }
 
+pub(crate) fn replaced() -> Error {
+    let text = "the directory was moved or replaced while it was open, so nothing is written: open the store again";
+    Error::new(ErrorKind::Poisoned, text)
+}
+
 /// A panic of sled in a commit: it may have come after the commit.
 pub(crate) fn panicked() -> Error {
     let text = "sled gave up in a commit, so whether it was applied is not known: open the store again";

@@ -16,14 +16,14 @@ use crate::settle::{AGAIN, settle, sync_directory};
 use crate::store::{Guarded, Store};
 
 /// The file that says whose the directory is, and that is locked while it is open.
-const LOCK: &str = "mls-keep.lock";
+pub(crate) const LOCK: &str = "mls-keep.lock";
 
 /// What stands in it: a name, and the version of what stands beside it.
 const SIGNATURE: &str = "mls-keep-sled ";
 const FORMAT_VERSION: u32 = 1;
 
 /// sled's own directory, and the name under which it is made.
-const STORE: &str = "store";
+pub(crate) const STORE: &str = "store";
 const NEW: &str = "store.new";
 
 /// Where everything stands in it.

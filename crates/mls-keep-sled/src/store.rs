@@ -11,9 +11,9 @@ use mls_keep_core::{Capabilities, Change, Durability, Engine, Error, ErrorKind, 
 use sled::{Batch, Db, Tree};
 
 use crate::config::MAX_VALUE_LEN;
-use crate::error::{gave_up, panicked, poisoned, reading, writing};
+use crate::error::{gave_up, panicked, poisoned, reading, replaced, writing};
 use crate::files::Files;
-use crate::settle;
+use crate::{open, settle};
 
 /// An open database that can be dropped whatever has happened in it. A panic of its drop during another panic would end the
 /// process.
@@ -28,7 +28,7 @@ pub(crate) struct Store {
     directory: PathBuf,
     timeout: Duration,
     /// The lock of the directory. Declared last, so that it is released when sled has let go.
-    _lock: File,
+    lock: File,
 }
 
 /// What the changes of a group have done so far: a value, or its absence.
@@ -55,7 +55,7 @@ impl Drop for Guarded {
 impl Store {
     /// `timeout` is how long closing waits for the threads of sled.
     pub(crate) fn new(db: Guarded, files: Files, directory: PathBuf, timeout: Duration, lock: File) -> Self {
-        Self { db, poisoned: false, files, directory, timeout, _lock: lock }
+        Self { db, poisoned: false, files, directory, timeout, lock }
     }
 
     /// Runs `work`, in which sled may panic: it asserts much of what it reads. The database is not used after that, so
@@ -67,8 +67,33 @@ impl Store {
         })
     }
 
-    fn check(&self) -> Result<()> {
-        if self.poisoned { Err(poisoned()) } else { Ok(()) }
+    fn check(&mut self) -> Result<()> {
+        if self.poisoned {
+            return Err(poisoned());
+        }
+        if self.is_in_place() {
+            return Ok(());
+        }
+        self.poisoned = true;
+        Err(replaced())
+    }
+
+    /// Whether the directory that is locked still stands at its path, with the database in it. sled and [`Files`] open
+    /// files by their paths.
+    fn is_in_place(&self) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
+            let stands = |path: PathBuf, opened: &File| {
+                let here = std::fs::symlink_metadata(path).map(identity);
+                matches!((here, opened.metadata().map(identity)), (Ok(here), Ok(opened)) if here == opened)
+            };
+            let log = self.directory.join(open::STORE).join(settle::LOG);
+            stands(self.directory.join(open::LOCK), &self.lock) && stands(log, self.files.log())
+        }
+        #[cfg(not(unix))]
+        true
     }
 
     fn load(&self, key: &Key) -> Result<Option<Bytes>> {
@@ -138,6 +163,15 @@ impl Store {
     }
 }
 
+impl Drop for Store {
+    fn drop(&mut self) {
+        if !self.is_in_place() {
+            // sled writes a snapshot by its path when it is dropped: into what somebody else has put there.
+            std::mem::forget(self.db.0.take());
+        }
+    }
+}
+
 impl Engine for Store {
     fn load_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
         self.check()?;
@@ -150,8 +184,8 @@ impl Engine for Store {
     }
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
-        if self.poisoned {
-            return poisoned().for_each_of(changes.len());
+        if let Err(error) = self.check() {
+            return error.for_each_of(changes.len());
         }
         let applied = self.guard(panicked, |store| Ok(store.apply_all(changes)));
         applied.unwrap_or_else(|error| error.for_each_of(changes.len()))
@@ -169,6 +203,7 @@ impl Engine for Store {
         if self.poisoned {
             return Ok(());
         }
+        self.check()?;
         self.guard(panicked, |store| {
             store.db.get()?.0.flush().map_err(|source| writing().with_source(source))?;
             // The last of them writes what sled leaves for its end.

@@ -111,3 +111,40 @@ fn only_the_owner_can_enter_the_directory() {
     drop(open(&path));
     assert_eq!(fs::metadata(path.join("store")).unwrap().permissions().mode() & 0o7777, 0o700);
 }
+
+/// A backup that is put back while a client runs: the client must not go on, neither in the old place nor in the new one.
+#[cfg(unix)]
+#[test]
+fn a_directory_that_was_replaced_while_it_is_open_is_written_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, backup) = (dir.path().join("keep"), dir.path().join("backup"));
+    let backend = open(&path);
+    block_on(backend.save(&key("k"), "old".into())).unwrap();
+    block_on(backend.close()).unwrap();
+    drop(backend);
+    copy(&path, &backup);
+    let backend = open(&path);
+    block_on(backend.save(&key("k"), "new".into())).unwrap();
+    fs::rename(&path, dir.path().join("moved")).unwrap();
+    fs::rename(&backup, &path).unwrap();
+    assert_eq!(block_on(backend.save(&key("k"), "newer".into())).unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(block_on(backend.load(&key("k"))).unwrap_err().kind(), ErrorKind::Poisoned);
+    drop(backend);
+    assert_eq!(block_on(open(&path).load(&key("k"))).unwrap().as_deref(), Some(b"old".as_slice()));
+    // sled's hold on the moved one ends with this process.
+    let copied = dir.path().join("copied");
+    copy(&dir.path().join("moved"), &copied);
+    let moved = open(&copied);
+    assert_eq!(block_on(moved.load(&key("k"))).unwrap().as_deref(), Some(b"new".as_slice()));
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
