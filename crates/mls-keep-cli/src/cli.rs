@@ -21,7 +21,8 @@ A first session:
   mls-keep invite tea bob.kp --commit tea.commit --welcome bob.welcome    (bob.kp: bob's `key-package --out bob.kp`)
   mls-keep send tea 'at five?' --out 1.mls
 
-Files that commands write are MLS messages (RFC 9420). An existing file is never replaced without --force.
+Files that commands write are MLS messages (RFC 9420). An existing file is replaced with --force only, and only
+if it is an MLS message, too.
 Exit codes: 0 done, 1 failed, 2 the command cannot be meant like this.";
 
 /// MLS clients whose state survives: each command is one sealed, atomic, durable commit.

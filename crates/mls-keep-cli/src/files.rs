@@ -60,7 +60,8 @@ pub(crate) struct NewFile {
 }
 
 impl NewFile {
-    /// Makes sure that `path` can be written. An existing file is refused unless `replace`.
+    /// Makes sure that `path` can be written. An existing file is refused, unless `replace` and it is an MLS message too: a
+    /// mistyped name costs no key and no store.
     pub(crate) fn prepare(path: &Path, replace: bool) -> Result<Self> {
         let failed = |error: io::Error| Failure::unwritable(path, &error);
         match fs::symlink_metadata(path) {
@@ -71,6 +72,11 @@ impl NewFile {
             Ok(_) if !replace => {
                 let what = format!("{} exists already", path.display());
                 let advice = "Nothing was changed. Name another file, or replace it with --force.";
+                return Err(Failure::new(ErrorKind::Invalid, what, advice));
+            }
+            Ok(_) if !is_message(path).map_err(failed)? => {
+                let what = format!("{} holds something else than an MLS message", path.display());
+                let advice = "Nothing was changed. Name another file, or remove this one first.";
                 return Err(Failure::new(ErrorKind::Invalid, what, advice));
             }
             Ok(_) => {}
@@ -110,6 +116,13 @@ impl NewFile {
         persisted.map_err(|error| failed(error.error))?;
         sync_directory(&path).map_err(failed)
     }
+}
+
+/// Whether the file begins as an `MLSMessage` of RFC 9420, section 6: version 1, and a wire format. An empty one will do.
+fn is_message(path: &Path) -> io::Result<bool> {
+    let mut head = Vec::new();
+    File::open(path)?.take(4).read_to_end(&mut head)?;
+    Ok(matches!(head[..], [] | [0, 1, 0, 1..=5]))
 }
 
 /// Makes the name of a new file durable.

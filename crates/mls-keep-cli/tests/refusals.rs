@@ -106,6 +106,12 @@ fn an_output_file_that_exists_costs_nothing() {
     alice.fails(&[&invite[..], &["./new"]].concat(), 2, "Usage", "named twice");
     assert_eq!(commits(&alice), before);
     assert_eq!(fs::read_to_string(alice.dir.join("mine")).unwrap(), "precious");
+    // Not even with --force, if it is none that a command writes.
+    for precious in ["mine", "k", "keep.db"] {
+        alice.fails(&["send", "tea", "hi", "--out", precious, "--force"], 1, "Invalid", "else than an MLS message");
+    }
+    assert_eq!(commits(&alice), before);
+    fs::copy(alice.dir.join("invite.commit"), alice.dir.join("mine")).unwrap();
     alice.ok(&["send", "tea", "hi", "--out", "mine", "--force"]);
     assert_eq!(bob.ok(&["receive", "../alice/mine"]), "tea\talice\thi\n");
     let known = ["bob.welcome", "invite.commit", "k", "keep.db", "mine"];
@@ -121,7 +127,7 @@ fn what_could_not_be_written_waits_in_the_outbox() {
     while !names(&alice.dir).iter().any(|name| name.starts_with(".mls-keep-")) {
         std::thread::yield_now();
     }
-    fs::write(alice.dir.join("m"), "in the way").unwrap();
+    fs::copy(alice.dir.join("invite.commit"), alice.dir.join("m")).unwrap();
     let ran = finish(send, b"do not lose me");
     ran.assert_error(1, "Invalid", "outbox write");
     assert!(ran.err.contains("do not repeat it") && !ran.err.contains("lose me"), "{ran:?}");
