@@ -82,6 +82,8 @@ fn kind_of_code(extended: i32, stage: Stage) -> ErrorKind {
         // More of it, or larger, than anything of ours.
         ffi::SQLITE_INTERRUPT | ffi::SQLITE_TOOBIG if stage == Stage::Schema => ErrorKind::Corrupt,
         ffi::SQLITE_FULL => ErrorKind::NoSpace,
+        // The index of the log cannot grow, which SQLite does not say otherwise.
+        ffi::SQLITE_IOERR if extended == ffi::SQLITE_IOERR_SHMSIZE => ErrorKind::NoSpace,
         ffi::SQLITE_READONLY | ffi::SQLITE_PERM => ErrorKind::ReadOnly,
         ffi::SQLITE_CANTOPEN if extended == ffi::SQLITE_CANTOPEN_ISDIR => ErrorKind::Invalid,
         ffi::SQLITE_CANTOPEN | ffi::SQLITE_NOMEM | ffi::SQLITE_INTERRUPT | ffi::SQLITE_ABORT => ErrorKind::Unavailable,
@@ -150,6 +152,7 @@ mod tests {
     fn a_commit_that_fails_otherwise_than_for_a_lock_is_unknown() {
         let cases = [
             (ffi::SQLITE_FULL, ErrorKind::NoSpace),
+            (ffi::SQLITE_IOERR_SHMSIZE, ErrorKind::NoSpace),
             (ffi::SQLITE_IOERR, ErrorKind::Unavailable),
             (ffi::SQLITE_IOERR_FSYNC, ErrorKind::Unavailable),
             (ffi::SQLITE_IOERR_WRITE, ErrorKind::Unavailable),
