@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::cutter::Cutter;
+use super::cutter::{Cutter, MIN_CHUNK_LEN};
 use super::node::{ChunkList, LeafValue, Part, decode_chunk, decode_index, encode_chunk, encode_index};
 use super::pointer::Pointer;
 use super::store::{Batch, NodeStore};
@@ -121,12 +121,17 @@ pub(crate) async fn load(store: &NodeStore, list: &ChunkList) -> Result<Value> {
 /// All parts of a value, level by level.
 async fn load_layout(store: &NodeStore, list: &ChunkList) -> Result<Layout> {
     let mut levels = vec![list.parts.clone()];
+    // The last chunk may be shorter than any other.
+    let most = list.len / MIN_CHUNK_LEN + 1;
     for _ in 0..list.levels {
         let above = levels.last().map_or(&[][..], Vec::as_slice);
         let pointers: Vec<_> = above.iter().map(|part| &part.pointer).collect();
         let mut below = Vec::new();
         for (block, part) in store.blocks(&pointers).await?.iter().zip(above) {
             below.extend(decode_index(block, part.len)?);
+            if below.len() > most {
+                return Err(Error::new(ErrorKind::Corrupt, "a long value has more parts than it can be cut into"));
+            }
         }
         levels.push(below);
     }

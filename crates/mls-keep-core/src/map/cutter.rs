@@ -4,7 +4,7 @@ use fastcdc::v2020::{Normalization, cut_gear, get_gear_with_seed, select_masks};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// Chunk lengths, bytes (docs/decisions/0003-node-sizes.md).
-const MIN_CHUNK_LEN: usize = 2 << 10;
+pub(super) const MIN_CHUNK_LEN: usize = 2 << 10;
 const AVG_CHUNK_LEN: usize = 8 << 10;
 const MAX_CHUNK_LEN: usize = 15 << 10;
 

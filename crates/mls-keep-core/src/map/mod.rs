@@ -15,6 +15,8 @@ mod packer;
 mod pointer;
 mod range;
 mod store;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod value;
 

@@ -60,7 +60,7 @@ impl NodeStore {
         for (pointer, _) in pointers.iter().zip(&cached).filter(|(_, node)| node.is_none()) {
             keys.push(self.key(pointer.name())?);
         }
-        let mut loaded = self.backend.load_many(&keys).await?.into_iter();
+        let mut loaded = self.load_many(&keys).await?.into_iter();
         pointers
             .iter()
             .zip(cached)
@@ -82,15 +82,20 @@ impl NodeStore {
         pointers: &[&Arc<Pointer>],
     ) -> Result<Vec<Result<(usize, Zeroizing<Vec<u8>>)>>> {
         let keys = pointers.iter().map(|pointer| self.key(pointer.name())).collect::<Result<Vec<_>>>()?;
-        let loaded = self.backend.load_many(&keys).await?;
-        if loaded.len() != pointers.len() {
-            return Err(Error::new(ErrorKind::Internal, "the backend's load_many gave another number of values"));
-        }
+        let loaded = self.load_many(&keys).await?;
         let open = |(pointer, stored): (&&Arc<Pointer>, Option<Bytes>)| {
             let len = stored.as_ref().map_or(0, Bytes::len);
             self.open(pointer, stored).map(|plaintext| (len, plaintext))
         };
         Ok(pointers.iter().zip(loaded).map(open).collect())
+    }
+
+    async fn load_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        let loaded = self.backend.load_many(keys).await?;
+        if loaded.len() != keys.len() {
+            return Err(Error::new(ErrorKind::Internal, "the backend's load_many gave another number of values"));
+        }
+        Ok(loaded)
     }
 
     /// A commit was applied: what it wrote can be read without the backend.

@@ -67,6 +67,7 @@ impl Tree {
     /// The entries of `range`, in order (or in reverse order).
     pub(crate) async fn scan(&self, store: &NodeStore, range: &RecordRange) -> Result<Vec<LeafEntry>> {
         let mut found = Vec::new();
+        let mut last: Option<SecretBytes> = None;
         let mut waiting: Vec<Waiting> = self.top(store).await?.into_iter().map(Waiting::Node).collect();
         while let Some(next) = waiting.pop() {
             let room = range.limit - found.len();
@@ -85,6 +86,7 @@ impl Tree {
                 }
                 Waiting::Node(node) => match &*node {
                     Node::Leaf(entries) => {
+                        last = Some(ensure_beyond(&node, last.as_ref(), range.backwards)?);
                         let inside = entries.iter().filter(|entry| range.contains(&entry.key));
                         if range.backwards {
                             found.extend(inside.rev().take(room).cloned());
@@ -347,6 +349,20 @@ fn ensure_level(child: &Node, parent_level: u8) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Corrupt, "a node of a map is at the wrong level"))
+}
+
+/// The key of `leaf` that comes last in the direction of a scan, if all of its keys are beyond those of the leaf before it. So
+/// no leaf is visited twice, however many inner nodes name it.
+fn ensure_beyond(leaf: &Node, last: Option<&SecretBytes>, backwards: bool) -> Result<SecretBytes> {
+    let bounds = leaf.bounds().map(|(first, end)| if backwards { (end, first) } else { (first, end) });
+    match bounds {
+        Some((next, end))
+            if last.is_none_or(|last| (next > last.as_slice()) != backwards && next != last.as_slice()) =>
+        {
+            Ok(end.into())
+        }
+        _ => Err(Error::new(ErrorKind::Corrupt, "the leaves of a map are not in order")),
+    }
 }
 
 /// The index of the subtree that has `key`, if any has.
