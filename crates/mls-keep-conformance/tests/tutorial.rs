@@ -105,10 +105,8 @@ impl Engine for Store {
 }
 
 fn change_one(values: &mut BTreeMap<Key, Bytes>, change: &Change) -> Result<()> {
-    if let Some(swap) = &change.swap
-        && values.get(&swap.key) != swap.expected.as_ref()
-    {
-        return Err(Error::new(ErrorKind::Conflict, "the root is not the one that the commit was made from"));
+    if let Some(swap) = &change.swap {
+        swap.check(values.get(&swap.key).map(Bytes::as_ref))?;
     }
     values.extend(change.stored().map(|(key, data)| (key.clone(), data.clone())));
     change.removed().for_each(|key| drop(values.remove(key)));

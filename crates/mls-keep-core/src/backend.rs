@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::capabilities::Capabilities;
 use crate::commit::Commit;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::key::Key;
 
 /// Where bytes are kept. Sees only opaque keys and ciphertext.
@@ -104,9 +104,7 @@ pub trait StorageBackend: Send + Sync + 'static {
             self.save(&key, data).await?;
         }
         let swap = commit.swap;
-        if self.load(&swap.key).await? != swap.expected {
-            return Err(Error::new(ErrorKind::Conflict, "the root is not the one that the commit was made from"));
-        }
+        swap.check(self.load(&swap.key).await?.as_deref())?;
         match swap.replacement {
             Some(replacement) => self.save(&swap.key, replacement).await?,
             None => self.delete(&swap.key).await?,

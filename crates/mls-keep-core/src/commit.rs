@@ -65,6 +65,20 @@ impl Commit {
     }
 }
 
+impl Swap {
+    /// Whether `stored`, the root as it is now, is the one that the commit was made from.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`].
+    pub fn check(&self, stored: Option<&[u8]>) -> Result<()> {
+        if stored == self.expected.as_deref() {
+            return Ok(());
+        }
+        let text = "the root is not the one that the commit was made from: load it again and repeat the operation";
+        Err(Error::new(ErrorKind::Conflict, text))
+    }
+}
+
 impl fmt::Debug for Commit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Commit")

@@ -93,6 +93,13 @@ impl Error {
         self.0.source.clone()
     }
 
+    /// `what` has format version `found`, which is newer than `known`, the newest of this program.
+    #[must_use]
+    pub fn newer_version(what: impl fmt::Display, found: impl fmt::Display, known: impl fmt::Display) -> Self {
+        let text = format!("{what} has format version {found} and this program knows {known}: update the program");
+        Self::new(ErrorKind::UnsupportedVersion, text)
+    }
+
     /// This error for each of `count` calls that failed together.
     #[must_use]
     pub fn for_each_of<T>(&self, count: usize) -> Vec<Result<T>> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::backend::StorageBackend;
 use crate::capabilities::{Capabilities, SwapScope};
 use crate::commit::Commit;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::key::Key;
 
 /// Keeps everything in memory. Clones share one store, as several backends on one file would.
@@ -59,9 +59,7 @@ impl StorageBackend for MemoryBackend {
     async fn commit(&self, commit: Commit) -> Result<()> {
         commit.check()?;
         let mut values = self.values();
-        if values.get(&commit.swap.key) != commit.swap.expected.as_ref() {
-            return Err(Error::new(ErrorKind::Conflict, "the root is not the one that the commit was made from"));
-        }
+        commit.swap.check(values.get(&commit.swap.key).map(Bytes::as_ref))?;
         values.extend(commit.puts);
         match commit.swap.replacement {
             Some(root) => values.insert(commit.swap.key, root),

@@ -112,13 +112,9 @@ impl Directory {
         let version = text.strip_suffix('\n').and_then(|text| text.strip_prefix(SIGNATURE)?.parse::<u32>().ok());
         match version {
             Some(FORMAT_VERSION) => Ok(()),
-            Some(newer) if newer > FORMAT_VERSION => Err(Error::new(
-                ErrorKind::UnsupportedVersion,
-                format!(
-                    "{} has format version {newer} and this program knows {FORMAT_VERSION}: update the program",
-                    self.path.display()
-                ),
-            )),
+            Some(newer) if newer > FORMAT_VERSION => {
+                Err(Error::newer_version(self.path.display(), newer, FORMAT_VERSION))
+            }
             _ if made => Err(corrupt(&path, "the file does not say what this directory is")),
             _ => Err(foreign(&self.path)),
         }

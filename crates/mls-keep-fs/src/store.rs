@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::path::Path;
 
 use bytes::Bytes;
-use mls_keep_core::{Capabilities, Change, Durability, Engine, Error, ErrorKind, Key, Result, SwapScope};
+use mls_keep_core::{Capabilities, Change, Durability, Engine, ErrorKind, Key, Result, SwapScope};
 
 use crate::config::{Config, MAX_COMMIT_LEN, MAX_VALUE_LEN};
 use crate::directory::Directory;
@@ -96,10 +96,7 @@ impl Store {
 
     /// Adds `change` to what is pending, unless it is refused.
     fn add<'a>(&self, change: &'a Change, pending: &mut Pending<'a>) -> Result<()> {
-        if change.largest_value() > MAX_VALUE_LEN {
-            let text = format!("a value is longer than {MAX_VALUE_LEN} bytes: split it");
-            return Err(Error::new(ErrorKind::Invalid, text));
-        }
+        change.check_lengths(MAX_VALUE_LEN)?;
         if record::len_of(change) > MAX_COMMIT_LEN {
             return Err(log::too_long());
         }
@@ -108,12 +105,7 @@ impl Store {
                 Some(value) => value.cloned(),
                 None => self.load(&swap.key)?,
             };
-            if stored != swap.expected {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    "the root is not the one that the commit was made from: load it again and repeat the operation",
-                ));
-            }
+            swap.check(stored.as_deref())?;
         }
         pending.extend(change.stored().map(|(key, data)| (key, Some(data))));
         pending.extend(change.removed().map(|key| (key, None)));

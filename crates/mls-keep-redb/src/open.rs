@@ -182,13 +182,7 @@ fn identify(db: &Database, path: &Path) -> Result<()> {
     match version {
         Some(FORMAT_VERSION) => {}
         Some(newer) if newer > FORMAT_VERSION => {
-            return Err(Error::new(
-                ErrorKind::UnsupportedVersion,
-                format!(
-                    "{} has format version {newer} and this program knows {FORMAT_VERSION}: update the program",
-                    path.display()
-                ),
-            ));
+            return Err(Error::newer_version(path.display(), newer, FORMAT_VERSION));
         }
         Some(other) => return Err(corrupt(path, &format!("it has format version {other}, which never existed"))),
         None => return another(""),

@@ -192,18 +192,13 @@ fn apply_all(transaction: &WriteTransaction, changes: &[Change]) -> Result<Vec<R
 
 /// Applies one change inside of the open transaction. The inner error is a refusal, before anything was written.
 fn apply_one(table: &mut Keep<'_>, change: &Change) -> Result<Result<()>, StorageError> {
-    if change.largest_value() > MAX_VALUE_LEN {
-        let text = format!("a value is longer than {MAX_VALUE_LEN} bytes: split it");
-        return Ok(Err(Error::new(ErrorKind::Invalid, text)));
-    }
+    let mut checked = change.check_lengths(MAX_VALUE_LEN);
     if let Some(swap) = &change.swap {
         let stored = table.get(swap.key.as_str())?;
-        if stored.as_ref().map(|value| value.value()) != swap.expected.as_deref() {
-            return Ok(Err(Error::new(
-                ErrorKind::Conflict,
-                "the root is not the one that the commit was made from: load it again and repeat the operation",
-            )));
-        }
+        checked = checked.and(swap.check(stored.as_ref().map(|value| value.value())));
+    }
+    if checked.is_err() {
+        return Ok(checked);
     }
     for (key, data) in change.stored() {
         table.insert(key.as_str(), data.as_ref())?;

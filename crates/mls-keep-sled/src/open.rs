@@ -211,13 +211,7 @@ fn lock(path: &Path, config: &Config) -> Result<File> {
             write_signature(&mut lock).map_err(|source| file(source, &name))?;
             Ok(lock)
         }
-        Some(newer) if newer > FORMAT_VERSION => Err(Error::new(
-            ErrorKind::UnsupportedVersion,
-            format!(
-                "{} has format version {newer} and this program knows {FORMAT_VERSION}: update the program",
-                path.display()
-            ),
-        )),
+        Some(newer) if newer > FORMAT_VERSION => Err(Error::newer_version(path.display(), newer, FORMAT_VERSION)),
         _ => Err(Error::new(ErrorKind::Invalid, format!("{} is a directory of something else", path.display()))),
     }
 }

@@ -101,27 +101,19 @@ impl Store {
         tree.get(key.as_str()).map_err(reading)?.map(|value| bounded(&value)).transpose()
     }
 
-    /// Adds `change` to what is pending, unless it is refused. The outer error concerns all changes.
-    fn add<'a>(&self, change: &'a Change, pending: &mut Pending<'a>) -> Result<Result<()>> {
-        if change.largest_value() > MAX_VALUE_LEN {
-            let text = format!("a value is longer than {MAX_VALUE_LEN} bytes: split it");
-            return Ok(Err(Error::new(ErrorKind::Invalid, text)));
-        }
+    /// Adds `change` to what is pending, unless it is refused.
+    fn add<'a>(&self, change: &'a Change, pending: &mut Pending<'a>) -> Result<()> {
+        change.check_lengths(MAX_VALUE_LEN)?;
         if let Some(swap) = &change.swap {
             let stored = match pending.get(&swap.key) {
                 Some(value) => value.cloned(),
                 None => self.load(&swap.key)?,
             };
-            if stored != swap.expected {
-                return Ok(Err(Error::new(
-                    ErrorKind::Conflict,
-                    "the root is not the one that the commit was made from: load it again and repeat the operation",
-                )));
-            }
+            swap.check(stored.as_deref())?;
         }
         pending.extend(change.stored().map(|(key, data)| (key, Some(data))));
         pending.extend(change.removed().map(|key| (key, None)));
-        Ok(Ok(()))
+        Ok(())
     }
 
     fn apply_all(&mut self, changes: &[Change]) -> Vec<Result<()>> {
@@ -129,7 +121,7 @@ impl Store {
         let mut results = Vec::with_capacity(changes.len());
         for change in changes {
             // What cannot be compared is not applied, and says nothing about the others.
-            results.push(self.add(change, &mut pending).and_then(|result| result));
+            results.push(self.add(change, &mut pending));
         }
         if results.iter().all(Result::is_err) {
             return results;

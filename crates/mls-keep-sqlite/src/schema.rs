@@ -80,13 +80,9 @@ pub(crate) fn identify(conn: &mut Connection, path: &Path) -> Result<Option<Cook
     match (application, version) {
         (0, 0) if is_empty(conn)? => Ok(None),
         (APPLICATION_ID, FORMAT_VERSION) => examine(conn).map(Some),
-        (APPLICATION_ID, newer) if newer > FORMAT_VERSION => Err(Error::new(
-            ErrorKind::UnsupportedVersion,
-            format!(
-                "{} has format version {newer} and this program knows {FORMAT_VERSION}: update the program",
-                path.display()
-            ),
-        )),
+        (APPLICATION_ID, newer) if newer > FORMAT_VERSION => {
+            Err(Error::newer_version(path.display(), newer, FORMAT_VERSION))
+        }
         (APPLICATION_ID, other) => Err(Error::new(
             ErrorKind::Corrupt,
             format!("{} has format version {other}, which never existed: restore a backup", path.display()),

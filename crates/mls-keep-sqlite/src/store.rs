@@ -136,7 +136,8 @@ impl Store {
         // Pages that refer to each other as SQLite's never do can take a write and go on showing what was there before.
         let mut select = self.conn.prepare_cached(SELECT).map_err(writing)?;
         for (key, data) in written {
-            let stored = same(&mut select, key, data).map_err(writing)?;
+            let is_stored = |stored: Option<&[u8]>| stored == data.map(Bytes::as_ref);
+            let stored = look_at(&mut select, key, is_stored).map_err(writing)?;
             if !stored {
                 return Err(corrupt(
                     "the SQLite file does not give back what is written to it, so nothing was changed: restore a backup",
@@ -240,18 +241,13 @@ impl Engine for Store {
 
 /// Applies one change inside of the open transaction. The inner error is a refusal, before anything was written.
 fn apply_one(conn: &Connection, change: &Change) -> Result<Result<()>> {
-    if change.largest_value() > MAX_VALUE_LEN {
-        let text = format!("a value is longer than {MAX_VALUE_LEN} bytes: split it");
-        return Ok(Err(Error::new(ErrorKind::Invalid, text)));
-    }
+    let mut checked = change.check_lengths(MAX_VALUE_LEN);
     if let Some(swap) = &change.swap {
         let mut select = conn.prepare_cached(SELECT).map_err(writing)?;
-        if !same(&mut select, &swap.key, swap.expected.as_ref()).map_err(writing)? {
-            return Ok(Err(Error::new(
-                ErrorKind::Conflict,
-                "the root is not the one that the commit was made from: load it again and repeat the operation",
-            )));
-        }
+        checked = checked.and(look_at(&mut select, &swap.key, |stored| swap.check(stored)).map_err(writing)?);
+    }
+    if checked.is_err() {
+        return Ok(checked);
     }
     let mut upsert = conn.prepare_cached(UPSERT).map_err(writing)?;
     let mut reuse = conn.prepare_cached(REUSE).map_err(writing)?;
@@ -285,11 +281,11 @@ fn put(upsert: &mut CachedStatement<'_>, key: &Key, data: &Bytes) -> Result<()> 
     }
 }
 
-/// Whether `data` is what is stored under `key`.
-fn same(select: &mut CachedStatement<'_>, key: &Key, data: Option<&Bytes>) -> rusqlite::Result<bool> {
-    let same = |row: &Row<'_>| Ok(data.map(Bytes::as_ref) == Some(row.get_ref(0)?.as_blob()?));
-    let stored = select.query_row([key.as_str().as_bytes()], same).optional()?;
-    Ok(stored.unwrap_or(data.is_none()))
+/// What `look` says of the value of `key`, which is not copied for it.
+fn look_at<T>(select: &mut CachedStatement<'_>, key: &Key, look: impl Fn(Option<&[u8]>) -> T) -> rusqlite::Result<T> {
+    let stored = |row: &Row<'_>| Ok(look(Some(row.get_ref(0)?.as_blob()?)));
+    let found = select.query_row([key.as_str().as_bytes()], stored).optional()?;
+    Ok(found.unwrap_or_else(|| look(None)))
 }
 
 fn list(conn: &Connection, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {

@@ -155,7 +155,7 @@ impl Header {
         let mut input = Reader::new(plaintext);
         let version = input.u8()?;
         if version != BODY_VERSION {
-            return Err(Error::new(ErrorKind::UnsupportedVersion, format!("the header has body version {version}")));
+            return Err(Error::newer_version("the body of the header", version, BODY_VERSION));
         }
         let name_key = Secret32::from_bytes(input.array()?);
         let count = usize::from(input.u8()?);

@@ -235,7 +235,7 @@ impl Root {
         let mut input = Reader::new(plaintext);
         let version = input.u8()?;
         if version != BODY_VERSION {
-            return Err(Error::new(ErrorKind::UnsupportedVersion, format!("a root has body version {version}")));
+            return Err(Error::newer_version("the body of a root", version, BODY_VERSION));
         }
         let used = input.u32()? as usize;
         let (body, padding) = plaintext
@@ -304,10 +304,7 @@ fn decode_prefix(prefix: &[u8]) -> Result<RootKeyId> {
     }
     let version = input.u16()?;
     if version != VERSION {
-        return Err(Error::new(
-            ErrorKind::UnsupportedVersion,
-            format!("a root has format version {version}, this program knows {VERSION}"),
-        ));
+        return Err(Error::newer_version("a root", version, VERSION));
     }
     let reserved = input.u16()?;
     let key_id = input.u32()?;

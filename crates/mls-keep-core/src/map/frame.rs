@@ -56,7 +56,7 @@ impl Framer {
         let mut input = Reader::new(frame);
         let version = input.u8()?;
         if version != FRAME_VERSION {
-            return Err(Error::new(ErrorKind::UnsupportedVersion, format!("a node has format version {version}")));
+            return Err(Error::newer_version("a node", version, FRAME_VERSION));
         }
         let method = input.u8()?;
         let (len, packed_len) = (input.u32()? as usize, input.u32()? as usize);

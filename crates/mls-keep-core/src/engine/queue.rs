@@ -1,0 +1,139 @@
+//! What runs on the thread: requests in their order, with one flush for all changes that wait.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+
+use bytes::Bytes;
+use futures_channel::oneshot::Sender;
+
+use super::{Change, Engine};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+
+/// Most changes that are applied together, so that the first of them does not wait long for its answer.
+const MAX_GROUP: usize = 256;
+
+/// Most bytes that are stored together. A larger change goes alone.
+const MAX_GROUP_LEN: usize = 8 << 20;
+
+/// Work for the thread. Nobody may be waiting for the answer any more.
+pub(super) enum Request<E> {
+    Load { keys: Vec<Key>, reply: Sender<Result<Vec<Option<Bytes>>>> },
+    List { prefix: String, after: Option<Key>, limit: usize, reply: Sender<Result<Vec<Key>>> },
+    Write { changes: Vec<Change>, reply: Sender<Vec<Result<()>>> },
+    Call { work: Box<dyn FnOnce(&mut E) + Send> },
+    Close { reply: Sender<Result<()>> },
+}
+
+/// Serves `requests` until a close, or until nobody can send any more. Sets `closed` before it stops to take them.
+pub(super) fn run<E: Engine>(mut engine: E, requests: &Receiver<Request<E>>, closed: &AtomicBool) {
+    let mut next = requests.recv().ok();
+    while let Some(first) = next.take() {
+        let Turn { group, rest } = gather(&mut engine, first, requests);
+        let wrote = group.apply(&mut engine);
+        for request in rest {
+            if let Request::Close { reply } = request {
+                let result = engine.close();
+                closed.store(true, Ordering::Release);
+                answer(reply, result);
+                return;
+            }
+            serve(&mut engine, request);
+        }
+        next = requests.try_recv().ok();
+        if next.is_none() {
+            if wrote {
+                engine.idle();
+            }
+            next = requests.recv().ok();
+        }
+    }
+    // Best effort: nobody is left to be told.
+    drop(engine.close());
+}
+
+/// What is taken from the queue at once: the writes that go together, and what has to come after them.
+struct Turn<E> {
+    group: Group,
+    rest: Vec<Request<E>>,
+}
+
+/// Takes `first` and what waits behind it, as much as fits a group.
+///
+/// A caller that has sent a write and then asks for a value gets the answer that holds after that write, also when nobody
+/// waits for the write any more. So a read behind a write is served after the group. All others are served at once.
+fn gather<E: Engine>(engine: &mut E, first: Request<E>, requests: &Receiver<Request<E>>) -> Turn<E> {
+    let mut turn = Turn { group: Group::default(), rest: Vec::new() };
+    let mut next = Some(first);
+    while let Some(request) = next {
+        match request {
+            Request::Write { changes, reply } => turn.group.add(changes, reply),
+            Request::Load { .. } | Request::List { .. } if turn.group.changes.is_empty() => serve(engine, request),
+            Request::Load { .. } | Request::List { .. } => turn.rest.push(request),
+            Request::Call { .. } | Request::Close { .. } => {
+                turn.rest.push(request);
+                break;
+            }
+        }
+        // Reads that are served at once cannot hold up a write: a write that waits is the next to be taken.
+        let full = turn.group.is_full() || turn.rest.len() >= MAX_GROUP;
+        next = if full { None } else { requests.try_recv().ok() };
+    }
+    turn
+}
+
+fn serve<E: Engine>(engine: &mut E, request: Request<E>) {
+    match request {
+        Request::Load { reply, .. } if reply.is_canceled() => {}
+        Request::Load { keys, reply } => answer(reply, engine.load_many(&keys)),
+        Request::List { prefix, after, limit, reply } => answer(reply, engine.list(&prefix, after.as_ref(), limit)),
+        Request::Call { work } => work(engine),
+        Request::Write { changes, reply } => answer(reply, engine.apply(&changes)),
+        // `run` alone can end the thread.
+        Request::Close { reply } => drop(reply),
+    }
+}
+
+/// Writes that are applied together.
+#[derive(Default)]
+struct Group {
+    changes: Vec<Change>,
+    len: usize,
+    /// Who waits for how many of the results, in the order of the changes.
+    replies: Vec<(usize, Sender<Vec<Result<()>>>)>,
+}
+
+impl Group {
+    fn add(&mut self, changes: Vec<Change>, reply: Sender<Vec<Result<()>>>) {
+        self.len += changes.iter().map(Change::stored_bytes).sum::<usize>();
+        self.replies.push((changes.len(), reply));
+        self.changes.extend(changes);
+    }
+
+    fn is_full(&self) -> bool {
+        self.changes.len() >= MAX_GROUP || self.len >= MAX_GROUP_LEN
+    }
+
+    /// Says whether there was anything to apply.
+    fn apply<E: Engine>(self, engine: &mut E) -> bool {
+        if self.changes.is_empty() {
+            return false;
+        }
+        let mut results = engine.apply(&self.changes);
+        if results.len() != self.changes.len() {
+            // Whose results they are is not known.
+            let text = "the engine's apply gave another number of results than it had changes: please report it";
+            results = Error::new(ErrorKind::OutcomeUnknown, text).for_each_of(self.changes.len());
+        }
+        let mut results = results.into_iter();
+        for (count, reply) in self.replies {
+            answer(reply, results.by_ref().take(count).collect());
+        }
+        true
+    }
+}
+
+pub(super) fn answer<T>(reply: Sender<T>, result: T) {
+    // Whoever dropped the future does not want to know.
+    drop(reply.send(result));
+}
