@@ -8,9 +8,7 @@ use crate::backend::StorageBackend;
 use crate::commit::{Commit, Swap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
-
-/// Where the nodes stand. All other keys can be replaced: the header and the roots.
-const NODES: &str = "n/";
+use crate::names;
 
 /// How many values are in memory at once, and in one commit of the target. A node is at most 18 KiB long.
 const PAGE: usize = 128;
@@ -89,7 +87,7 @@ async fn roots(backend: &dyn StorageBackend) -> Result<BTreeMap<Key, Bytes>> {
         let keys = backend.list_page("", after.as_ref(), PAGE).await?;
         let Some(last) = keys.last() else { return Ok(roots) };
         after = Some(last.clone());
-        for key in keys.into_iter().filter(|key| !key.as_str().starts_with(NODES)) {
+        for key in keys.into_iter().filter(|key| !key.as_str().starts_with(names::NODES)) {
             if let Some(value) = backend.load(&key).await? {
                 roots.insert(key, value);
             }
@@ -116,7 +114,7 @@ async fn copy_nodes(
 ) -> Result<usize> {
     let (mut after, mut already_there) = (None, 0);
     loop {
-        let keys = source.list_page(NODES, after.as_ref(), PAGE).await?;
+        let keys = source.list_page(names::NODES, after.as_ref(), PAGE).await?;
         let Some(last) = keys.last() else { return Ok(already_there) };
         after = Some(last.clone());
         let values = source.load_many(&keys).await?;

@@ -53,6 +53,7 @@ mod key;
 pub mod limits;
 mod map;
 mod memory;
+pub mod names;
 mod secret;
 mod secret_bytes;
 mod text;

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use super::client::ClientStore;
 use super::root::Standing;
-use super::{Keep, NODE_PREFIX, Place, ROOT_PREFIX};
+use super::{Keep, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Batch, NodeName};
+use crate::names;
 
 /// A list of garbage longer than this, and than a share of all nodes, is looked through before the next commit.
 const LONG_LIST: usize = 64;
@@ -45,8 +46,8 @@ impl Keep {
     pub async fn sweep(&self, progress: &mut (dyn FnMut(usize) + Send)) -> Result<Swept> {
         let mut swept = Swept::default();
         let mut owners = BTreeSet::new();
-        for key in self.backend().list(ROOT_PREFIX).await? {
-            let name = key.as_str().strip_prefix(ROOT_PREFIX).unwrap_or_default();
+        for key in self.backend().list(names::ROOTS).await? {
+            let name = key.as_str().strip_prefix(names::ROOTS).unwrap_or_default();
             match crate::text::decode(name) {
                 Some(token) => drop(owners.insert(token)),
                 None => swept.skipped += 1,
@@ -93,9 +94,9 @@ impl Keep {
         let mut owners = BTreeSet::new();
         let mut after = None;
         loop {
-            let page = self.backend().list_page(NODE_PREFIX, after.as_ref(), PAGE).await?;
+            let page = self.backend().list_page(names::NODES, after.as_ref(), PAGE).await?;
             let owner = |key: &crate::key::Key| {
-                let (name, _) = key.as_str().strip_prefix(NODE_PREFIX)?.split_once('/')?;
+                let (name, _) = key.as_str().strip_prefix(names::NODES)?.split_once('/')?;
                 crate::text::decode(name)
             };
             owners.extend(page.iter().filter_map(owner));

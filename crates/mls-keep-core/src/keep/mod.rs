@@ -28,16 +28,13 @@ use crate::envelope::Encryption;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::limits::MAX_IDENTITY_LEN;
+use crate::names;
 pub use client::{ClientStore, Record};
 pub use collect::Swept;
 use header::{Header, HeaderKey};
 use root::{Root, Standing, root_key_id};
 pub use scope::{Changes, Committed, ScopeChanges, ScopeId, ScopeVersion};
 pub use verify::{Statistics, Verification};
-
-const HEADER_KEY: &str = "header";
-const ROOT_PREFIX: &str = "r/";
-const NODE_PREFIX: &str = "n/";
 
 /// An opened backend with its keys. Cloning shares it.
 #[derive(Clone)]
@@ -64,7 +61,7 @@ impl Keep {
         encryption: &Encryption,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        let key = Key::new(HEADER_KEY)?;
+        let key = Key::new(names::HEADER)?;
         if backend.load(&key).await?.is_some() {
             return Err(exists());
         }
@@ -93,7 +90,7 @@ impl Keep {
         encryption: &Encryption,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        let Some(stored) = backend.load(&Key::new(HEADER_KEY)?).await? else {
+        let Some(stored) = backend.load(&Key::new(names::HEADER)?).await? else {
             return Err(Error::new(ErrorKind::NotFound, "there is no keep in this store"));
         };
         let (header, header_key) = Header::open(encryption, &stored).await?;
@@ -135,12 +132,12 @@ impl Keep {
     /// # Errors
     /// `Corrupt` if a root does not open; and the errors of the backend.
     pub async fn clients(&self) -> Result<Vec<Vec<u8>>> {
-        let keys = self.backend().list(ROOT_PREFIX).await?;
+        let keys = self.backend().list(names::ROOTS).await?;
         let stored = self.backend().load_many(&keys).await?;
         let mut identities = Vec::with_capacity(keys.len());
         // A root that went between the two calls is no client any more.
         for (key, stored) in keys.iter().zip(stored).filter_map(|(key, stored)| Some((key, stored?))) {
-            let token = crate::text::decode(key.as_str().strip_prefix(ROOT_PREFIX).unwrap_or_default())
+            let token = crate::text::decode(key.as_str().strip_prefix(names::ROOTS).unwrap_or_default())
                 .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the store holds a root of an unknown name"))?;
             let root = self.open_root(&token, &stored).await?;
             if root.standing != Standing::Deleted {
@@ -231,7 +228,7 @@ impl Keep {
     }
 
     async fn reload_header(&self) -> Result<Arc<Header>> {
-        let stored = self.backend().load(&Key::new(HEADER_KEY)?).await?;
+        let stored = self.backend().load(&Key::new(names::HEADER)?).await?;
         let stored = stored.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the keep's header is gone"))?;
         let header = Arc::new(Header::open_with(&self.shared.header_key, &stored)?);
         let mut known = self.shared.header.write().unwrap_or_else(PoisonError::into_inner);
@@ -255,8 +252,8 @@ struct Place {
 impl Place {
     fn new(token: [u8; 16]) -> Result<Self> {
         let name = crate::text::encode(&token);
-        let key = Key::new(&format!("{ROOT_PREFIX}{name}"))?;
-        Ok(Self { token, key, prefix: format!("{NODE_PREFIX}{name}/") })
+        let key = Key::new(&format!("{}{name}", names::ROOTS))?;
+        Ok(Self { token, key, prefix: format!("{}{name}/", names::NODES) })
     }
 }
 

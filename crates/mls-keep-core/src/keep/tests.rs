@@ -32,7 +32,7 @@ fn both_go_on_when_one_process_gives_the_keep_a_new_root_key() {
         let backend = MemoryBackend::new();
         let old = open(&backend).await?;
         let mut alice = old.create_client(b"alice").await?;
-        let key = Key::new(HEADER_KEY)?;
+        let key = Key::new(names::HEADER)?;
         let before = backend.load(&key).await?.unwrap();
         backend.save(&key, old.header().with_new_root_key(&old.shared.header_key, &Random)?).await?;
 

@@ -8,9 +8,9 @@ use fuzzing::Target;
 
 use super::*;
 use crate::fuzz::{Counted, IDENTITY, dump, encryption, store};
-use crate::keep::{Changes, Keep, NODE_PREFIX, ROOT_PREFIX, ScopeId};
+use crate::keep::{Changes, Keep, ScopeId};
 use crate::map::fuzz::{Plain, plaintexts, split_off};
-use crate::{Key, MemoryBackend, RecordRange, StorageBackend, Value};
+use crate::{Key, MemoryBackend, RecordRange, StorageBackend, Value, names};
 
 struct Opened {
     header: Header,
@@ -30,7 +30,7 @@ fn opened() -> Opened {
 }
 
 fn root_key(token: &[u8; 16]) -> Key {
-    Key::new(&format!("{ROOT_PREFIX}{}", crate::text::encode(token))).unwrap()
+    Key::new(&format!("{}{}", names::ROOTS, crate::text::encode(token))).unwrap()
 }
 
 /// The nodes of the store that the targets begin with.
@@ -40,7 +40,7 @@ pub(crate) fn nodes() -> Vec<Plain> {
 }
 
 fn node_prefix(token: &[u8; 16]) -> String {
-    format!("{NODE_PREFIX}{}/", crate::text::encode(token))
+    format!("{}{}/", names::NODES, crate::text::encode(token))
 }
 
 fn without_padding(bytes: &[u8]) -> &[u8] {
