@@ -5,6 +5,7 @@ use std::path::Path;
 use mls_keep_core::{EngineThread, Result, storage_backend};
 
 use crate::config::Config;
+use crate::open;
 use crate::store::Store;
 
 /// Keeps everything in plain files of one directory.
@@ -51,7 +52,7 @@ impl FsBackend {
     /// - `ReadOnly`, `NoSpace`, `Unavailable`: as they say.
     pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
-        let thread = EngineThread::start("file", move || Store::open(&path, &config))?;
+        let thread = EngineThread::start("file", move || open::open(&path, &config))?;
         Ok(Self { thread })
     }
 

@@ -25,8 +25,9 @@ use bytes::Bytes;
 use mls_keep_core::{Error, ErrorKind, Key, Result};
 
 use crate::config::{MAX_CHECKPOINT_LEN, MAX_COMMIT_LEN};
-use crate::directory::{Directory, make_file, open_file, refuse_second_name};
+use crate::directory::Directory;
 use crate::error::{committing, corrupt, file, is_full};
+use crate::files::{make_file, open_file, refuse_second_name};
 use crate::head::{self, HEAD_LEN, Head};
 use crate::record::{self, Entry, RECORD_HEAD_LEN, RecordHead};
 

@@ -2,17 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::path::Path;
 
 use bytes::Bytes;
 use mls_keep_core::{Capabilities, Change, Durability, Engine, ErrorKind, Key, Result, SwapScope};
 
 use crate::config::{Config, MAX_COMMIT_LEN, MAX_VALUE_LEN};
 use crate::directory::Directory;
-use crate::error::{corrupt, poisoned, replaced};
+use crate::error::{poisoned, replaced};
 use crate::log::{self, LONGEST, Log};
 use crate::record;
-use crate::recover::recover;
 use crate::values::Values;
 
 /// An open store. Lives on one thread.
@@ -34,26 +32,16 @@ pub(crate) struct Store {
 type Pending<'a> = HashMap<&'a Key, Option<&'a Bytes>>;
 
 impl Store {
-    /// Opens the directory at `path`, and makes it if it may.
-    pub(crate) fn open(path: &Path, config: &Config) -> Result<Self> {
-        config.check()?;
-        let directory = Directory::open(path, config)?;
-        let flush = config.durability == Durability::PowerLoss;
-        let is_made = directory.is_made()?;
-        let mut values = Values::open(&directory, is_made)?;
-        if !is_made {
-            if !values.is_empty()? {
-                return Err(corrupt(&directory.entry(log::NAME), "the log is missing"));
-            }
-            // The log comes last: with it everything else must be there.
-            directory.sync()?;
-            log::create(&directory, config.checkpoint_len, flush)?;
-        }
-        let mut log = Log::open(&directory, config.checkpoint_len, flush)?;
-        let recent = recover(&mut log, &mut values)?;
-        let checkpoint_len = u64::from(config.checkpoint_len);
-        let durability = config.durability;
-        Ok(Self { log, values, recent, checkpoint_len, durability, poisoned: false, directory })
+    /// `recent` is what the log says.
+    pub(crate) fn new(
+        directory: Directory,
+        log: Log,
+        values: Values,
+        recent: BTreeMap<Key, Option<Bytes>>,
+        config: &Config,
+    ) -> Self {
+        let (checkpoint_len, durability) = (u64::from(config.checkpoint_len), config.durability);
+        Self { log, values, recent, checkpoint_len, durability, poisoned: false, directory }
     }
 
     /// Gives each value of the log a file, and leaves nothing in the log, not even what was deleted.

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use mls_keep_core::{Error, ErrorKind, Key, Result};
 
 use crate::config::MAX_VALUE_LEN;
-use crate::directory::{Directory, make_directory, make_file, open_file, remove, sync_directory};
+use crate::directory::Directory;
 use crate::error::{corrupt, file};
+use crate::files::{make_directory, make_file, open_file, remove, sync_directory};
 use crate::name::{key_of, name_of};
 
 /// The name of their directory.
