@@ -7,41 +7,38 @@ use integration_tests::store::{image, open, restore};
 use integration_tests::wait::block_on;
 use integration_tests::world::World;
 use mls_keep::ErrorKind;
-use mls_keep_conformance::fault::{Fault, FaultBackend, Faults, Lasting};
+use mls_keep_conformance::fault::{Fault, FaultBackend, Faults, every_point};
 use mls_keep_core::{Key, MemoryBackend, StorageBackend, copy_store};
 
 #[test]
 fn a_copy_that_fails_at_any_call_is_completed_by_the_next_run() {
     let world = block_on(World::new());
     let whole = image(&world.store);
-    let mut tried = 0;
-    for fault in [Fault::BeforeApplying, Fault::AfterApplying] {
-        for at in 1.. {
-            let faults = Faults::new();
-            let target = MemoryBackend::new();
-            let failing = FaultBackend::new(target.clone(), faults.clone());
-            faults.arm(at, fault, Lasting::Once);
-            let copied = block_on(copy_store(&world.store, &failing, &mut |_| ()));
-            if faults.disarm() == 0 {
-                copied.unwrap();
-                break;
-            }
-            copied.unwrap_err();
-            tried += 1;
-            if image(&target) != whole {
-                let opened = block_on(
-                    mls_keep::PersistenceManager::builder(target.clone())
-                        .encryption(integration_tests::store::encryption())
-                        .open_existing(),
-                );
-                assert_eq!(opened.err().map(|error| error.kind()), Some(ErrorKind::NotFound), "half a copy opens");
-            }
-            block_on(copy_store(&world.store, &target, &mut |_| ())).unwrap();
-            assert_eq!(image(&target), whole, "{fault:?} at call {at}");
+    let tried = every_point(&[Fault::BeforeApplying, Fault::AfterApplying], |point| {
+        let faults = Faults::new();
+        let target = MemoryBackend::new();
+        let failing = FaultBackend::new(target.clone(), faults.clone());
+        faults.arm(point);
+        let copied = block_on(copy_store(&world.store, &failing, &mut |_| ()));
+        if faults.disarm() == 0 {
+            copied.unwrap();
+            return false;
         }
-    }
+        copied.unwrap_err();
+        if image(&target) != whole {
+            let opened = block_on(
+                mls_keep::PersistenceManager::builder(target.clone())
+                    .encryption(integration_tests::store::encryption())
+                    .open_existing(),
+            );
+            assert_eq!(opened.err().map(|error| error.kind()), Some(ErrorKind::NotFound), "half a copy opens");
+        }
+        block_on(copy_store(&world.store, &target, &mut |_| ())).unwrap();
+        assert_eq!(image(&target), whole, "{point:?}");
+        true
+    });
     println!("{tried} interrupted copies");
-    assert!(tried >= 16, "too little was tried");
+    assert!(tried >= 32, "too little was tried");
     let manager = open(restore(&whole)).unwrap();
     block_on(manager.load_client_state("alice")).unwrap();
 }

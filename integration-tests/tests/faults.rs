@@ -13,7 +13,7 @@ use integration_tests::operation::{Operation, Output, Scenario};
 use integration_tests::store::{Contents, contents, image, load, open, open_keep, open_shared, restore};
 use integration_tests::wait::block_on;
 use mls_keep::{Client, Error, ErrorKind, Persistence};
-use mls_keep_conformance::fault::{Fault, FaultBackend, Faults, FourMethods, Lasting, Stall};
+use mls_keep_conformance::fault::{Fault, FaultBackend, FaultPoint, Faults, FourMethods, Lasting, Stall, every_point};
 use mls_keep_core::{Key, MemoryBackend, StorageBackend};
 
 /// What the backend under test can do.
@@ -41,8 +41,11 @@ enum Look {
     Last,
 }
 
-/// Cases of each thing that is interrupted: two kinds of backends, two faults, once and for good, at several calls.
-const LEAST: usize = 24;
+/// What goes wrong: a call that does nothing, and one whose reply is lost.
+const FAULTS: [Fault; 2] = [Fault::BeforeApplying, Fault::AfterApplying];
+
+/// Points of each thing that is interrupted: two kinds of backends, two faults, once and for good, at several calls.
+const LEAST: u64 = 16;
 
 struct Expected {
     operation: Operation,
@@ -101,33 +104,26 @@ fn an_operation_that_is_dropped_at_any_poll_can_be_done_again() {
 fn a_client_that_was_not_created_can_be_created_again() {
     let mut cases = 0;
     for kind in [Kind::Atomic, Kind::FourMethods] {
-        for fault in [Fault::BeforeApplying, Fault::AfterApplying] {
-            for lasting in [Lasting::Once, Lasting::Sticky] {
-                for at in 1.. {
-                    let case = format!("creating on {kind:?}, {fault:?} {lasting:?} at call {at}");
-                    let (store, faults) = (MemoryBackend::new(), Faults::new());
-                    faults.arm(at, fault, lasting);
-                    let first = create(kind.backend(store.clone(), &faults));
-                    let injected = faults.disarm() > 0;
-                    cases += 1;
-                    if first.is_err() {
-                        match create(kind.backend(store.clone(), &faults)) {
-                            // The first time was the reply that was lost.
-                            Err(error) if error.kind() == ErrorKind::Conflict => {}
-                            again => drop(again.unwrap_or_else(|error| panic!("{case}: again {error:?}"))),
-                        }
-                    }
-                    let mut alice = load(&open(store.clone()).unwrap(), "alice")
-                        .unwrap_or_else(|error| panic!("{case}: {:?}, then {error:?}", first.err()));
-                    block_on(alice.create_group("tea")).unwrap();
-                    assert_agrees(&case, &mut alice, &store);
-                    assert_no_orphans(&case, &store, kind);
-                    if !injected {
-                        break;
-                    }
+        cases += every_point(&FAULTS, |point| {
+            let case = format!("creating on {kind:?}, {point:?}");
+            let (store, faults) = (MemoryBackend::new(), Faults::new());
+            faults.arm(point);
+            let first = create(kind.backend(store.clone(), &faults));
+            let injected = faults.disarm() > 0;
+            if first.is_err() {
+                match create(kind.backend(store.clone(), &faults)) {
+                    // The first time was the reply that was lost.
+                    Err(error) if error.kind() == ErrorKind::Conflict => {}
+                    again => drop(again.unwrap_or_else(|error| panic!("{case}: again {error:?}"))),
                 }
             }
-        }
+            let mut alice = load(&open(store.clone()).unwrap(), "alice")
+                .unwrap_or_else(|error| panic!("{case}: {:?}, then {error:?}", first.err()));
+            block_on(alice.create_group("tea")).unwrap();
+            assert_agrees(&case, &mut alice, &store);
+            assert_no_orphans(&case, &store, kind);
+            injected
+        });
     }
     println!("creating: {cases} cases");
     assert!(cases >= LEAST, "creating: too little was tried");
@@ -140,41 +136,34 @@ fn a_client_that_was_not_deleted_can_be_deleted_again() {
     let before = image(&before);
     let mut cases = 0;
     for kind in [Kind::Atomic, Kind::FourMethods] {
-        for fault in [Fault::BeforeApplying, Fault::AfterApplying] {
-            for lasting in [Lasting::Once, Lasting::Sticky] {
-                for at in 1.. {
-                    let case = format!("deleting on {kind:?}, {fault:?} {lasting:?} at call {at}");
-                    let (store, faults) = (restore(&before), Faults::new());
-                    let manager = open_shared(kind.backend(store.clone(), &faults)).unwrap();
-                    faults.arm(at, fault, lasting);
-                    let first = block_on(manager.delete_client("alice"));
-                    let injected = faults.disarm() > 0;
-                    cases += 1;
-                    let done = load(&open(store.clone()).unwrap(), "alice").is_err();
-                    match first {
-                        Ok(()) => assert!(done, "{case}: the client is still there"),
-                        // A reply that is lost for good is the only reason not to know.
-                        Err(error) if done && kind == Kind::Atomic => {
-                            assert_eq!((lasting, error.kind()), (Lasting::Sticky, ErrorKind::OutcomeUnknown), "{case}");
-                        }
-                        // The client is gone, and what is left of its nodes goes with the next call.
-                        Err(_) if done => match block_on(manager.delete_client("alice")) {
-                            Ok(()) => {}
-                            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{case}"),
-                        },
-                        Err(_) => block_on(manager.delete_client("alice")).unwrap(),
-                    }
-                    assert_eq!(load(&open(store.clone()).unwrap(), "alice").unwrap_err().kind(), ErrorKind::NotFound);
-                    // The header and the tombstone.
-                    let left = image(&store);
-                    assert!(left.keys().all(|key| !key.as_str().starts_with("n/")), "{case}: left {:?}", left.keys());
-                    assert_eq!(left.len(), 2, "{case}: left {:?}", left.keys());
-                    if !injected {
-                        break;
-                    }
+        cases += every_point(&FAULTS, |point| {
+            let case = format!("deleting on {kind:?}, {point:?}");
+            let (store, faults) = (restore(&before), Faults::new());
+            let manager = open_shared(kind.backend(store.clone(), &faults)).unwrap();
+            faults.arm(point);
+            let first = block_on(manager.delete_client("alice"));
+            let injected = faults.disarm() > 0;
+            let done = load(&open(store.clone()).unwrap(), "alice").is_err();
+            match first {
+                Ok(()) => assert!(done, "{case}: the client is still there"),
+                // A reply that is lost for good is the only reason not to know.
+                Err(error) if done && kind == Kind::Atomic => {
+                    assert_eq!((point.lasting, error.kind()), (Lasting::Sticky, ErrorKind::OutcomeUnknown), "{case}");
                 }
+                // The client is gone, and what is left of its nodes goes with the next call.
+                Err(_) if done => match block_on(manager.delete_client("alice")) {
+                    Ok(()) => {}
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{case}"),
+                },
+                Err(_) => block_on(manager.delete_client("alice")).unwrap(),
             }
-        }
+            assert_eq!(load(&open(store.clone()).unwrap(), "alice").unwrap_err().kind(), ErrorKind::NotFound);
+            // The header and the tombstone.
+            let left = image(&store);
+            assert!(left.keys().all(|key| !key.as_str().starts_with("n/")), "{case}: left {:?}", left.keys());
+            assert_eq!(left.len(), 2, "{case}: left {:?}", left.keys());
+            injected
+        });
     }
     println!("deleting: {cases} cases");
     assert!(cases >= LEAST, "deleting: too little was tried");
@@ -191,31 +180,24 @@ fn garbage_that_was_not_collected_can_be_collected_again() {
     before.insert(Key::new(&orphan).unwrap(), sealed.clone());
     let mut cases = 0;
     for kind in [Kind::Atomic, Kind::FourMethods] {
-        for fault in [Fault::BeforeApplying, Fault::AfterApplying] {
-            for lasting in [Lasting::Once, Lasting::Sticky] {
-                for at in 1.. {
-                    let case = format!("collecting on {kind:?}, {fault:?} {lasting:?} at call {at}");
-                    let (store, faults) = (restore(&before), Faults::new());
-                    let mut alice = load(&open_shared(kind.backend(store.clone(), &faults)).unwrap(), "alice").unwrap();
-                    faults.arm(at, fault, lasting);
-                    let first = block_on(alice.gc());
-                    let injected = faults.disarm() > 0;
-                    cases += 1;
-                    if let Err(error) = first {
-                        let unknown = error.kind() == ErrorKind::OutcomeUnknown;
-                        assert!(lasting == Lasting::Sticky || !unknown, "{case}: the root says how it went");
-                    }
-                    // After an unknown outcome the first call finds a root that it did not expect.
-                    let again = block_on(alice.gc()).or_else(|_| block_on(alice.gc()));
-                    assert!(again.is_ok(), "{case}: again {again:?}");
-                    assert_agrees(&case, &mut alice, &store);
-                    assert_no_orphans(&case, &store, Kind::Atomic);
-                    if !injected {
-                        break;
-                    }
-                }
+        cases += every_point(&FAULTS, |point| {
+            let case = format!("collecting on {kind:?}, {point:?}");
+            let (store, faults) = (restore(&before), Faults::new());
+            let mut alice = load(&open_shared(kind.backend(store.clone(), &faults)).unwrap(), "alice").unwrap();
+            faults.arm(point);
+            let first = block_on(alice.gc());
+            let injected = faults.disarm() > 0;
+            if let Err(error) = first {
+                let unknown = error.kind() == ErrorKind::OutcomeUnknown;
+                assert!(point.lasting == Lasting::Sticky || !unknown, "{case}: the root says how it went");
             }
-        }
+            // After an unknown outcome the first call finds a root that it did not expect.
+            let again = block_on(alice.gc()).or_else(|_| block_on(alice.gc()));
+            assert!(again.is_ok(), "{case}: again {again:?}");
+            assert_agrees(&case, &mut alice, &store);
+            assert_no_orphans(&case, &store, Kind::Atomic);
+            injected
+        });
     }
     println!("collecting: {cases} cases");
     assert!(cases >= LEAST, "collecting: too little was tried");
@@ -230,16 +212,9 @@ fn every_fault(kind: Kind) {
     let mut tally = Tally::default();
     for operation in Operation::ALL {
         let expected = Expected::new(operation);
-        for fault in [Fault::BeforeApplying, Fault::AfterApplying] {
-            for lasting in [Lasting::Once, Lasting::Sticky] {
-                for look in [Look::First, Look::Last] {
-                    let mut at = 1;
-                    while expected.fail_at(at, kind, fault, lasting, look, &mut tally) {
-                        at += 1;
-                    }
-                    assert!(at > 1, "{operation:?} does not call the backend");
-                }
-            }
+        for look in [Look::First, Look::Last] {
+            let reached = every_point(&FAULTS, |point| expected.fail_at(point, kind, look, &mut tally));
+            assert!(reached > 0, "{operation:?} does not call the backend");
         }
     }
     println!("{kind:?}: {tally:?}");
@@ -258,11 +233,11 @@ impl Expected {
     }
 
     /// Returns whether there was a fault.
-    fn fail_at(&self, at: u64, kind: Kind, fault: Fault, lasting: Lasting, look: Look, tally: &mut Tally) -> bool {
+    fn fail_at(&self, point: FaultPoint, kind: Kind, look: Look, tally: &mut Tally) -> bool {
         let (store, faults) = (restore(&self.scenario.alice), Faults::new());
         let manager = open_shared(kind.backend(store.clone(), &faults)).unwrap();
         let mut alice = load(&manager, "alice").unwrap();
-        faults.arm(at, fault, lasting);
+        faults.arm(point);
         let result = catch_unwind(AssertUnwindSafe(|| block_on(self.operation.run(&mut alice, &self.scenario))));
         let injected = faults.disarm() > 0;
         let ending = match result {
@@ -270,8 +245,8 @@ impl Expected {
             Ok(Err(error)) => Ending::Failed(error),
             Err(_) => Ending::Panicked,
         };
-        let case = format!("{:?} on {kind:?}, {fault:?} {lasting:?} at call {at}, {look:?}", self.operation);
-        if let (Lasting::Once, Ending::Failed(error)) = (lasting, &ending) {
+        let case = format!("{:?} on {kind:?}, {point:?}, {look:?}", self.operation);
+        if let (Lasting::Once, Ending::Failed(error)) = (point.lasting, &ending) {
             assert_ne!(error.kind(), ErrorKind::OutcomeUnknown, "{case}: the root could be read back");
         }
         self.check(&case, alice, &store, kind, ending, look, tally);

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use futures_executor::block_on;
-use mls_keep_conformance::fault::{Fault, FaultBackend, Faults, FourMethods, Lasting, Stall};
+use mls_keep_conformance::fault::{Fault, FaultBackend, FaultPoint, Faults, FourMethods, Lasting, Stall};
 use mls_keep_core::{Commit, ErrorKind, Key, MemoryBackend, StorageBackend, Swap};
 
 fn key(name: &str) -> Key {
@@ -43,7 +43,7 @@ fn a_torn_commit_is_applied_as_far_as_its_parts_go() {
     ] {
         let (store, faults) = (store(), Faults::new());
         let backend = FaultBackend::new(FourMethods(store.clone()), faults.clone());
-        faults.arm(1, Fault::Torn { parts }, Lasting::Once);
+        faults.arm(FaultPoint { at: 1, fault: Fault::Torn { parts }, lasting: Lasting::Once });
         let error = block_on(backend.commit(commit())).expect_err("a torn commit is an error");
         assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
         assert_eq!(names(&store), left, "{parts} parts");
@@ -56,7 +56,7 @@ fn a_backend_that_claims_atomic_commits_is_not_torn() {
     {
         let (store, faults) = (store(), Faults::new());
         let backend = FaultBackend::new(store.clone(), faults.clone());
-        faults.arm(1, Fault::Torn { parts }, Lasting::Once);
+        faults.arm(FaultPoint { at: 1, fault: Fault::Torn { parts }, lasting: Lasting::Once });
         block_on(backend.commit(commit())).expect_err("a torn commit is an error");
         assert_eq!(names(&store), left, "{parts} parts");
     }
@@ -67,7 +67,7 @@ fn a_torn_save_is_whole_or_not_there_and_a_torn_read_is_unavailable() {
     let (store, faults) = (MemoryBackend::new(), Faults::new());
     let backend = FaultBackend::new(store.clone(), faults.clone());
     for (parts, left) in [(0, &[][..]), (1, &["a"])] {
-        faults.arm(1, Fault::Torn { parts }, Lasting::Sticky);
+        faults.arm(FaultPoint { at: 1, fault: Fault::Torn { parts }, lasting: Lasting::Sticky });
         let error = block_on(backend.save(&key("a"), Bytes::from("x"))).expect_err("a torn save is an error");
         assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
         let error = block_on(backend.load(&key("a"))).expect_err("a torn read is an error");

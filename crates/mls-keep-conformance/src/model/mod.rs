@@ -12,7 +12,7 @@ use mls_keep_core::StorageBackend;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use proptest_state_machine::ReferenceStateMachine as _;
 
-use crate::fault::{FaultBackend, Faults, Lasting};
+use crate::fault::{FaultBackend, FaultPoint, Faults, Lasting};
 use crate::harness::Harness;
 use crate::support::wait;
 use request::call;
@@ -127,7 +127,7 @@ async fn run(harness: &dyn Harness, steps: &[Step], seen: Option<&AtomicUsize>) 
             action => {
                 let request = worlds.resolve(action);
                 if let Some(fault) = step.fault {
-                    faults.arm(1, fault, Lasting::Once);
+                    faults.arm(FaultPoint { at: 1, fault, lasting: Lasting::Once });
                 }
                 let outcome = call(&*backend, &request).await;
                 let injected = faults.disarm() > 0;
