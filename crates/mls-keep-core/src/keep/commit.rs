@@ -114,12 +114,15 @@ impl ClientStore {
         let mut edits = Edits::new();
         let mut committed = CommittedScope::default();
         for (key, change) in &changes.records {
-            let old = tree.get(&self.nodes, key).await?;
+            let old = match tree.get(&self.nodes, key).await? {
+                Some(LeafValue::Chunked(list)) => Some(list),
+                _ => None,
+            };
             let (new, base, layout) = match change {
                 RecordChange::Remove => (None, None, None),
                 RecordChange::Put { value, base } => {
                     // Chunks of a base that is not the stored value must not be kept: they may be gone.
-                    let base = base.as_ref().filter(|base| base.is_stored_as(old.as_ref()));
+                    let base = base.as_ref().filter(|base| old.as_ref().is_some_and(|list| base.is_stored_as(list)));
                     let written = write_value(batch, self.root.seed, value, base)?;
                     if let Some(layout) = &written.layout {
                         committed.long.insert(key.clone(), value.with_layout(Arc::clone(layout)));
@@ -127,7 +130,7 @@ impl ClientStore {
                     (Some(written.leaf), base, written.layout)
                 }
             };
-            if let Some(LeafValue::Chunked(list)) = &old {
+            if let Some(list) = &old {
                 replace_long(batch, list, base, layout.as_deref()).await?;
             }
             edits.insert(key.clone(), new);

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::cutter::{Cutter, MIN_CHUNK_LEN};
-use super::node::{ChunkList, LeafValue, Part, decode_chunk, decode_index, encode_chunk, encode_index};
+use super::node::{LeafValue, decode_chunk, decode_index, encode_chunk, encode_index};
+use super::parts::{ChunkList, Layout, Part};
 use super::pointer::Pointer;
 use super::store::{Batch, NodeStore};
 use super::value::Value;
@@ -27,34 +28,6 @@ const MAX_LIST_PARTS: usize = 32;
 const MIN_INDEX_PARTS: usize = 8;
 const MAX_INDEX_PARTS: usize = 64;
 const INDEX_END_MASK: u8 = 0x0f;
-
-/// Where the parts of a stored value are.
-pub(crate) struct Layout {
-    /// From the chunks upwards: each level's parts. The last level is the list in the leaf.
-    levels: Vec<Vec<Part>>,
-}
-
-impl Layout {
-    fn chunks(&self) -> &[Part] {
-        self.levels.first().map_or(&[], Vec::as_slice)
-    }
-
-    fn top(&self) -> &[Part] {
-        self.levels.last().map_or(&[], Vec::as_slice)
-    }
-
-    /// Whether this is the layout of the value that `list` stands for.
-    pub(crate) fn describes(&self, list: &ChunkList) -> bool {
-        let top = self.top();
-        self.levels.len() == usize::from(list.levels) + 1
-            && top.len() == list.parts.len()
-            && top.iter().zip(&list.parts).all(|(ours, theirs)| ours.pointer.same(&theirs.pointer))
-    }
-
-    fn pointers(&self) -> impl Iterator<Item = &Arc<Pointer>> {
-        self.levels.iter().flatten().map(|part| &part.pointer)
-    }
-}
 
 /// Writes `value` as a leaf's value. `base` is the value that it takes the place of, as it was loaded or committed:
 /// chunks that both have are kept.
@@ -73,7 +46,7 @@ pub(crate) fn write(batch: &mut Batch<'_>, seed: u64, value: &Value, base: Optio
         chunks.push(Part { len: piece.end - piece.start, pointer });
     }
     let layout = index(batch, chunks, base.map(|(_, layout)| layout))?;
-    let list = ChunkList { len: bytes.len(), levels: (layout.levels.len() - 1) as u8, parts: layout.top().to_vec() };
+    let list = ChunkList { len: bytes.len(), levels: (layout.levels().len() - 1) as u8, parts: layout.top().to_vec() };
     Ok(Written { leaf: LeafValue::Chunked(list), layout: Some(Arc::new(layout)) })
 }
 
@@ -136,7 +109,7 @@ async fn load_layout(store: &NodeStore, list: &ChunkList) -> Result<Layout> {
         levels.push(below);
     }
     levels.reverse();
-    Ok(Layout { levels })
+    Ok(Layout::new(levels))
 }
 
 /// Puts index nodes over `chunks` until the list is short. An index node over the same parts as before is kept.
@@ -161,12 +134,12 @@ fn index(batch: &mut Batch<'_>, chunks: Vec<Part>, base: Option<&Layout>) -> Res
         }
         levels.push(above);
     }
-    Ok(Layout { levels })
+    Ok(Layout::new(levels))
 }
 
 /// The index nodes over level `depth` of `layout`: by the name of their first part, their parts and their pointer.
 fn groups(layout: &Layout, depth: usize) -> HashMap<super::pointer::NodeName, (&[Part], &Arc<Pointer>)> {
-    let (Some(below), Some(above)) = (layout.levels.get(depth), layout.levels.get(depth + 1)) else {
+    let (Some(below), Some(above)) = (layout.levels().get(depth), layout.levels().get(depth + 1)) else {
         return HashMap::new();
     };
     let named = group(below).zip(above);

@@ -1,6 +1,7 @@
 //! The sealed map: an ordered map of byte keys to byte values, stored as nodes. The only data structure on disk.
 //!
-//! `tree` is the map, `node` the encoding of one block, `chunk` what becomes of long values, `cutter` where they are cut,
+//! `tree` is the map, `node` the encoding of one block, `chunk` what becomes of long values, `parts` where these are,
+//! `cutter` where they are cut,
 //! `frame` and `packer` compression and padding, `store` reading and sealing, `pointer` the name and the key of a node, `names`
 //! the nodes that a map consists of.
 
@@ -12,6 +13,7 @@ pub(crate) mod fuzz;
 mod names;
 mod node;
 mod packer;
+mod parts;
 mod pointer;
 mod range;
 mod store;
@@ -22,7 +24,8 @@ mod value;
 
 pub(crate) use chunk::{load as load_long, replace as replace_long, write as write_value};
 pub(crate) use names::names_below;
-pub(crate) use node::{GarbagePage, LeafEntry, LeafValue, MAX_PAGE_NAMES, Node, Part, decode_chunk, decode_index};
+pub(crate) use node::{GarbagePage, LeafEntry, LeafValue, MAX_PAGE_NAMES, Node, decode_chunk, decode_index};
+pub(crate) use parts::Part;
 pub(crate) use pointer::{NodeName, Pointer};
 pub use range::RecordRange;
 pub(crate) use store::{Batch, NodeStore, Written};

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::node::{LeafEntry, LeafValue, Node, Part, decode_index};
+use super::node::{LeafEntry, LeafValue, Node, decode_index};
+use super::parts::Part;
 use super::pointer::{NodeName, Pointer};
 use super::store::NodeStore;
 use crate::error::{Error, ErrorKind, Result};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::parts::{ChunkList, Part};
 use super::pointer::{NodeName, POINTER_LEN, Pointer};
 use super::value::Value;
 use crate::codec::{Reader, Writer};
@@ -50,21 +51,6 @@ pub(crate) enum LeafValue {
         flags: u8,
         top: Arc<Pointer>,
     },
-}
-
-/// Where a long value is: `levels` of index nodes above the chunks, 0 if `parts` are the chunks themselves.
-#[derive(Clone, Debug)]
-pub(crate) struct ChunkList {
-    pub(crate) len: usize,
-    pub(crate) levels: u8,
-    pub(crate) parts: Vec<Part>,
-}
-
-/// One chunk, or an index node over several: `len` is how many bytes of the value are below it.
-#[derive(Clone, Debug)]
-pub(crate) struct Part {
-    pub(crate) len: usize,
-    pub(crate) pointer: Arc<Pointer>,
 }
 
 /// `key` is at most the first key below `child`. The first entry's subtree also takes keys before it.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use futures_executor::block_on;
 
-use super::node::{ChunkList, InnerEntry, encode_index};
+use super::node::{InnerEntry, encode_index};
+use super::parts::ChunkList;
 use super::*;
 use crate::MemoryBackend;
 use crate::backend::StorageBackend;

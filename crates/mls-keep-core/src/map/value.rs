@@ -3,8 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::chunk::Layout;
-use super::node::LeafValue;
+use super::parts::{ChunkList, Layout};
 use crate::secret_bytes::SecretBytes;
 
 /// The plaintext of one record. Cloning shares it; the bytes are wiped when the last clone goes.
@@ -32,12 +31,9 @@ impl Value {
         Self { bytes: self.bytes.clone(), layout: Some(layout) }
     }
 
-    /// Whether this is the value that stands in a leaf as `stored`.
-    pub(crate) fn is_stored_as(&self, stored: Option<&LeafValue>) -> bool {
-        match (&self.layout, stored) {
-            (Some(layout), Some(LeafValue::Chunked(list))) => layout.describes(list),
-            _ => false,
-        }
+    /// Whether this is the value that is stored in the parts of `list`.
+    pub(crate) fn is_stored_as(&self, list: &ChunkList) -> bool {
+        self.layout.as_ref().is_some_and(|layout| layout.describes(list))
     }
 
     pub(crate) fn layout(&self) -> Option<&Arc<Layout>> {
