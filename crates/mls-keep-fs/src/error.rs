@@ -6,7 +6,7 @@ use std::path::Path;
 use mls_keep_core::{Error, ErrorKind};
 
 /// A failure with the file at `path`, after which nothing has changed that counts.
-pub(crate) fn file(source: io::Error, path: &Path) -> Error {
+pub(crate) fn io_error(source: io::Error, path: &Path) -> Error {
     let text = format!("{} cannot be read or written: {source}", path.display());
     Error::new(source.kind().into(), text).with_source(source)
 }

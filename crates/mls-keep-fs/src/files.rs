@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mls_keep_core::{Error, ErrorKind, Result};
 
-use crate::error::{corrupt, file};
+use crate::error::{corrupt, io_error};
 
 /// Opens a regular file that is never a symbolic link, readable by its owner only if it is new.
 pub(crate) fn open_file(path: &Path, options: &mut OpenOptions) -> Result<File> {
@@ -15,7 +15,7 @@ pub(crate) fn open_file(path: &Path, options: &mut OpenOptions) -> Result<File> 
     }
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options.open(path).map_err(|source| file(source, path))
+    options.open(path).map_err(|source| io_error(source, path))
 }
 
 /// Makes a file that was not there, readable by its owner only. What a kill has left under its name is removed.
@@ -32,7 +32,7 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
         Err(_) if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) => {
             Err(corrupt(path, "it is a directory"))
         }
-        removed => removed.map_err(|source| file(source, path)),
+        removed => removed.map_err(|source| io_error(source, path)),
     }
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 pub(crate) fn refuse_second_name(opened: &File, path: &Path) -> Result<()> {
     #[cfg(unix)]
     {
-        let found = opened.metadata().map_err(|source| file(source, path))?;
+        let found = opened.metadata().map_err(|source| io_error(source, path))?;
         if std::os::unix::fs::MetadataExt::nlink(&found) > 1 {
             let text = format!("{} has a second name (a hard link): make it a file of its own", path.display());
             return Err(Error::new(ErrorKind::Invalid, text));
@@ -66,14 +66,14 @@ pub(crate) fn make_directory(path: &Path) -> Result<()> {
                 _ => Err(corrupt(path, "it is not a directory")),
             }
         }
-        Err(error) => Err(file(error, path)),
+        Err(error) => Err(io_error(error, path)),
     }
 }
 
 /// Makes the names in a directory durable.
 pub(crate) fn sync_directory(path: &Path) -> Result<()> {
     if cfg!(unix) {
-        File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| file(source, path))?;
+        File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| io_error(source, path))?;
     }
     Ok(())
 }

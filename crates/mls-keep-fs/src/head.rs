@@ -7,7 +7,7 @@ use std::path::Path;
 use bytes::Buf;
 use mls_keep_core::{Error, ErrorKind, Result};
 
-use crate::error::{corrupt, file};
+use crate::error::{corrupt, io_error};
 
 const MAGIC: [u8; 8] = *b"MLSklog\0";
 const FORMAT_VERSION: u32 = 1;
@@ -66,7 +66,7 @@ pub(crate) fn read(mut log: &File, path: &Path) -> Result<(Head, bool)> {
         match read {
             Ok(()) => *found = decode(&head, place, path)?,
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(corrupt(path, "the log is cut")),
-            Err(error) => return Err(file(error, path)),
+            Err(error) => return Err(io_error(error, path)),
         }
     }
     let newest = heads.into_iter().max().flatten().ok_or_else(|| corrupt(path, "neither head of the log is whole"))?;

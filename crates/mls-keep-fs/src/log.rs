@@ -26,7 +26,7 @@ use mls_keep_core::{Error, ErrorKind, Key, Result};
 
 use crate::config::{MAX_CHECKPOINT_LEN, MAX_COMMIT_LEN};
 use crate::directory::Directory;
-use crate::error::{committing, corrupt, file, is_full};
+use crate::error::{committing, corrupt, io_error, is_full};
 use crate::files::{make_file, open_file, refuse_second_name};
 use crate::head::{self, HEAD_LEN, Head};
 use crate::record::{self, Entry, RECORD_HEAD_LEN, RecordHead};
@@ -76,7 +76,7 @@ pub(crate) fn create(directory: &Directory, room: u32, flush: bool) -> Result<()
     // Real zeros, so that the room is there and a flush of a record has no new block to make durable.
     let made = log.write_all(&head).and_then(|()| write_zeros(&mut log, least - HEAD_LEN as u64));
     let made = made.and_then(|()| log.sync_all()).and_then(|()| fs::rename(&new, &path));
-    made.map_err(|source| file(source, &path))?;
+    made.map_err(|source| io_error(source, &path))?;
     directory.sync()
 }
 
@@ -87,7 +87,7 @@ impl Log {
         let path = directory.entry(NAME);
         let file = open_file(&path, OpenOptions::new().read(true).write(true))?;
         refuse_second_name(&file, &path)?;
-        let len = file.metadata().map_err(|source| self::file(source, &path))?.len();
+        let len = file.metadata().map_err(|source| io_error(source, &path))?.len();
         if len > MAX_LEN {
             return Err(corrupt(&path, "the log is longer than any that this crate writes"));
         }
@@ -107,10 +107,10 @@ impl Log {
         log.find_end(len)?;
         log.replay(&mut |_| Ok(()))?;
         // What is longer than the room is cut off when the log begins again, so it need not be read.
-        log.dirty = if len > room { len } else { log.last_used().map_err(|source| self::file(source, &log.path))? };
+        log.dirty = if len > room { len } else { log.last_used().map_err(|source| io_error(source, &log.path))? };
         // It may be in memory only, left by a process that was killed before its flush or whose flush has failed. Records
         // of this generation count for nothing without it.
-        log.write_head(head).map_err(|source| self::file(source, &log.path))?;
+        log.write_head(head).map_err(|source| io_error(source, &log.path))?;
         Ok(log)
     }
 
@@ -143,7 +143,7 @@ impl Log {
                     Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
                         return Err(corrupt(&self.path, "a record makes no sense"));
                     }
-                    Err(error) => return Err(file(error, &self.path)),
+                    Err(error) => return Err(io_error(error, &self.path)),
                 }
             }
             place += RECORD_HEAD_LEN as u64 + u64::from(len);
@@ -172,7 +172,7 @@ impl Log {
         match self.write_at(self.end, &record) {
             Ok(()) => {}
             // The record is not whole, so it is none; the next one takes its place.
-            Err(error) if is_full(&error) => return Err(self::file(error, &self.path)),
+            Err(error) if is_full(&error) => return Err(io_error(error, &self.path)),
             Err(error) => return Err(committing(error)),
         }
         self.dirty = self.dirty.max(end);
@@ -204,10 +204,10 @@ impl Log {
     /// behind them.
     pub(crate) fn rewrite(&mut self) -> Result<()> {
         let rewritten = self.rewrite_records().and_then(|()| self.file.sync_data());
-        rewritten.map_err(|source| file(source, &self.path))?;
+        rewritten.map_err(|source| io_error(source, &self.path))?;
         self.wipe()?;
         let head = Head { flushed: self.flush, ..self.head };
-        self.write_head(head).map_err(|source| file(source, &self.path))
+        self.write_head(head).map_err(|source| io_error(source, &self.path))
     }
 
     /// Overwrites what earlier generations have left behind the last record.
@@ -217,7 +217,7 @@ impl Log {
             return Ok(());
         }
         let wiped = self.file.seek(SeekFrom::Start(self.end)).and_then(|_| write_zeros(&mut self.file, len));
-        wiped.and_then(|()| self.file.sync_data()).map_err(|source| file(source, &self.path))?;
+        wiped.and_then(|()| self.file.sync_data()).map_err(|source| io_error(source, &self.path))?;
         self.dirty = self.end;
         Ok(())
     }
@@ -272,7 +272,7 @@ impl Log {
         while place + RECORD_HEAD_LEN as u64 <= stop {
             piece.clear();
             let read = self.reader(place, (READ_LEN as u64).min(len - place)).read_to_end(&mut piece);
-            read.map_err(|source| file(source, &self.path))?;
+            read.map_err(|source| io_error(source, &self.path))?;
             let found =
                 |bytes: &[u8]| bytes.first_chunk().and_then(|bytes| RecordHead::decode(bytes, self.head.generation));
             for (at, bytes) in piece.windows(RECORD_HEAD_LEN).enumerate() {
@@ -314,7 +314,7 @@ impl Log {
         let mut payload = self.reader(place + RECORD_HEAD_LEN as u64, payload_len);
         let mut hasher = record::hasher(head.generation);
         loop {
-            let read = payload.fill_buf().map_err(|source| file(source, &self.path))?;
+            let read = payload.fill_buf().map_err(|source| io_error(source, &self.path))?;
             if read.is_empty() {
                 break;
             }
@@ -331,7 +331,7 @@ impl Log {
         let Some(room) = room else { return Ok(None) };
         let mut bytes = [0; RECORD_HEAD_LEN];
         let read = self.reader(place, RECORD_HEAD_LEN as u64).read_exact(&mut bytes);
-        read.map_err(|source| file(source, &self.path))?;
+        read.map_err(|source| io_error(source, &self.path))?;
         Ok(RecordHead::decode(&bytes, head.generation).filter(|record| u64::from(record.len) <= room))
     }
 

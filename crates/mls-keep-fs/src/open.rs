@@ -10,7 +10,7 @@ use mls_keep_core::{Durability, Error, ErrorKind, Result};
 
 use crate::config::Config;
 use crate::directory::{Directory, LOCK};
-use crate::error::{corrupt, file};
+use crate::error::{corrupt, io_error};
 use crate::files::{make_directory, open_file, refuse_second_name};
 use crate::log::{self, Log};
 use crate::recover::recover;
@@ -28,7 +28,7 @@ const AGAIN: Duration = Duration::from_millis(5);
 pub(crate) fn open(path: &Path, config: &Config) -> Result<Store> {
     config.check()?;
     // Independent of later changes of the working directory.
-    let path = std::path::absolute(path).map_err(|source| file(source, path))?;
+    let path = std::path::absolute(path).map_err(|source| io_error(source, path))?;
     find_or_create(&path, config.create)?;
     let lock = lock(&path, config.busy_timeout)?;
     let directory = Directory::new(path, lock);
@@ -57,7 +57,7 @@ fn is_made(directory: &Directory) -> Result<bool> {
     match fs::symlink_metadata(&path) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(file(error, &path)),
+        Err(error) => Err(io_error(error, &path)),
     }
 }
 
@@ -68,12 +68,12 @@ fn find_or_create(path: &Path, create: bool) -> Result<()> {
         Ok(found) if found.is_symlink() => invalid("a symbolic link: name the directory itself"),
         Ok(found) if !found.is_dir() => invalid("not a directory"),
         Ok(_) if fs::symlink_metadata(path.join(LOCK)).is_ok_and(|found| found.is_file()) => Ok(()),
-        Ok(_) => match fs::read_dir(path).map_err(|source| file(source, path))?.next() {
+        Ok(_) => match fs::read_dir(path).map_err(|source| io_error(source, path))?.next() {
             Some(_) => Err(foreign(path)),
             None if create => Ok(()),
             None => Err(Error::new(ErrorKind::NotFound, format!("{} is empty: nothing is kept there", path.display()))),
         },
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file(error, path)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(error, path)),
         Err(_) if create => make_directory(path),
         Err(_) => Err(Error::new(ErrorKind::NotFound, format!("{} does not exist", path.display()))),
     }
@@ -92,7 +92,7 @@ fn lock(path: &Path, timeout: Duration) -> Result<File> {
                 let text = format!("{} is open elsewhere: close it there or try again later", path.display());
                 return Err(Error::new(ErrorKind::Busy, text));
             }
-            Err(TryLockError::Error(source)) => return Err(file(source, &name)),
+            Err(TryLockError::Error(source)) => return Err(io_error(source, &name)),
         }
     }
 }
@@ -101,7 +101,7 @@ fn lock(path: &Path, timeout: Duration) -> Result<File> {
 fn identify(directory: &Directory, is_made: bool, create: bool) -> Result<()> {
     let (path, mut lock) = (directory.entry(LOCK), directory.lock());
     let mut text = Vec::new();
-    (&mut lock).take(64).read_to_end(&mut text).map_err(|source| file(source, &path))?;
+    (&mut lock).take(64).read_to_end(&mut text).map_err(|source| io_error(source, &path))?;
     let whole = format!("{SIGNATURE}{FORMAT_VERSION}\n").into_bytes();
     // What a power cut leaves of it is cut, or zero where nothing has reached the medium.
     let begun = text.len() <= whole.len() && text.iter().zip(&whole).all(|(is, should)| is == should || *is == 0);
@@ -114,7 +114,7 @@ fn identify(directory: &Directory, is_made: bool, create: bool) -> Result<()> {
             // Other programs have a file of this name too, and theirs is empty as well.
             refuse_others(directory.path())?;
         }
-        return sign(lock).map_err(|source| file(source, &path));
+        return sign(lock).map_err(|source| io_error(source, &path));
     }
     let text = String::from_utf8_lossy(&text);
     let version = text.strip_suffix('\n').and_then(|text| text.strip_prefix(SIGNATURE)?.parse::<u32>().ok());
@@ -130,7 +130,7 @@ fn identify(directory: &Directory, is_made: bool, create: bool) -> Result<()> {
 
 /// Refuses a directory in which more stands than the lock. Nothing is made there before the lock is signed.
 fn refuse_others(path: &Path) -> Result<()> {
-    let failed = |source| file(source, path);
+    let failed = |source| io_error(source, path);
     for entry in fs::read_dir(path).map_err(failed)? {
         if entry.map_err(failed)?.file_name() != LOCK {
             return Err(foreign(path));

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use mls_keep_core::{ErrorKind, Key, Result};
 
-use crate::error::file;
+use crate::error::io_error;
 use crate::log::Log;
 use crate::values::{Entries, Values};
 
@@ -46,7 +46,7 @@ pub(crate) fn recover(log: &mut Log, values: &mut Values) -> Result<Recent> {
     })?;
     match store(values, &batch) {
         Ok(()) => {
-            log.restart().map_err(|source| file(source, log.path()))?;
+            log.restart().map_err(|source| io_error(source, log.path()))?;
             Ok(Recent::new())
         }
         Err(error) if error.kind() == ErrorKind::NoSpace => Ok(batch),

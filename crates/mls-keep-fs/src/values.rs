@@ -11,7 +11,7 @@ use mls_keep_core::{Error, ErrorKind, Key, Result};
 
 use crate::config::MAX_VALUE_LEN;
 use crate::directory::Directory;
-use crate::error::{corrupt, file};
+use crate::error::{corrupt, io_error};
 use crate::files::{make_directory, make_file, open_file, remove, sync_directory};
 use crate::name::{key_of, name_of};
 
@@ -53,7 +53,7 @@ impl Values {
 
     /// Whether there is no file.
     pub(crate) fn is_empty(&self) -> Result<bool> {
-        Ok(fs::read_dir(&self.path).map_err(|source| file(source, &self.path))?.next().is_none())
+        Ok(fs::read_dir(&self.path).map_err(|source| io_error(source, &self.path))?.next().is_none())
     }
 
     /// The value of `key`.
@@ -62,15 +62,15 @@ impl Values {
         match fs::symlink_metadata(&path) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(file(error, &path)),
+            Err(error) => return Err(io_error(error, &path)),
         }
         let opened = open_file(&path, OpenOptions::new().read(true))?;
-        let len = opened.metadata().map_err(|source| file(source, &path))?.len();
+        let len = opened.metadata().map_err(|source| io_error(source, &path))?.len();
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let mut data = Vec::with_capacity(len.min(MAX_VALUE_LEN));
         if len <= MAX_VALUE_LEN {
             // One more than allowed, to see that there is more.
-            opened.take(MAX_VALUE_LEN as u64 + 1).read_to_end(&mut data).map_err(|source| file(source, &path))?;
+            opened.take(MAX_VALUE_LEN as u64 + 1).read_to_end(&mut data).map_err(|source| io_error(source, &path))?;
         }
         if len.max(data.len()) > MAX_VALUE_LEN {
             return Err(corrupt(&path, "the value is longer than any that this crate stores"));
@@ -163,14 +163,14 @@ impl Values {
             if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
                 return corrupt(&path, "it is a directory");
             }
-            file(source, &path)
+            io_error(source, &path)
         })
     }
 
     fn read_keys(&self) -> Result<BTreeSet<Key>> {
         let mut keys = BTreeSet::new();
-        for entry in fs::read_dir(&self.path).map_err(|source| file(source, &self.path))? {
-            let name = entry.map_err(|source| file(source, &self.path))?.file_name();
+        for entry in fs::read_dir(&self.path).map_err(|source| io_error(source, &self.path))? {
+            let name = entry.map_err(|source| io_error(source, &self.path))?.file_name();
             let name = name.to_string_lossy();
             if name.starts_with(NEW) {
                 continue;

@@ -8,7 +8,7 @@ use mls_keep_core::{Error, ErrorKind};
 use redb::{DatabaseError, StorageError};
 
 /// A failure of redb before a commit begins: nothing was applied.
-pub(crate) fn engine(source: impl Into<redb::Error>) -> Error {
+pub(crate) fn redb_error(source: impl Into<redb::Error>) -> Error {
     let source = source.into();
     let kind = kind_of(&source);
     Error::new(kind, text_of(kind)).with_source(source)
@@ -55,7 +55,7 @@ pub(crate) fn opening(source: DatabaseError, path: &Path) -> Error {
 }
 
 /// A failure of the file system on the way to opening `path`.
-pub(crate) fn file(source: io::Error, path: &Path) -> Error {
+pub(crate) fn io_error(source: io::Error, path: &Path) -> Error {
     let kind = kind_of_io(&source);
     Error::new(kind, format!("{} cannot be opened: {source}", path.display())).with_source(source)
 }
@@ -121,7 +121,7 @@ mod tests {
             (redb::Error::UpgradeRequired(1), ErrorKind::Invalid),
             (redb::Error::PreviousIo, ErrorKind::Poisoned),
         ] {
-            assert_eq!(engine(error).kind(), kind);
+            assert_eq!(redb_error(error).kind(), kind);
         }
     }
 }

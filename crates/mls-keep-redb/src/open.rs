@@ -14,7 +14,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableDefinition, TableError, TableHandle};
 
 use crate::config::Config;
-use crate::error::{engine, file, opening};
+use crate::error::{io_error, opening, redb_error};
 use crate::place::Place;
 use crate::settle::{corrupt, settle};
 use crate::store::{Guarded, KEEP, Store};
@@ -29,7 +29,7 @@ const AGAIN: Duration = Duration::from_millis(5);
 
 /// Opens or makes the database at `path`.
 pub(crate) fn open(path: &Path, config: &Config, progress: impl Fn(f64) + Send + Sync + 'static) -> Result<Store> {
-    let path = &std::path::absolute(path).map_err(|source| file(source, path))?;
+    let path = &std::path::absolute(path).map_err(|source| io_error(source, path))?;
     let give_up = Instant::now() + config.busy_timeout;
     let progress = Arc::new(progress);
     loop {
@@ -62,16 +62,16 @@ fn find(path: &Path) -> Result<bool> {
             }
             Ok(false)
         }
-        Err(error) => Err(file(error, path)),
+        Err(error) => Err(io_error(error, path)),
     }
 }
 
 fn open_existing(path: &Path, config: &Config, progress: Arc<impl Fn(f64) + Send + Sync + 'static>) -> Result<Guarded> {
-    let found = OpenOptions::new().read(true).write(true).open(path).map_err(|source| file(source, path))?;
+    let found = OpenOptions::new().read(true).write(true).open(path).map_err(|source| io_error(source, path))?;
     lock(&found, path)?;
     settle(&found, path)?;
     // The name may be of a process that was killed before it was durable.
-    let target = fs::canonicalize(path).map_err(|source| file(source, path))?;
+    let target = fs::canonicalize(path).map_err(|source| io_error(source, path))?;
     sync_directory(target.parent().unwrap_or(path))?;
     let mut builder = builder(config);
     builder.set_check_integrity_on_open(config.check_pages);
@@ -96,7 +96,7 @@ fn lock(opened: &File, path: &Path) -> Result<()> {
     match opened.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(opening(DatabaseError::DatabaseAlreadyOpen, path)),
-        Err(TryLockError::Error(source)) => Err(file(source, path)),
+        Err(TryLockError::Error(source)) => Err(io_error(source, path)),
     }
 }
 
@@ -114,20 +114,20 @@ fn create(path: &Path, config: &Config) -> Result<Option<Guarded>> {
     let new = open_unfinished(&name)?;
     lock(&new, path)?;
     // Somebody may have put a file there that others can read.
-    make_private(&new).map_err(|source| file(source, &name))?;
+    make_private(&new).map_err(|source| io_error(source, &name))?;
     // Who held the lock before may have given the file its name: then this is the database itself.
     if find(path)? {
         return Ok(None);
     }
-    new.set_len(0).map_err(|source| file(source, &name))?;
+    new.set_len(0).map_err(|source| io_error(source, &name))?;
     // Of the same open file as the lock, which stays held until the database is closed.
     let backend = FileBackend::new(new).map_err(|error| opening(error, path))?;
     let db = builder(config).create_with_backend(backend).map_err(|error| opening(error, path))?;
-    let transaction = db.begin_write().map_err(engine)?;
-    transaction.open_table(KEEP).map_err(engine)?;
-    transaction.open_table(IDENTITY).map_err(engine)?.insert(FORMAT, FORMAT_VERSION).map_err(engine)?;
-    transaction.commit().map_err(engine)?;
-    fs::rename(&name, path).map_err(|source| file(source, path))?;
+    let transaction = db.begin_write().map_err(redb_error)?;
+    transaction.open_table(KEEP).map_err(redb_error)?;
+    transaction.open_table(IDENTITY).map_err(redb_error)?.insert(FORMAT, FORMAT_VERSION).map_err(redb_error)?;
+    transaction.commit().map_err(redb_error)?;
+    fs::rename(&name, path).map_err(|source| io_error(source, path))?;
     sync_directory(parent)?;
     Ok(Some(Guarded::new(db)))
 }
@@ -157,22 +157,22 @@ fn open_unfinished(name: &Path) -> Result<File> {
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(name).map_err(|source| file(source, name))
+    options.open(name).map_err(|source| io_error(source, name))
 }
 
 fn remove_if_there(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file(error, path)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(error, path)),
         _ => Ok(()),
     }
 }
 
 /// Refuses a database that is not ours, or in which somebody else keeps something too.
 fn identify(db: &Database, path: &Path) -> Result<()> {
-    let transaction = db.begin_read().map_err(engine)?;
+    let transaction = db.begin_read().map_err(redb_error)?;
     let version = match transaction.open_table(IDENTITY) {
-        Ok(table) => table.get(FORMAT).map_err(engine)?.map(|version| version.value()),
-        Err(TableError::Storage(error)) => return Err(engine(error)),
+        Ok(table) => table.get(FORMAT).map_err(redb_error)?.map(|version| version.value()),
+        Err(TableError::Storage(error)) => return Err(redb_error(error)),
         Err(_) => None,
     };
     let another = |what: &str| {
@@ -187,16 +187,16 @@ fn identify(db: &Database, path: &Path) -> Result<()> {
         Some(other) => return Err(corrupt(path, &format!("it has format version {other}, which never existed"))),
         None => return another(""),
     }
-    transaction.open_table(KEEP).map_err(engine)?;
-    let tables = transaction.list_tables().map_err(engine)?;
+    transaction.open_table(KEEP).map_err(redb_error)?;
+    let tables = transaction.list_tables().map_err(redb_error)?;
     let foreign = tables.filter(|table| ![KEEP.name(), IDENTITY.name()].contains(&table.name())).count();
-    if foreign > 0 || transaction.list_multimap_tables().map_err(engine)?.next().is_some() {
+    if foreign > 0 || transaction.list_multimap_tables().map_err(redb_error)?.next().is_some() {
         return another(" too, which has tables in it");
     }
     // One that nobody deletes keeps every page that was in use when it was made.
-    let transaction = db.begin_write().map_err(engine)?;
-    let saved = transaction.list_persistent_savepoints().map_err(engine)?.next().is_some();
-    transaction.abort().map_err(engine)?;
+    let transaction = db.begin_write().map_err(redb_error)?;
+    let saved = transaction.list_persistent_savepoints().map_err(redb_error)?.next().is_some();
+    transaction.abort().map_err(redb_error)?;
     if saved { another(" too, which has savepoints in it") } else { Ok(()) }
 }
 
@@ -209,7 +209,7 @@ fn builder(config: &Config) -> Builder {
 /// Makes the names of new files durable.
 fn sync_directory(path: &Path) -> Result<()> {
     if cfg!(unix) {
-        File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| file(source, path))?;
+        File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| io_error(source, path))?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mls_keep_core::{Error, ErrorKind, Result};
 
-use crate::error::file;
+use crate::error::io_error;
 
 /// What every redb file begins with, and the byte of flags behind it: "Database header" in redb's `docs/design.md`.
 const MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
@@ -30,7 +30,7 @@ const HOLES_LEN: u64 = 256 << 20;
 /// and then flushed. redb flushes everything else before it marks a file as closed, so of such a file only the mark itself
 /// is written once more.
 pub(crate) fn settle(mut opened: &File, path: &Path) -> Result<()> {
-    let failed = |source: io::Error| file(source, path);
+    let failed = |source: io::Error| io_error(source, path);
     let len = refuse_holes(opened, path)?;
     let mut header = Vec::new();
     opened.take(HEADER_LEN as u64).read_to_end(&mut header).map_err(failed)?;
@@ -71,7 +71,7 @@ fn rewrite(mut opened: &File, len: u64) -> io::Result<()> {
 
 /// The length of the file, which may not be a multiple of what is in it.
 fn refuse_holes(opened: &File, path: &Path) -> Result<u64> {
-    let found = opened.metadata().map_err(|source| file(source, path))?;
+    let found = opened.metadata().map_err(|source| io_error(source, path))?;
     #[cfg(unix)]
     {
         let taken = std::os::unix::fs::MetadataExt::blocks(&found).saturating_mul(512);

@@ -10,13 +10,13 @@ use redb::{
 };
 
 use crate::config::MAX_VALUE_LEN;
-use crate::error::{committing, ends_it, engine, gave_up, panicked, poisoned, replaced};
+use crate::error::{committing, ends_it, gave_up, panicked, poisoned, redb_error, replaced};
 use crate::place::Place;
 
 /// Every value. Text orders as its bytes do.
 pub(crate) const KEEP: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("keep");
 
-type Keep<'a> = Table<'a, &'static str, &'static [u8]>;
+type KeepTable<'a> = Table<'a, &'static str, &'static [u8]>;
 
 /// An open database that can be dropped whatever has happened in it. After a panic redb's own drop panics as well, which
 /// during the first panic would end the process.
@@ -64,7 +64,7 @@ impl Store {
         self.guard(gave_up, |store| {
             store.db.get_mut()?.compact().map_err(|error| {
                 store.poisoned = matches!(error, CompactionError::Storage(_));
-                engine(error)
+                redb_error(error)
             })
         })
     }
@@ -80,7 +80,7 @@ impl Store {
     fn transact(&mut self, changes: &[Change]) -> Result<Vec<Result<()>>> {
         let begun = self.db.get()?.begin_write();
         let mut transaction = begun.map_err(|error| self.failed(error))?;
-        transaction.set_durability(Durability::Immediate).map_err(engine)?;
+        transaction.set_durability(Durability::Immediate).map_err(redb_error)?;
         transaction.set_two_phase_commit(self.two_phase_commit);
         let results = match apply_all(&transaction, changes) {
             Ok(results) => results,
@@ -88,7 +88,7 @@ impl Store {
                 // A storage error has ended the transaction for redb already.
                 let aborted = transaction.abort();
                 self.poisoned |= aborted.is_err() || !matches!(&error, TableError::Storage(error) if !ends_it(error));
-                return Err(engine(error));
+                return Err(redb_error(error));
             }
         };
         if results.iter().all(Result::is_err) {
@@ -113,7 +113,7 @@ impl Store {
 
     fn failed(&mut self, error: impl Into<redb::Error>) -> Error {
         self.poisoned = true;
-        engine(error)
+        redb_error(error)
     }
 }
 
@@ -150,29 +150,29 @@ impl Engine for Store {
         if self.poisoned {
             return Ok(());
         }
-        self.guard(gave_up, |store| store.db.0.take().map_or(Ok(()), |db| db.close().map_err(engine)))
+        self.guard(gave_up, |store| store.db.0.take().map_or(Ok(()), |db| db.close().map_err(redb_error)))
     }
 }
 
 fn load_many(db: &Database, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
-    let table = db.begin_read().map_err(engine)?.open_table(KEEP).map_err(engine)?;
+    let table = db.begin_read().map_err(redb_error)?.open_table(KEEP).map_err(redb_error)?;
     let load = |key: &Key| {
-        let found = table.get(key.as_str()).map_err(engine)?;
+        let found = table.get(key.as_str()).map_err(redb_error)?;
         found.map(|value| bounded(value.value())).transpose()
     };
     keys.iter().map(load).collect()
 }
 
 fn list(db: &Database, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
-    let table = db.begin_read().map_err(engine)?.open_table(KEEP).map_err(engine)?;
+    let table = db.begin_read().map_err(redb_error)?.open_table(KEEP).map_err(redb_error)?;
     // The smallest name behind `after` is `after` with a zero byte.
     let low = match after {
         Some(after) if after.as_str() >= prefix => format!("{after}\0"),
         _ => prefix.to_owned(),
     };
     let mut keys = Vec::new();
-    for entry in table.range(low.as_str()..).map_err(engine)? {
-        let (name, _) = entry.map_err(engine)?;
+    for entry in table.range(low.as_str()..).map_err(redb_error)? {
+        let (name, _) = entry.map_err(redb_error)?;
         if keys.len() >= limit || !name.value().starts_with(prefix) {
             break;
         }
@@ -191,7 +191,7 @@ fn apply_all(transaction: &WriteTransaction, changes: &[Change]) -> Result<Vec<R
 }
 
 /// Applies one change inside of the open transaction. The inner error is a refusal, before anything was written.
-fn apply_one(table: &mut Keep<'_>, change: &Change) -> Result<Result<()>, StorageError> {
+fn apply_one(table: &mut KeepTable<'_>, change: &Change) -> Result<Result<()>, StorageError> {
     let mut checked = change.check_lengths(MAX_VALUE_LEN);
     if let Some(swap) = &change.swap {
         let stored = table.get(swap.key.as_str())?;

@@ -24,7 +24,7 @@ pub(crate) fn poisoned() -> Error {
 }
 
 /// A failure of the file system on the way to opening `path`.
-pub(crate) fn file(source: io::Error, path: &Path) -> Error {
+pub(crate) fn io_error(source: io::Error, path: &Path) -> Error {
     let kind = kind_of_io(&source);
     Error::new(kind, format!("{} cannot be opened: {source}", path.display())).with_source(source)
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use mls_keep_core::{Error, ErrorKind, Result};
 
 use crate::config::Config;
-use crate::error::{corrupt, file, reading};
+use crate::error::{corrupt, io_error, reading};
 use crate::files::Files;
 use crate::settle::{AGAIN, settle, sync_directory};
 use crate::store::{Guarded, Store};
@@ -31,7 +31,7 @@ const TREE: &str = "keep";
 
 /// Opens or makes the directory at `path`.
 pub(crate) fn open(path: &Path, config: &Config) -> Result<Store> {
-    let path = &std::path::absolute(path).map_err(|source| file(source, path))?;
+    let path = &std::path::absolute(path).map_err(|source| io_error(source, path))?;
     find_or_create(path, config.create)?;
     let lock = lock(path, config)?;
     // A name may be of a process that was killed before it was durable.
@@ -43,7 +43,7 @@ pub(crate) fn open(path: &Path, config: &Config) -> Result<Store> {
         Ok(found) if found.is_dir() => {}
         Ok(_) => return Err(corrupt(&store, "it is not a directory")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, &store, config)?,
-        Err(error) => return Err(file(error, &store)),
+        Err(error) => return Err(io_error(error, &store)),
     }
     heal(&store)?;
     settle(path, &store, config.busy_timeout)?;
@@ -83,16 +83,16 @@ fn create(path: &Path, store: &Path, config: &Config) -> Result<()> {
     }
     let new = path.join(NEW);
     match fs::remove_dir_all(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file(error, &new)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(error, &new)),
         _ => {}
     }
     // sled's own files have the usual mode, and the directory above may have been there before.
-    private_directory(&new).map_err(|source| file(source, &new))?;
+    private_directory(&new).map_err(|source| io_error(source, &new))?;
     let (db, tree) = open_sled(&new, config)?;
     let mut files = flush(&db, &new)?;
     drop((tree, db));
     let named = files.sync().and_then(|()| fs::rename(&new, store));
-    named.map_err(|source| file(source, store))?;
+    named.map_err(|source| io_error(source, store))?;
     sync_directory(path)
 }
 
@@ -126,7 +126,7 @@ fn flush(db: &sled::Db, path: &Path) -> Result<Files> {
         files.sync()?;
         Ok(files)
     };
-    open().map_err(|source| file(source, path))
+    open().map_err(|source| io_error(source, path))
 }
 
 /// Makes sure that a directory which may be ours is at `path`.
@@ -136,7 +136,7 @@ fn find_or_create(path: &Path, create: bool) -> Result<()> {
         Ok(found) if found.is_symlink() => return invalid("a symbolic link: name the directory itself"),
         Ok(found) if !found.is_dir() => return invalid("not a directory"),
         Ok(_) => {}
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file(error, path)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(error, path)),
         Err(_) if !create => {
             return Err(Error::new(ErrorKind::NotFound, format!("{} does not exist", path.display())));
         }
@@ -145,11 +145,11 @@ fn find_or_create(path: &Path, create: bool) -> Result<()> {
                 Ok(()) => Ok(()),
                 // Another process was faster.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-                Err(error) => Err(file(error, path)),
+                Err(error) => Err(io_error(error, path)),
             };
         }
     }
-    let mut entries = fs::read_dir(path).map_err(|source| file(source, path))?;
+    let mut entries = fs::read_dir(path).map_err(|source| io_error(source, path))?;
     let signed = fs::symlink_metadata(path.join(LOCK)).is_ok_and(|found| found.is_file());
     match (signed, entries.next().is_none()) {
         (true, _) => Ok(()),
@@ -176,7 +176,7 @@ fn lock(path: &Path, config: &Config) -> Result<File> {
     options.read(true).write(true).create(config.create);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut lock = options.open(&name).map_err(|source| file(source, &name))?;
+    let mut lock = options.open(&name).map_err(|source| io_error(source, &name))?;
     let start = Instant::now();
     loop {
         match lock.try_lock() {
@@ -188,18 +188,18 @@ fn lock(path: &Path, config: &Config) -> Result<File> {
                 let text = format!("{} is open elsewhere: close it there or try again later", path.display());
                 return Err(Error::new(ErrorKind::Busy, text));
             }
-            Err(TryLockError::Error(source)) => return Err(file(source, &name)),
+            Err(TryLockError::Error(source)) => return Err(io_error(source, &name)),
         }
     }
     let mut text = String::new();
     let read = (&mut lock).take(64).read_to_string(&mut text);
-    read.map_err(|source| file(source, &name))?;
+    read.map_err(|source| io_error(source, &name))?;
     if !text.ends_with('\n') && !path.join(STORE).exists() {
         // New, or a kill came while it was being written, before there was a database.
         if !config.create {
             return Err(Error::new(ErrorKind::NotFound, format!("{} is empty: nothing is kept there", path.display())));
         }
-        sign(&mut lock).map_err(|source| file(source, &name))?;
+        sign(&mut lock).map_err(|source| io_error(source, &name))?;
         sync_directory(path)?;
         return Ok(lock);
     }
@@ -208,7 +208,7 @@ fn lock(path: &Path, config: &Config) -> Result<File> {
         Some(FORMAT_VERSION) => {
             // It may be in memory only, left by a process that was killed before its flush; a database beside it that is
             // durable would then be one of something else.
-            write_signature(&mut lock).map_err(|source| file(source, &name))?;
+            write_signature(&mut lock).map_err(|source| io_error(source, &name))?;
             Ok(lock)
         }
         Some(newer) if newer > FORMAT_VERSION => Err(Error::newer_version(path.display(), newer, FORMAT_VERSION)),
@@ -230,12 +230,12 @@ fn write_signature(lock: &mut File) -> io::Result<()> {
 /// Removes the snapshots that a killed process did not finish. sled takes such a file for a snapshot and refuses to open.
 /// Nothing is lost by it: a snapshot only saves reading the log.
 fn heal(path: &Path) -> Result<()> {
-    for entry in fs::read_dir(path).map_err(|source| file(source, path))? {
-        let name = entry.map_err(|source| file(source, path))?.file_name();
+    for entry in fs::read_dir(path).map_err(|source| io_error(source, path))? {
+        let name = entry.map_err(|source| io_error(source, path))?.file_name();
         let text = name.to_string_lossy();
         if text.starts_with("snap.") && text.ends_with(".generating") {
             let leftover = path.join(&name);
-            fs::remove_file(&leftover).map_err(|source| file(source, &leftover))?;
+            fs::remove_file(&leftover).map_err(|source| io_error(source, &leftover))?;
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mls_keep_core::{Error, ErrorKind, Result};
 
-use crate::error::{corrupt, file};
+use crate::error::{corrupt, io_error};
 
 /// The file in our directory that says that a process has the database open, or ended without closing it. It says nothing
 /// about a time before the last start of the system: whatever is read after that comes from the medium. So it need not be
@@ -47,7 +47,7 @@ pub(crate) const AGAIN: Duration = Duration::from_millis(5);
 pub(crate) fn settle(directory: &Path, store: &Path, timeout: Duration) -> Result<()> {
     let files = look(store)?;
     let log = open(&store.join(LOG))?;
-    let free = is_free(&log, timeout).map_err(|source| file(source, store))?;
+    let free = is_free(&log, timeout).map_err(|source| io_error(source, store))?;
     if !free {
         let text = format!("{} is open elsewhere: close it there or try again later", directory.display());
         return Err(Error::new(ErrorKind::Busy, text));
@@ -57,13 +57,13 @@ pub(crate) fn settle(directory: &Path, store: &Path, timeout: Duration) -> Resul
     for path in &files {
         let opened = open(path)?;
         let rewritten = if was_open { rewrite(&opened) } else { Ok(()) };
-        rewritten.and_then(|()| opened.sync_all()).map_err(|source| file(source, path))?;
+        rewritten.and_then(|()| opened.sync_all()).map_err(|source| io_error(source, path))?;
     }
     for path in [&store.join(BLOBS), store, directory] {
         sync_directory(path)?;
     }
     if !was_open {
-        File::create_new(&marker).map_err(|source| file(source, &marker))?;
+        File::create_new(&marker).map_err(|source| io_error(source, &marker))?;
     }
     Ok(())
 }
@@ -79,7 +79,7 @@ pub(crate) fn closed(directory: &Path, log: &File, timeout: Duration) {
 /// Makes the names of new files durable.
 pub(crate) fn sync_directory(path: &Path) -> Result<()> {
     if cfg!(unix) {
-        File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| file(source, path))?;
+        File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| io_error(source, path))?;
     }
     Ok(())
 }
@@ -116,7 +116,7 @@ fn look(store: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |source| file(source, directory);
+    let failed = |source| io_error(source, directory);
     fs::read_dir(directory).map_err(failed)?.map(|entry| Ok(entry.map_err(failed)?.path())).collect()
 }
 
@@ -132,7 +132,7 @@ fn regular(path: &Path) -> Result<u64> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(corrupt(path, "it is missing")),
-        Err(error) => return Err(file(error, path)),
+        Err(error) => return Err(io_error(error, path)),
     };
     if !found.is_file() {
         return Err(corrupt(path, "it is not a regular file"));
@@ -144,7 +144,7 @@ fn regular(path: &Path) -> Result<u64> {
         let is_hole = if taken > 0 {
             found.len() > HOLES_LEN.saturating_add(taken.saturating_mul(MOST_HOLES))
         } else {
-            found.len() > HOLES_LEN && begins_with_zeros(path).map_err(|source| file(source, path))?
+            found.len() > HOLES_LEN && begins_with_zeros(path).map_err(|source| io_error(source, path))?
         };
         if is_hole {
             return Err(corrupt(path, "nearly all of it is holes"));
@@ -161,7 +161,7 @@ fn begins_with_zeros(path: &Path) -> io::Result<bool> {
 }
 
 fn open(path: &Path) -> Result<File> {
-    OpenOptions::new().read(true).write(true).open(path).map_err(|source| file(source, path))
+    OpenOptions::new().read(true).write(true).open(path).map_err(|source| io_error(source, path))
 }
 
 /// Waits until sled, some thread of which may outlive its database for a moment, has let go of `log`.

@@ -22,7 +22,7 @@ pub(crate) enum Stage {
 }
 
 /// Makes `source` an [`Error`] of the kind that fits the stage.
-pub(crate) fn engine(source: rusqlite::Error, stage: Stage) -> Error {
+pub(crate) fn sqlite_error(source: rusqlite::Error, stage: Stage) -> Error {
     let kind = kind_of(&source, stage);
     Error::new(kind, text_of(kind)).with_source(source)
 }
@@ -49,7 +49,7 @@ pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
 }
 
 /// A failure of the file system, outside of SQLite, on the way to opening `path`.
-pub(crate) fn file(source: io::Error, path: &Path) -> Error {
+pub(crate) fn io_error(source: io::Error, path: &Path) -> Error {
     let text = format!("{} cannot be opened: {source}", path.display());
     Error::new(source.kind().into(), text).with_source(source)
 }
@@ -129,7 +129,7 @@ mod tests {
 
     #[track_caller]
     fn check(code: i32, stage: Stage, kind: ErrorKind) {
-        assert_eq!(engine(failure(code), stage).kind(), kind, "code {code} while {stage:?}");
+        assert_eq!(sqlite_error(failure(code), stage).kind(), kind, "code {code} while {stage:?}");
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
             }
             check(code, Stage::Commit, ErrorKind::OutcomeUnknown);
         }
-        let other = engine(rusqlite::Error::InvalidQuery, Stage::Commit);
+        let other = sqlite_error(rusqlite::Error::InvalidQuery, Stage::Commit);
         assert_eq!(other.kind(), ErrorKind::OutcomeUnknown);
     }
 
@@ -204,15 +204,15 @@ mod tests {
     #[test]
     fn rows_of_another_type_are_damage() {
         let error = rusqlite::Error::InvalidColumnType(0, "value".into(), rusqlite::types::Type::Text);
-        assert_eq!(engine(error, Stage::Read).kind(), ErrorKind::Corrupt);
-        assert_eq!(engine(rusqlite::Error::QueryReturnedNoRows, Stage::Open).kind(), ErrorKind::Corrupt);
-        assert_eq!(engine(rusqlite::Error::InvalidPath("x".into()), Stage::Open).kind(), ErrorKind::Invalid);
-        assert_eq!(engine(rusqlite::Error::InvalidQuery, Stage::Read).kind(), ErrorKind::Internal);
+        assert_eq!(sqlite_error(error, Stage::Read).kind(), ErrorKind::Corrupt);
+        assert_eq!(sqlite_error(rusqlite::Error::QueryReturnedNoRows, Stage::Open).kind(), ErrorKind::Corrupt);
+        assert_eq!(sqlite_error(rusqlite::Error::InvalidPath("x".into()), Stage::Open).kind(), ErrorKind::Invalid);
+        assert_eq!(sqlite_error(rusqlite::Error::InvalidQuery, Stage::Read).kind(), ErrorKind::Internal);
     }
 
     #[test]
     fn the_source_is_what_sqlite_said() {
-        let error = engine(failure(ffi::SQLITE_IOERR_FSYNC), Stage::Commit);
+        let error = sqlite_error(failure(ffi::SQLITE_IOERR_FSYNC), Stage::Commit);
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert!(source.contains("1034"), "{source}");
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use mls_keep_core::{Error, ErrorKind, Result};
 
-use crate::error::file;
+use crate::error::io_error;
 
 /// Begins the log: <https://www.sqlite.org/fileformat2.html#walformat>. The last bit is the byte order of the checksums.
 const MAGIC: u32 = 0x377f_0682;
@@ -55,7 +55,7 @@ pub(crate) fn look_beside(path: &Path) -> Result<()> {
         refuse_foreign(&journal, &[&JOURNAL_MAGIC])?;
     }
     if regular(&journal)?.is_some_and(|len| len >= 8)
-        && names_another(&journal).map_err(|error| file(error, &journal))?
+        && names_another(&journal).map_err(|error| io_error(error, &journal))?
     {
         return Err(corrupt(&journal, "names another file, so it is of another program"));
     }
@@ -68,13 +68,13 @@ pub(crate) fn look_beside(path: &Path) -> Result<()> {
 /// moment. A second flush alone would not do: after one that failed the system may take pages for written that are not.
 pub(crate) fn rewrite(path: &Path) -> Result<()> {
     let Some(mut log) = Log::open(path, OpenOptions::new().write(true))? else { return Ok(()) };
-    log.rewrite().map_err(|error| file(error, path))
+    log.rewrite().map_err(|error| io_error(error, path))
 }
 
 /// How many frames of the log at `path` the next opening would replay.
 pub(crate) fn replayed(path: &Path) -> Result<u64> {
     let Some(log) = Log::open(path, &mut OpenOptions::new())? else { return Ok(0) };
-    log.replayed().map_err(|error| file(error, path))
+    log.replayed().map_err(|error| io_error(error, path))
 }
 
 struct Log {
@@ -85,7 +85,7 @@ struct Log {
 impl Log {
     /// `None` if SQLite takes the log for empty: none is there, or its header is not whole.
     fn open(path: &Path, options: &mut OpenOptions) -> Result<Option<Self>> {
-        let failed = |error| file(error, path);
+        let failed = |error| io_error(error, path);
         let mut file = match options.read(true).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -199,7 +199,7 @@ fn regular(path: &Path) -> Result<Option<u64>> {
             Err(Error::new(ErrorKind::Invalid, text))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(file(error, path)),
+        Err(error) => Err(io_error(error, path)),
     }
 }
 
@@ -213,7 +213,7 @@ fn refuse_foreign(path: &Path, magics: &[&[u8]]) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => Err(error),
     };
-    read.map_err(|error| file(error, path))?;
+    read.map_err(|error| io_error(error, path))?;
     // After a power cut a part of it may be zero.
     let begins = |magic: &[u8]| first.iter().zip(magic).all(|(is, should)| is == should || *is == 0);
     if magics.iter().any(|magic| begins(magic)) {

@@ -26,7 +26,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, MAIN_DB, OpenFlags};
 
 use crate::config::Config;
-use crate::error::{Stage, engine, file};
+use crate::error::{Stage, io_error, sqlite_error};
 use crate::log;
 use crate::place::Place;
 use crate::schema::{self, Cookie};
@@ -46,10 +46,10 @@ pub(crate) fn open(path: &Path, config: &Config) -> Result<Opened> {
     config.check()?;
     // SQLite gives a meaning to names such as ":memory:" and "file:x?mode=memory", but not to absolute paths. It also
     // makes the path independent of later changes of the working directory.
-    let path = std::path::absolute(path).map_err(|source| file(source, path))?;
+    let path = std::path::absolute(path).map_err(|source| io_error(source, path))?;
     find_or_create(&path, config.create)?;
     // SQLite follows links to the database, and puts its other files beside what they lead to.
-    let path = if cfg!(unix) { fs::canonicalize(&path).map_err(|source| file(source, &path))? } else { path };
+    let path = if cfg!(unix) { fs::canonicalize(&path).map_err(|source| io_error(source, &path))? } else { path };
     refuse_second_name(&path)?;
     let place = Place::of(&path);
     log::look_beside(&path)?;
@@ -141,7 +141,7 @@ fn find_or_create(path: &Path, create: bool) -> Result<()> {
         Ok(found) if found.is_dir() => return invalid("a directory: name a file in it"),
         Ok(found) if !found.is_file() => return invalid("not a regular file"),
         Ok(_) => return Ok(()),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file(error, path)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(error, path)),
         Err(_) => {}
     }
     if !create {
@@ -168,7 +168,7 @@ fn find_or_create(path: &Path, create: bool) -> Result<()> {
             // Another process was faster. Whoever holds the write lock first makes the table.
             Ok(())
         }
-        Err(error) => Err(file(error, path)),
+        Err(error) => Err(io_error(error, path)),
     }
 }
 
@@ -177,7 +177,7 @@ fn find_or_create(path: &Path, create: bool) -> Result<()> {
 fn refuse_second_name(path: &Path) -> Result<()> {
     #[cfg(unix)]
     {
-        let found = fs::metadata(path).map_err(|source| file(source, path))?;
+        let found = fs::metadata(path).map_err(|source| io_error(source, path))?;
         if std::os::unix::fs::MetadataExt::nlink(&found) > 1 {
             let text = format!("{} has a second name (a hard link): make it a file of its own", path.display());
             return Err(Error::new(ErrorKind::Invalid, text));
@@ -270,7 +270,9 @@ fn create_table(conn: &mut Connection, path: &Path) -> Result<Cookie> {
 fn sync_directory(path: &Path) -> Result<()> {
     if cfg!(unix) {
         let parent = parent(path);
-        fs::File::open(&parent).and_then(|directory| directory.sync_all()).map_err(|source| file(source, &parent))?;
+        fs::File::open(&parent)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|source| io_error(source, &parent))?;
     }
     Ok(())
 }
@@ -281,7 +283,7 @@ fn parent(path: &Path) -> PathBuf {
 }
 
 fn opening(source: rusqlite::Error) -> Error {
-    engine(source, Stage::Open)
+    sqlite_error(source, Stage::Open)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row};
 
 use crate::config::MAX_VALUE_LEN;
-use crate::error::{Stage, corrupt, engine};
+use crate::error::{Stage, corrupt, sqlite_error};
 
 /// "MLSk": what `file` and others recognise such a database by.
 pub(crate) const APPLICATION_ID: i64 = 0x4d4c_536b;
@@ -194,9 +194,9 @@ fn foreign() -> Error {
 }
 
 fn examining(source: rusqlite::Error) -> Error {
-    engine(source, Stage::Schema)
+    sqlite_error(source, Stage::Schema)
 }
 
 fn opening(source: rusqlite::Error) -> Error {
-    engine(source, Stage::Open)
+    sqlite_error(source, Stage::Open)
 }

@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use crate::config::MAX_VALUE_LEN;
-use crate::error::{Stage, corrupt, engine, is_full, poisoned, replaced};
+use crate::error::{Stage, corrupt, is_full, poisoned, replaced, sqlite_error};
 use crate::log;
 use crate::open::Opened;
 use crate::place::Place;
@@ -49,7 +49,7 @@ impl Store {
         let busy: bool = self
             .conn
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
-            .map_err(|error| engine(error, Stage::Write))?;
+            .map_err(|error| sqlite_error(error, Stage::Write))?;
         if busy {
             return Err(Error::new(
                 ErrorKind::Busy,
@@ -69,7 +69,7 @@ impl Store {
     /// Whether the schema is still the one that was examined, or one like it. First in every transaction: SQLite parses a
     /// changed schema at its first use, and it may have been changed by anybody.
     fn examine(&mut self) -> Result<()> {
-        let cookie = schema::cookie(&self.conn).map_err(|error| engine(error, Stage::Schema))?;
+        let cookie = schema::cookie(&self.conn).map_err(|error| sqlite_error(error, Stage::Schema))?;
         if self.examined != Some(cookie) {
             // SQLite may now know a schema that is not ours, so no cookie is trusted until one is.
             self.examined = None;
@@ -153,9 +153,9 @@ impl Store {
         self.roll_back();
         // SQLite writes the end of the transaction last. If the log does not end with it, no opening will find it.
         if full && self.log_is_known().unwrap_or(false) {
-            return engine(error, Stage::Write);
+            return sqlite_error(error, Stage::Write);
         }
-        engine(error, Stage::Commit)
+        sqlite_error(error, Stage::Commit)
     }
 
     /// Whether the log, replayed from its beginning, ends where SQLite says that it ends. Others may write meanwhile; then
@@ -164,7 +164,7 @@ impl Store {
         let frames = || -> Result<i64> {
             self.conn
                 .query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1))
-                .map_err(|error| engine(error, Stage::Read))
+                .map_err(|error| sqlite_error(error, Stage::Read))
         };
         let before = frames()?;
         Ok(i64::try_from(log::replayed(&self.log)?) == Ok(before) && frames()? == before)
@@ -234,7 +234,7 @@ impl Engine for Store {
             // SQLite removes its log by the name, which is that of another file's log now.
             drop(self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true));
         }
-        let closed = self.conn.close().map_err(|(_, error)| engine(error, Stage::Write));
+        let closed = self.conn.close().map_err(|(_, error)| sqlite_error(error, Stage::Write));
         emptied.and(closed)
     }
 }
@@ -330,11 +330,11 @@ fn successor(prefix: &str) -> Vec<u8> {
 }
 
 fn reading(source: rusqlite::Error) -> Error {
-    engine(source, Stage::Read)
+    sqlite_error(source, Stage::Read)
 }
 
 fn writing(source: rusqlite::Error) -> Error {
-    engine(source, Stage::Write)
+    sqlite_error(source, Stage::Write)
 }
 
 #[cfg(test)]
