@@ -4,6 +4,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,6 +45,27 @@ fn is_long() -> bool {
     std::env::var_os("MLS_KEEP_CRASH").is_some_and(|form| form == "long")
 }
 
+/// A fault at the `at`th call of a name, counted from 1 in each thread.
+#[derive(Clone, Copy)]
+struct Injection {
+    call: &'static str,
+    at: usize,
+    fault: &'static str,
+}
+
+impl fmt::Display for Injection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {} {}", self.fault, self.call, self.at)
+    }
+}
+
+/// What is run: an operation on a store, with the files of a scenario.
+struct Child<'a> {
+    adapter: Adapter,
+    operation: &'a str,
+    scenario: &'a Path,
+}
+
 /// How the child ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum End {
@@ -80,7 +102,7 @@ fn an_operation_survives_a_fault_at_every_call_that_writes() {
         let operations: Vec<_> = if is_long() { all.collect() } else { OPERATIONS.to_vec() };
         for operation in operations {
             let before = Before::new(adapter, operation);
-            each_point(&mut tally, &mut |call, at, fault, tally| before.try_one(call, at, fault, tally));
+            each_point(&mut tally, &mut |injection, tally| before.try_one(injection, tally));
         }
         tally.print(adapter, "operations", begun);
     }
@@ -93,7 +115,7 @@ fn a_store_can_be_made_again_after_a_fault_at_every_call_that_writes() {
     }
     for adapter in Adapter::chosen() {
         let (begun, mut tally) = (Instant::now(), Tally::default());
-        each_point(&mut tally, &mut |call, at, fault, tally| create_one(adapter, call, at, fault, tally));
+        each_point(&mut tally, &mut |injection, tally| create_one(adapter, injection, tally));
         tally.print(adapter, "creating", begun);
     }
 }
@@ -112,9 +134,8 @@ fn opening_after_a_kill_survives_a_fault_at_every_call_that_writes() {
             let mut kills = Vec::new();
             for at in 1.. {
                 let store = before.copy();
-                if run(adapter, &before.path(store.path()), "Send", before.directory.path(), call, at, FAULTS[0])
-                    != End::Killed
-                {
+                let kill = Injection { call, at, fault: FAULTS[0] };
+                if before.child("Send").run(&before.path(store.path()), kill) != End::Killed {
                     break;
                 }
                 kills.push(store);
@@ -122,9 +143,7 @@ fn opening_after_a_kill_survives_a_fault_at_every_call_that_writes() {
             let skipped = if is_long() { 0 } else { kills.len().saturating_sub(1) };
             for killed in kills.into_iter().skip(skipped) {
                 left += 1;
-                each_point(&mut tally, &mut |call, at, fault, tally| {
-                    before.recover_one(killed.path(), call, at, fault, tally)
-                });
+                each_point(&mut tally, &mut |injection, tally| before.recover_one(killed.path(), injection, tally));
             }
         }
         assert!(left > 1, "{adapter}: no kill left anything");
@@ -133,11 +152,11 @@ fn opening_after_a_kill_survives_a_fault_at_every_call_that_writes() {
 }
 
 /// Tries every call of every name, with every fault, until none is injected any more.
-fn each_point(tally: &mut Tally, one: &mut dyn FnMut(&str, usize, &str, &mut Tally) -> bool) {
+fn each_point(tally: &mut Tally, try_one: &mut dyn FnMut(Injection, &mut Tally) -> bool) {
     for call in CALLS {
         for fault in FAULTS {
             for at in 1.. {
-                if !one(call, at, fault, tally) {
+                if !try_one(Injection { call, at, fault }, tally) {
                     break;
                 }
                 *tally.points.entry(call.into()).or_default() += 1;
@@ -170,23 +189,27 @@ impl Before {
         copy(self.directory.path())
     }
 
+    fn child<'a>(&'a self, operation: &'a str) -> Child<'a> {
+        Child { adapter: self.adapter, operation, scenario: self.directory.path() }
+    }
+
     /// Whether there was a fault.
-    fn try_one(&self, call: &str, at: usize, fault: &str, tally: &mut Tally) -> bool {
-        let copy = self.copy();
+    fn try_one(&self, injection: Injection, tally: &mut Tally) -> bool {
         let name = format!("{:?}", self.operation);
-        let end = run(self.adapter, &self.path(copy.path()), &name, self.directory.path(), call, at, fault);
-        let case = format!("{}: {name}, {fault} at {call} {at}: {end:?}", self.adapter);
-        self.check(&case, copy.path(), &end);
-        tally.add(&end) || is_injected(self.adapter, self.directory.path(), self, &name, call, at, fault)
+        let (child, store) = (self.child(&name), self.copy());
+        let end = child.run(&self.path(store.path()), injection);
+        let case = format!("{}: {name}, {injection}: {end:?}", self.adapter);
+        self.check(&case, store.path(), &end);
+        tally.add(&end) || child.is_injected(&self.path(self.copy().path()), injection)
     }
 
     /// Opens what a kill has left, with a fault of its own.
-    fn recover_one(&self, killed: &Path, call: &str, at: usize, fault: &str, tally: &mut Tally) -> bool {
-        let copy = copy(killed);
-        let end = run(self.adapter, &self.path(copy.path()), "Export", self.directory.path(), call, at, fault);
-        let case = format!("{}: opening after a kill, {fault} at {call} {at}: {end:?}", self.adapter);
-        self.check(&case, copy.path(), if end == End::Acknowledged { &End::Killed } else { &end });
-        tally.add(&end) || is_injected(self.adapter, killed, self, "Export", call, at, fault)
+    fn recover_one(&self, killed: &Path, injection: Injection, tally: &mut Tally) -> bool {
+        let (child, store) = (self.child("Export"), copy(killed));
+        let end = child.run(&self.path(store.path()), injection);
+        let case = format!("{}: opening after a kill, {injection}: {end:?}", self.adapter);
+        self.check(&case, store.path(), if end == End::Acknowledged { &End::Killed } else { &end });
+        tally.add(&end) || child.is_injected(&self.path(copy(killed).path()), injection)
     }
 
     /// What is there is the state before or the one after, whole, and the client goes on.
@@ -208,26 +231,12 @@ impl Before {
     }
 }
 
-/// Whether a fault is injected although the child acknowledges: closing may fail, and a file that could not be removed may
-/// be left. Then there may be a later call of the name as well.
-fn is_injected(
-    adapter: Adapter,
-    store: &Path,
-    before: &Before,
-    name: &str,
-    call: &str,
-    at: usize,
-    fault: &str,
-) -> bool {
-    let copy = copy(store);
-    count(adapter, &before.path(copy.path()), name, before.directory.path(), call, at, fault)
-}
-
-fn create_one(adapter: Adapter, call: &str, at: usize, fault: &str, tally: &mut Tally) -> bool {
+fn create_one(adapter: Adapter, injection: Injection, tally: &mut Tally) -> bool {
     let directory = tempfile::tempdir().unwrap();
     let path = adapter.path(directory.path(), "keep");
-    let end = run(adapter, &path, "create", directory.path(), call, at, fault);
-    let case = format!("{adapter}: creating, {fault} at {call} {at}: {end:?}");
+    let child = Child { adapter, operation: "create", scenario: directory.path() };
+    let end = child.run(&path, injection);
+    let case = format!("{adapter}: creating, {injection}: {end:?}");
     let backend = adapter.open(&path).unwrap_or_else(|error| panic!("{case}: {error:?}"));
     let manager = open_shared(backend).unwrap_or_else(|error| panic!("{case}: {error:?}"));
     let persistence = Persistence { manager: manager.clone(), save: Default::default() };
@@ -244,7 +253,7 @@ fn create_one(adapter: Adapter, call: &str, at: usize, fault: &str, tally: &mut 
     block_on(manager.close()).unwrap();
     tally.add(&end) || {
         let directory = tempfile::tempdir().unwrap();
-        count(adapter, &adapter.path(directory.path(), "keep"), "create", directory.path(), call, at, fault)
+        child.is_injected(&adapter.path(directory.path(), "keep"), injection)
     }
 }
 
@@ -257,57 +266,51 @@ fn read(adapter: Adapter, directory: &Path) -> Contents {
     contents
 }
 
-/// Runs the child with a fault at a call.
-fn run(adapter: Adapter, store: &Path, operation: &str, scenario: &Path, call: &str, at: usize, fault: &str) -> End {
-    let output = traced(adapter, store, operation, scenario, call, at, fault, Path::new("/dev/null"));
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    match output.status.code() {
-        Some(0) => End::Acknowledged,
-        Some(3) => End::Failed(complaint.lines().last().unwrap_or_default().to_owned()),
-        // strace ends as its child does: by the signal.
-        None => End::Killed,
-        Some(code) => {
-            panic!("{adapter}: {operation}, {fault} at {call} {at}: the child ended with {code}: {complaint}")
+impl Child<'_> {
+    /// Runs it with a fault at a call.
+    fn run(&self, store: &Path, injection: Injection) -> End {
+        let output = self.trace(store, injection, Path::new("/dev/null"));
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => End::Acknowledged,
+            Some(3) => End::Failed(complaint.lines().last().unwrap_or_default().to_owned()),
+            // strace ends as its child does: by the signal.
+            None => End::Killed,
+            Some(code) => {
+                panic!("{}: {}, {injection}: it ended with {code}: {complaint}", self.adapter, self.operation)
+            }
         }
     }
-}
 
-/// Whether the fault is injected at all.
-fn count(adapter: Adapter, store: &Path, operation: &str, scenario: &Path, call: &str, at: usize, fault: &str) -> bool {
-    let log = tempfile::NamedTempFile::new().unwrap();
-    traced(adapter, store, operation, scenario, call, at, fault, log.path());
-    fs::read_to_string(log.path()).unwrap().contains("(INJECTED)")
-}
-
-#[allow(clippy::too_many_arguments, reason = "what is done, and what goes wrong with it")]
-fn traced(
-    adapter: Adapter,
-    store: &Path,
-    operation: &str,
-    scenario: &Path,
-    call: &str,
-    at: usize,
-    fault: &str,
-    log: &Path,
-) -> std::process::Output {
-    let begun = Instant::now();
-    // Ends strace and the child together.
-    let output = Command::new("timeout")
-        .args(["--signal=KILL", &HANG.as_secs().to_string(), "strace"])
-        .args(["-f", "-qq", "-e", "signal=none", "-e", &format!("trace={call}"), "-e"])
-        .arg(format!("inject={call}:{fault}:when={at}"))
-        .arg("-o")
-        .arg(log)
-        .arg(env!("CARGO_BIN_EXE_operation-child"))
-        .args([adapter.name().as_ref(), store.as_os_str(), operation.as_ref(), scenario.as_os_str()])
-        .output()
-        .unwrap();
-    if begun.elapsed() >= HANG {
-        // sled's threads wait for each other after some failed writes: its README says so. The others do not.
-        assert_eq!(adapter.name(), "sled", "{operation}, {fault} at {call} {at}: it hangs");
-        println!("{adapter}: {operation}, {fault} at {call} {at}: it hung and was killed");
+    /// Whether a fault is injected although it acknowledges: closing may fail, and a file that could not be removed may be
+    /// left. Then there may be a later call of the name as well.
+    fn is_injected(&self, store: &Path, injection: Injection) -> bool {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        self.trace(store, injection, log.path());
+        fs::read_to_string(log.path()).unwrap().contains("(INJECTED)")
     }
-    output
+
+    fn trace(&self, store: &Path, injection: Injection, log: &Path) -> std::process::Output {
+        let Injection { call, at, fault } = injection;
+        let begun = Instant::now();
+        // Ends strace and the child together.
+        let output = Command::new("timeout")
+            .args(["--signal=KILL", &HANG.as_secs().to_string(), "strace"])
+            .args(["-f", "-qq", "-e", "signal=none", "-e", &format!("trace={call}"), "-e"])
+            .arg(format!("inject={call}:{fault}:when={at}"))
+            .arg("-o")
+            .arg(log)
+            .arg(env!("CARGO_BIN_EXE_operation-child"))
+            .args([self.adapter.name().as_ref(), store.as_os_str(), self.operation.as_ref(), self.scenario.as_os_str()])
+            .output()
+            .unwrap();
+        if begun.elapsed() >= HANG {
+            // sled's threads wait for each other after some failed writes: its README says so. The others do not.
+            assert_eq!(self.adapter.name(), "sled", "{}, {injection}: it hangs", self.operation);
+            println!("{}: {}, {injection}: it hung and was killed", self.adapter, self.operation);
+        }
+        output
+    }
 }
 
 impl Tally {
