@@ -38,7 +38,6 @@
 //!
 //! `extensions-draft` and `virtual-clients-draft` turn on OpenMLS's features of the same names. Both are off by default.
 
-mod buffer;
 mod client;
 mod entropy;
 #[cfg(test)]
@@ -47,8 +46,7 @@ mod manager;
 mod memory;
 mod policy;
 mod provider;
-mod record;
-mod record_key;
+mod records;
 
 pub use client::{
     BoxError, Client, ClientBuilder, CryptoProvider, GroupSettings, GroupSummary, GroupsTransaction, Invitation,

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mls_keep_core::{Changes, Committed, RecordRange, Result, ScopeId, ScopeVersion, SecretBytes, Value};
+use mls_keep_core::{Changes, Committed, Result, ScopeId, ScopeVersion, SecretBytes, Value};
 use openmls::group::MlsGroup;
 
 use crate::provider::{self, Records};
-use crate::record_key::{LAST_LOADED_KIND, is_loaded};
+use crate::records::is_loaded;
 
 /// One scope in memory.
 #[derive(Default)]
@@ -104,9 +104,4 @@ pub(crate) fn add_changes(
         }
     }
     Ok(())
-}
-
-/// The records of a scope that are loaded with it.
-pub(crate) fn loaded_range() -> RecordRange {
-    RecordRange::between(&[0], &[LAST_LOADED_KIND + 1])
 }

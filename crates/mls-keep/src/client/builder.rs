@@ -16,7 +16,7 @@ use super::{Client, CryptoProvider, Profile};
 use crate::memory::ScopeMemory;
 use crate::policy::{Persistence, SavePolicy};
 use crate::provider::{Scope, TransactionStorage};
-use crate::{record, record_key};
+use crate::records::{Kind, codec};
 
 /// How a client's groups work. The defaults keep as few secrets as the protocol allows.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -211,7 +211,7 @@ impl Profile {
             signature_key: self.signer.to_public_vec(),
             settings: self.settings.clone(),
         };
-        storage.put(&Scope::Client, record_key::CLIENT.into(), Some(record::encode(&client)?));
+        storage.put(&Scope::Client, Kind::Client.only(), Some(codec::encode(Kind::Client, &client, 0)?));
         let changes = storage.into_changes().client;
         let mut own = ScopeMemory::default();
         let staged = own.staged(&changes);

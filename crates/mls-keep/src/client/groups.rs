@@ -12,8 +12,7 @@ use super::load::no_group;
 use super::session::aborted;
 use super::{Client, CryptoProvider};
 use crate::provider::{Provider, Scope};
-use crate::record::Wiped;
-use crate::{record, record_key};
+use crate::records::{Kind, Wiped, codec};
 
 /// The GroupInfo extension (RFC 9420 section 13.1) in which a group's name travels to those who join: UTF-8. From the
 /// range for private use; other MLS libraries ignore it.
@@ -90,7 +89,7 @@ impl<C: CryptoProvider> Client<C> {
         let credential = self.credential().clone();
         self.repeat(&[], |tx| {
             let group = MlsGroup::new(tx.provider, tx.signer, &config, credential.clone())?;
-            list(tx.provider, group.group_id(), name)?;
+            add_to_list(tx.provider, group.group_id(), name)?;
             Ok(group.group_id().clone())
         })
         .await
@@ -109,7 +108,7 @@ impl<C: CryptoProvider> Client<C> {
             for key in &everything {
                 tx.provider.storage().put(&scope, key.clone(), None);
             }
-            tx.provider.storage().put(&Scope::Client, record_key::listed_group(group.as_slice()), None);
+            tx.provider.storage().put(&Scope::Client, Kind::ListedGroup.with(group.as_slice()), None);
             Ok(())
         })
         .await
@@ -122,8 +121,9 @@ impl<C: CryptoProvider> Client<C> {
     pub async fn groups(&mut self) -> Result<Vec<(GroupId, String)>> {
         self.freshen().await?;
         let scope = mls_keep_core::ScopeId::client();
-        let listed = self.read_records(&scope, &[record_key::GROUP_LIST], usize::MAX, false).await?;
-        let parse = |(key, value): (SecretBytes, _)| Ok((key, record::decode::<ListedGroup>(&value)?));
+        let listed = self.read_records(&scope, &Kind::ListedGroup.only(), usize::MAX, false).await?;
+        let parse =
+            |(key, value): (SecretBytes, _)| Ok((key, codec::decode::<ListedGroup>(Kind::ListedGroup, &value)?));
         let listed: Vec<_> = listed.into_iter().map(parse).collect::<Result<_>>()?;
         let id = |key: &[u8]| GroupId::from_slice(key.get(1..).unwrap_or_default());
         Ok(listed.into_iter().map(|(key, listed)| (id(&key), listed.name.release())).collect())
@@ -179,9 +179,9 @@ impl<C: CryptoProvider> Client<C> {
     }
 
     pub(super) async fn name_of(&mut self, group: &GroupId) -> Result<Wiped<String>> {
-        let key = record_key::listed_group(group.as_slice());
+        let key = Kind::ListedGroup.with(group.as_slice());
         match self.read_record(&mls_keep_core::ScopeId::client(), &key).await? {
-            Some(value) => Ok(record::decode::<ListedGroup>(&value)?.name),
+            Some(value) => Ok(codec::decode::<ListedGroup>(Kind::ListedGroup, &value)?.name),
             None => Ok(Wiped::default()),
         }
     }
@@ -200,8 +200,8 @@ pub(super) fn identity_of(credential: &Credential) -> &[u8] {
     credential.serialized_content()
 }
 
-pub(super) fn list<C: CryptoProvider>(provider: &Provider<C>, group: &GroupId, name: &str) -> Result<()> {
-    let listed = record::encode(&ListedGroup { name: name.to_owned().into() })?;
-    provider.storage().put(&Scope::Client, record_key::listed_group(group.as_slice()), Some(listed));
+pub(super) fn add_to_list<C: CryptoProvider>(provider: &Provider<C>, group: &GroupId, name: &str) -> Result<()> {
+    let listed = codec::encode(Kind::ListedGroup, &ListedGroup { name: name.to_owned().into() }, 0)?;
+    provider.storage().put(&Scope::Client, Kind::ListedGroup.with(group.as_slice()), Some(listed));
     Ok(())
 }

@@ -11,11 +11,10 @@ use openmls_basic_credential::SignatureKeyPair;
 use serde::{Deserialize, Serialize};
 
 use super::{Client, CryptoProvider, GroupSettings, Profile};
-use crate::memory::{GroupMemory, ScopeMemory, loaded_range};
+use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
 use crate::provider::TransactionStorage;
-use crate::record::Wiped;
-use crate::{record, record_key};
+use crate::records::{self, Kind, Wiped, codec};
 
 /// What a client is, besides its keys: record `01` of its scope.
 #[derive(Deserialize, Serialize)]
@@ -146,9 +145,9 @@ impl Profile {
     fn load(identity: &[u8], own: &ScopeMemory) -> Result<Self> {
         let stored = own
             .records
-            .get(record_key::CLIENT)
+            .get(Kind::Client.only().as_slice())
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the client's own record is missing"))?;
-        let stored: ClientRecord = record::decode(stored)?;
+        let stored: ClientRecord = codec::decode(Kind::Client, stored)?;
         let ciphersuite = Ciphersuite::try_from(stored.ciphersuite).map_err(|_| {
             Error::new(ErrorKind::UnsupportedVersion, "the client uses a ciphersuite that this program does not know")
         })?;
@@ -172,7 +171,7 @@ pub(super) fn no_group() -> Error {
 
 async fn read_scope(store: &ClientStore, scope: &ScopeId) -> Result<ScopeMemory> {
     let version = store.scope_version(scope).await?;
-    let records = store.records(scope, &loaded_range()).await?;
+    let records = store.records(scope, &records::loaded()).await?;
     let records = records.into_iter().map(|Record { key, value }| (key, value)).collect();
     Ok(ScopeMemory::loaded(version, records))
 }

@@ -10,13 +10,13 @@ use openmls::prelude::{LeafNodeParameters, OpenMlsProvider, Proposal, ProtocolVe
 use openmls_basic_credential::SignatureKeyPair;
 use zeroize::Zeroizing;
 
-use super::groups::{MAX_NAME_LEN, NAME_EXTENSION, identity_of, list};
+use super::groups::{MAX_NAME_LEN, NAME_EXTENSION, add_to_list, identity_of};
 use super::load::no_group;
 use super::messages::parse_message;
 use super::session::aborted;
 use super::{BoxError, Client, CryptoProvider, draft, outbox};
 use crate::provider::Provider;
-use crate::record::Wiped;
+use crate::records::Wiped;
 
 /// What inviting makes.
 #[derive(Clone)]
@@ -105,7 +105,7 @@ impl<C: CryptoProvider> Client<C> {
             }
             let processed = ProcessedWelcome::new_from_welcome(provider, &config, welcome)?;
             let group = processed.into_staged_welcome(provider, None)?.into_group(provider)?;
-            list(provider, group.group_id(), &name)?;
+            add_to_list(provider, group.group_id(), &name)?;
             Ok(vec![group])
         })?;
         session.commit().await?;

@@ -13,8 +13,7 @@ use super::history::{Arrival, HistoryRecord, Message, arrived, remember};
 use super::load::no_group;
 use super::{BoxError, Client, CryptoProvider, draft};
 use crate::provider::Provider;
-use crate::record::Wiped;
-use crate::{record, record_key};
+use crate::records::{self, Kind, Wiped, codec};
 
 /// Longest MLS message that is taken in, bytes.
 pub const MAX_MESSAGE_LEN: usize = 64 << 20;
@@ -123,8 +122,8 @@ impl<C: CryptoProvider> Client<C> {
     /// What is known of a message that OpenMLS refuses, if it arrived before.
     async fn earlier(&mut self, group: &GroupId, bytes: &[u8]) -> Result<Option<Received>> {
         let scope = ScopeId::group(group.as_slice())?;
-        let Some(arrival) = self.read_record(&scope, &record_key::received(bytes)).await? else { return Ok(None) };
-        let arrival: Arrival = record::decode(&arrival)?;
+        let Some(arrival) = self.read_record(&scope, &records::arrival(bytes)).await? else { return Ok(None) };
+        let arrival: Arrival = codec::decode(Kind::Arrival, &arrival)?;
         let message = match arrival.number {
             Some(number) => self.message(group, number).await?,
             None => None,

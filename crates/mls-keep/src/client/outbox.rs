@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::history::{GroupRecord, after};
 use super::{BoxError, Client, CryptoProvider};
 use crate::provider::{Scope, TransactionStorage};
-use crate::{record, record_key};
+use crate::records::{self, Kind, codec};
 
 /// What one operation on a group made for others, from the group's outbox.
 #[derive(Clone, Eq, PartialEq)]
@@ -49,10 +49,10 @@ impl<C: CryptoProvider> Client<C> {
     pub async fn outbox(&mut self, group: &GroupId) -> Result<Vec<Outgoing>> {
         self.freshen().await?;
         let scope = ScopeId::group(group.as_slice())?;
-        let found = self.read_records(&scope, &[record_key::OUTGOING], usize::MAX, false).await?;
+        let found = self.read_records(&scope, &Kind::Outgoing.only(), usize::MAX, false).await?;
         let decode = |(key, value): (SecretBytes, Value)| {
-            let OutgoingRecord { message, welcome } = record::decode(&value)?;
-            let number = record_key::number(&key).unwrap_or_default();
+            let OutgoingRecord { message, welcome } = codec::decode(Kind::Outgoing, &value)?;
+            let number = records::number(&key).unwrap_or_default();
             Ok(Outgoing { group: group.clone(), number, message, welcome })
         };
         found.into_iter().map(decode).collect()
@@ -63,7 +63,7 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `NotFound` if it is not there, `Conflict`; and the errors of the backend.
     pub async fn delivered(&mut self, group: &GroupId, number: u64) -> Result<()> {
-        let key = record_key::outgoing(number);
+        let key = Kind::Outgoing.numbered(number);
         let scope = ScopeId::group(group.as_slice())?;
         self.freshen().await?;
         if self.read_record(&scope, &key).await?.is_none() {
@@ -85,14 +85,14 @@ pub(super) fn put(
     welcome: Option<&MlsMessageOut>,
 ) -> Result<(), BoxError> {
     let scope = Scope::Group(group.as_slice().into());
-    let known = storage.get(&scope, record_key::GROUP).map(|value| record::decode::<GroupRecord>(&value));
+    let known = storage.get(&scope, &Kind::Group.only()).map(|value| codec::decode::<GroupRecord>(Kind::Group, &value));
     let mut known = known.transpose()?.unwrap_or_default();
     let number = known.next_outgoing;
     known.next_outgoing = after(number)?;
     let outgoing =
         OutgoingRecord { message: message.to_bytes()?, welcome: welcome.map(MlsMessageOut::to_bytes).transpose()? };
-    storage.put(&scope, record_key::GROUP.into(), Some(record::encode(&known)?));
-    storage.put(&scope, record_key::outgoing(number), Some(record::encode(&outgoing)?));
+    storage.put(&scope, Kind::Group.only(), Some(codec::encode(Kind::Group, &known, 0)?));
+    storage.put(&scope, Kind::Outgoing.numbered(number), Some(codec::encode(Kind::Outgoing, &outgoing, 0)?));
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::session::{Scope, application_key};
 use super::{Client, CryptoProvider};
 use crate::memory::ScopeMemory;
-use crate::record_key;
+use crate::records::Kind;
 
 impl<C: CryptoProvider> Client<C> {
     /// The value of a record that the application wrote with [`RecordWriter::put`](super::RecordWriter::put).
@@ -30,7 +30,7 @@ impl<C: CryptoProvider> Client<C> {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Value)>> {
         self.freshen().await?;
-        let prefix = record_key::application(prefix.as_ref());
+        let prefix = Kind::Application.with(prefix.as_ref());
         let found = self.read_records(&scope.id()?, &prefix, limit, false).await?;
         Ok(found.into_iter().map(|(key, value)| (key.get(1..).unwrap_or_default().to_vec(), value)).collect())
     }

@@ -14,8 +14,8 @@ use super::load::no_group;
 use super::{Client, CryptoProvider};
 use crate::memory::{ScopeMemory, add_changes};
 use crate::policy::SavePolicy;
-use crate::provider::{GROUP_STATE, Provider, TransactionChanges, TransactionStorage};
-use crate::record_key;
+use crate::provider::{Provider, TransactionChanges, TransactionStorage};
+use crate::records::Kind;
 
 /// What a transaction's closure may fail with. `?` turns any error into one.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -332,7 +332,7 @@ pub(super) fn application_key(key: &[u8]) -> Result<SecretBytes> {
     if key.is_empty() || key.len() > max {
         return Err(Error::new(ErrorKind::Invalid, format!("the key of a record has 1 to {max} bytes")));
     }
-    Ok(record_key::application(key))
+    Ok(Kind::Application.with(key))
 }
 
 /// An error of mls-keep stays what it is; any other aborts the transaction.
@@ -346,7 +346,7 @@ pub(super) fn aborted(error: BoxError) -> Error {
 impl ScopeMemory {
     /// Whether there is an MLS group in this scope.
     pub(super) fn has_group(&self) -> bool {
-        self.records.contains_key(&GROUP_STATE[..])
+        self.records.contains_key(Kind::GroupState.only().as_slice())
     }
 
     /// Whether `group` is the group of this scope, in its epoch.

@@ -3,14 +3,10 @@
 //! A transaction loads the records of the scopes that it names, hands OpenMLS a [`Provider`], and commits the
 //! difference that is left in the overlay. Nothing is written before that, so an operation that fails leaves no trace.
 //!
-//! - `record_key`: which record stands where.
-//! - `codec`: how a value of OpenMLS is encoded.
 //! - `overlay`: the records of the scopes, and what is collected at the end.
 //! - `storage`: OpenMLS's `StorageProvider` over them.
 
-mod codec;
 mod overlay;
-mod record_key;
 mod storage;
 #[cfg(feature = "virtual-clients-draft")]
 mod storage_draft;
@@ -32,9 +28,6 @@ pub(crate) type Records = BTreeMap<SecretBytes, Value>;
 
 /// What a transaction changed in one scope: `None` removes the record.
 pub(crate) type Changes = BTreeMap<SecretBytes, Option<Value>>;
-
-/// The key of the record that every group has.
-pub(crate) const GROUP_STATE: [u8; 1] = [record_key::Kind::GroupState as u8];
 
 /// What is loaded and changed together.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -9,9 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::record_key::{self, GROUP_KINDS, Kind};
-use super::{Changes, GroupChanges, Records, Scope, TransactionChanges, codec};
-use crate::record_key::is_loaded;
+use super::{Changes, GroupChanges, Records, Scope, TransactionChanges};
+use crate::records::{self, Kind, OF_MLS_GROUP, codec, is_loaded};
 
 /// All scopes of a transaction.
 pub(super) struct Overlay {
@@ -90,7 +89,7 @@ impl Overlay {
 
     /// Keeps a key pair with the group that it belongs to, or with the client until that is known.
     pub(super) fn put_key_pair(&mut self, public_key: Zeroizing<Vec<u8>>, pair: Value) {
-        let name = KeyPairName { record: record_key::by_encoded(Kind::EncryptionKeyPair, &public_key), public_key };
+        let name = KeyPairName { record: Kind::EncryptionKeyPair.by_encoded(&public_key), public_key };
         match self.groups.values_mut().find(|group| group.owns_key_pair(&name)) {
             Some(group) => group.records.put(name.record, pair),
             None => {
@@ -161,33 +160,33 @@ impl Overlay {
 impl Overlay {
     pub(super) fn write_group(&mut self, id: &impl Serialize, kind: Kind, value: &impl Serialize) -> Result<()> {
         let group = self.group(id)?;
-        let expected = group.records.len_of(&record_key::only(kind));
-        group.put(kind, codec::encode(value, expected)?);
+        let expected = group.records.len_of(&kind.only());
+        group.put(kind, codec::encode(kind, value, expected)?);
         Ok(())
     }
 
     pub(super) fn read_group<T: DeserializeOwned>(&mut self, id: &impl Serialize, kind: Kind) -> Result<Option<T>> {
-        self.group(id)?.records.read(&record_key::only(kind), kind)
+        self.group(id)?.records.read(&kind.only(), kind)
     }
 
     pub(super) fn delete_group(&mut self, id: &impl Serialize, kind: Kind) -> Result<()> {
-        self.group(id)?.records.delete(&record_key::only(kind));
+        self.group(id)?.records.delete(&kind.only());
         Ok(())
     }
 
     pub(super) fn write_client(&mut self, key: &impl Serialize, kind: Kind, value: &impl Serialize) -> Result<()> {
-        let key = record_key::by_encoded(kind, &codec::encode_key(key)?);
-        let value = codec::encode(value, self.client.len_of(&key))?;
+        let key = kind.by_encoded(&codec::encode_key(key)?);
+        let value = codec::encode(kind, value, self.client.len_of(&key))?;
         self.client.put(key, value);
         Ok(())
     }
 
     pub(super) fn read_client<T: DeserializeOwned>(&self, key: &impl Serialize, kind: Kind) -> Result<Option<T>> {
-        self.client.read(&record_key::by_encoded(kind, &codec::encode_key(key)?), kind)
+        self.client.read(&kind.by_encoded(&codec::encode_key(key)?), kind)
     }
 
     pub(super) fn delete_client(&mut self, key: &impl Serialize, kind: Kind) -> Result<()> {
-        self.client.delete(&record_key::by_encoded(kind, &codec::encode_key(key)?));
+        self.client.delete(&kind.by_encoded(&codec::encode_key(key)?));
         Ok(())
     }
 
@@ -207,7 +206,7 @@ impl Overlay {
         reference: &impl Serialize,
         proposal: &impl Serialize,
     ) -> Result<()> {
-        let value = codec::encode(&(reference, proposal), 0)?;
+        let value = codec::encode(Kind::QueuedProposal, &(reference, proposal), 0)?;
         let records = &mut self.group(group)?.records;
         match records.find(Kind::QueuedProposal, reference)? {
             Some(key) => records.put(key, value),
@@ -272,12 +271,12 @@ impl ScopeRecords {
     pub(super) fn append(&mut self, kind: Kind, value: Value) -> Result<()> {
         let position = match self.all(kind).last_key_value() {
             None => 0,
-            Some((last, _)) => record_key::position(last)
+            Some((last, _)) => records::position(last)
                 .ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("the key of a {kind:?} record is malformed")))?
                 .checked_add(1)
                 .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("too many {kind:?} records")))?,
         };
-        self.put(record_key::item(kind, position), value);
+        self.put(kind.item(position), value);
         Ok(())
     }
 
@@ -294,7 +293,7 @@ impl ScopeRecords {
 
     fn between(&self, first: u8, last: u8) -> BTreeMap<&[u8], &Value> {
         let (first, after) = ([first], [last.saturating_add(1)]);
-        let range = record_key::range(&first, &after);
+        let range = records::range(&first, &after);
         let loaded = self.loaded.range::<[u8], _>(range);
         let mut records: BTreeMap<&[u8], &Value> = loaded.map(|(key, value)| (key.as_slice(), value)).collect();
         for (key, change) in self.changes.range::<[u8], _>(range) {
@@ -332,7 +331,7 @@ impl GroupRecords {
 
     pub(super) fn put(&mut self, kind: Kind, value: Value) {
         self.existed |= matches!(kind, Kind::GroupState | Kind::GroupContext);
-        self.records.put(record_key::only(kind), value);
+        self.records.put(kind.only(), value);
     }
 
     pub(super) fn put_epoch_key_pairs(&mut self, key: SecretBytes, value: Value) {
@@ -359,7 +358,7 @@ impl GroupRecords {
 
     fn collect(&mut self) {
         if self.existed && !self.exists() {
-            self.records.delete_between(GROUP_KINDS.0, GROUP_KINDS.1, None);
+            self.records.delete_between(*OF_MLS_GROUP.start(), *OF_MLS_GROUP.end(), None);
         }
         // A group that is entered again, by a Welcome or an external commit, leaves the key pairs of the epoch that it
         // had been in. OpenMLS reads those of the current epoch only.

@@ -8,8 +8,8 @@ use mls_keep_core::{Error, Result, SecretBytes, Value};
 use openmls_traits::storage::{StorageProvider, traits};
 
 use super::overlay::Overlay;
-use super::record_key::{self, Kind};
-use super::{Records, Scope, TransactionChanges, codec};
+use super::{Records, Scope, TransactionChanges};
+use crate::records::{self, Kind, codec};
 
 /// The storage version that OpenMLS works with.
 const V: u16 = openmls_traits::storage::CURRENT_VERSION;
@@ -152,7 +152,7 @@ impl StorageProvider<V> for TransactionStorage {
         group_id: &GroupId,
         leaf_node: &LeafNode,
     ) -> Result<()> {
-        self.overlay().append_own_leaf_node(group_id, codec::encode(leaf_node, 0)?)
+        self.overlay().append_own_leaf_node(group_id, codec::encode(Kind::OwnLeafNode, leaf_node, 0)?)
     }
 
     fn own_leaf_nodes<GroupId: traits::GroupId<V>, LeafNode: traits::LeafNode<V>>(
@@ -226,8 +226,8 @@ impl StorageProvider<V> for TransactionStorage {
         leaf_index: u32,
         key_pairs: &[HpkeKeyPair],
     ) -> Result<()> {
-        let key = record_key::epoch_key_pairs(epoch, leaf_index)?;
-        let value = codec::encode(key_pairs, 0)?;
+        let key = records::epoch_key_pairs(epoch, leaf_index)?;
+        let value = codec::encode(Kind::EpochKeyPairs, key_pairs, 0)?;
         self.overlay().group(group_id)?.put_epoch_key_pairs(key, value);
         Ok(())
     }
@@ -242,7 +242,7 @@ impl StorageProvider<V> for TransactionStorage {
         epoch: &EpochKey,
         leaf_index: u32,
     ) -> Result<Vec<HpkeKeyPair>> {
-        let key = record_key::epoch_key_pairs(epoch, leaf_index)?;
+        let key = records::epoch_key_pairs(epoch, leaf_index)?;
         let value = self.overlay().group(group_id)?.records.get(&key).cloned();
         value.map_or(Ok(Vec::new()), |value| codec::decode(Kind::EpochKeyPairs, &value))
     }
@@ -253,7 +253,7 @@ impl StorageProvider<V> for TransactionStorage {
         epoch: &EpochKey,
         leaf_index: u32,
     ) -> Result<()> {
-        let key = record_key::epoch_key_pairs(epoch, leaf_index)?;
+        let key = records::epoch_key_pairs(epoch, leaf_index)?;
         self.overlay().group(group_id)?.records.delete(&key);
         Ok(())
     }
@@ -263,7 +263,7 @@ impl StorageProvider<V> for TransactionStorage {
         public_key: &EncryptionKey,
         key_pair: &HpkeKeyPair,
     ) -> Result<()> {
-        let value = codec::encode(key_pair, 0)?;
+        let value = codec::encode(Kind::EncryptionKeyPair, key_pair, 0)?;
         self.overlay().put_key_pair(codec::encode_key(public_key)?, value);
         Ok(())
     }
@@ -272,7 +272,7 @@ impl StorageProvider<V> for TransactionStorage {
         &self,
         public_key: &EncryptionKey,
     ) -> Result<Option<HpkeKeyPair>> {
-        let key = record_key::by_encoded(Kind::EncryptionKeyPair, &codec::encode_key(public_key)?);
+        let key = Kind::EncryptionKeyPair.by_encoded(&codec::encode_key(public_key)?);
         let value = self.overlay().key_pair(&key).cloned();
         value.map(|value| codec::decode(Kind::EncryptionKeyPair, &value)).transpose()
     }
@@ -281,7 +281,7 @@ impl StorageProvider<V> for TransactionStorage {
         &self,
         public_key: &EncryptionKey,
     ) -> Result<()> {
-        let key = record_key::by_encoded(Kind::EncryptionKeyPair, &codec::encode_key(public_key)?);
+        let key = Kind::EncryptionKeyPair.by_encoded(&codec::encode_key(public_key)?);
         self.overlay().delete_key_pair(&key);
         Ok(())
     }

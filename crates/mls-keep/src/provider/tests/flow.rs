@@ -1,6 +1,5 @@
 //! The life of a group, with everything going through the encoding after each step.
 
-use super::super::record_key::Kind;
 use super::*;
 
 const ID: &[u8] = b"a group";

@@ -18,7 +18,7 @@ use openmls::prelude::*;
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::RustCrypto;
 
-use crate::record_key::is_loaded;
+use crate::records::{Kind, is_loaded};
 
 use super::{Provider, Records, Scope, TransactionChanges, TransactionStorage};
 
@@ -166,7 +166,7 @@ impl Device {
     }
 
     /// How many records of a kind a group has.
-    fn count(&self, id: &[u8], kind: super::record_key::Kind) -> usize {
+    fn count(&self, id: &[u8], kind: Kind) -> usize {
         self.groups.get(id).map_or(0, |records| records.keys().filter(|key| key[0] == kind as u8).count())
     }
 }
