@@ -47,11 +47,12 @@ mod memory;
 mod policy;
 mod provider;
 mod records;
+mod scope;
 
 pub use client::{
     BoxError, Client, ClientBuilder, CryptoProvider, GroupSettings, GroupSummary, GroupsTransaction, Invitation,
-    Joined, MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, Message, NAME_EXTENSION, Outgoing, Received, RecordWriter, Scope,
-    Session, Transaction,
+    Joined, MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, Message, NAME_EXTENSION, Outgoing, Received, RecordWriter, Session,
+    Transaction,
 };
 pub use entropy::SystemEntropy;
 pub use manager::{PersistenceManager, PersistenceManagerBuilder};
@@ -62,3 +63,4 @@ pub use mls_keep_core::{
 pub use openmls;
 pub use policy::{Persistence, SavePolicy};
 pub use provider::{Provider, TransactionStorage};
+pub use scope::Scope;

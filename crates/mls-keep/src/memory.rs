@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mls_keep_core::{Changes, Committed, Result, ScopeId, ScopeVersion, SecretBytes, Value};
 use openmls::group::MlsGroup;
 
-use crate::provider::{self, Records};
+use crate::provider::{RecordChanges, Records};
 use crate::records::is_loaded;
 
 /// One scope in memory.
@@ -17,12 +17,11 @@ pub(crate) struct ScopeMemory {
     /// All records of the kinds that are loaded, as they are now.
     pub(crate) records: Arc<Records>,
     /// What is not stored yet.
-    pub(crate) unsaved: BTreeMap<SecretBytes, Unsaved>,
+    pub(crate) unsaved: BTreeMap<SecretBytes, UnsavedRecord>,
 }
 
 /// A record that is not stored yet.
-#[derive(Clone)]
-pub(crate) struct Unsaved {
+pub(crate) struct UnsavedRecord {
     /// Its value, `None` if it is removed.
     pub(crate) value: Option<Value>,
     /// The stored value that it takes the place of, if that is known: parts of it need not be stored again.
@@ -44,33 +43,41 @@ impl ScopeMemory {
         Self { version, records: Arc::new(records), unsaved: BTreeMap::new() }
     }
 
-    /// The unsaved records as they would be after `changes`.
-    pub(crate) fn staged(&self, changes: &provider::Changes) -> BTreeMap<SecretBytes, Unsaved> {
-        let mut staged = self.unsaved.clone();
-        for (key, value) in changes {
-            let base = match staged.get(key) {
-                Some(earlier) => earlier.base.clone(),
-                None => self.records.get(key).cloned(),
-            };
-            staged.insert(key.clone(), Unsaved { value: value.clone(), base });
+    /// Adds to `commit` what is unsaved, and `changes` over it.
+    pub(crate) fn add_to(&self, commit: &mut Changes, scope: ScopeId, changes: Option<&RecordChanges>) -> Result<()> {
+        if self.unsaved.is_empty() && changes.is_none_or(BTreeMap::is_empty) {
+            return Ok(());
         }
-        staged
+        let commit = commit.scope(scope, self.version);
+        let unsaved = self.unsaved.iter().map(|(key, record)| (key, &record.value, record.base.as_ref()));
+        let changed = changes.into_iter().flatten().map(|(key, value)| (key, value, self.base_of(key)));
+        for (key, value, base) in unsaved.chain(changed) {
+            match value {
+                Some(value) => commit.put(key.clone(), value.clone(), base.cloned())?,
+                None => commit.remove(key.clone()),
+            }
+        }
+        Ok(())
     }
 
-    /// Puts `changes` into memory. `staged` is what remains to be saved.
-    pub(crate) fn apply(&mut self, changes: provider::Changes, staged: BTreeMap<SecretBytes, Unsaved>) {
-        let records = Arc::make_mut(&mut self.records);
+    /// Puts `changes` into memory, unsaved.
+    pub(crate) fn apply(&mut self, changes: RecordChanges) {
         for (key, value) in changes {
-            match value {
-                Some(value) if is_loaded(&key) => records.insert(key, value),
+            let base = self.base_of(&key).cloned();
+            let records = Arc::make_mut(&mut self.records);
+            match &value {
+                Some(value) if is_loaded(&key) => records.insert(key.clone(), value.clone()),
                 _ => records.remove(&key),
             };
+            self.unsaved.insert(key, UnsavedRecord { value, base });
         }
-        self.unsaved = staged;
     }
 
     /// What is unsaved became durable as part of `committed`.
     pub(crate) fn saved(&mut self, scope: &ScopeId, committed: &Committed) {
+        if self.unsaved.is_empty() {
+            return;
+        }
         self.version = committed.version(scope);
         let records = Arc::make_mut(&mut self.records);
         for key in std::mem::take(&mut self.unsaved).into_keys() {
@@ -80,28 +87,16 @@ impl ScopeMemory {
         }
     }
 
+    /// The stored value that a change of this record takes the place of.
+    fn base_of(&self, key: &[u8]) -> Option<&Value> {
+        match self.unsaved.get(key) {
+            Some(unsaved) => unsaved.base.as_ref(),
+            None => self.records.get(key),
+        }
+    }
+
     /// About how much memory the records take, bytes.
     pub(crate) fn weight(&self) -> usize {
         self.records.iter().map(|(key, value)| key.len() + value.as_slice().len()).sum()
     }
-}
-
-/// Adds `staged` to what a commit changes in `scope`.
-pub(crate) fn add_changes(
-    changes: &mut Changes,
-    scope: &ScopeId,
-    base: Option<ScopeVersion>,
-    staged: &BTreeMap<SecretBytes, Unsaved>,
-) -> Result<()> {
-    if staged.is_empty() {
-        return Ok(());
-    }
-    let scope = changes.scope(scope.clone(), base);
-    for (key, unsaved) in staged {
-        match &unsaved.value {
-            Some(value) => scope.put(key.clone(), value.clone(), unsaved.base.clone())?,
-            None => scope.remove(key.clone()),
-        }
-    }
-    Ok(())
 }

@@ -15,8 +15,9 @@ use super::load::ClientRecord;
 use super::{Client, CryptoProvider, Profile};
 use crate::memory::ScopeMemory;
 use crate::policy::{Persistence, SavePolicy};
-use crate::provider::{Scope, TransactionStorage};
+use crate::provider::TransactionStorage;
 use crate::records::{Kind, codec};
+use crate::scope::Scope;
 
 /// How a client's groups work. The defaults keep as few secrets as the protocol allows.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -212,10 +213,8 @@ impl Profile {
             settings: self.settings.clone(),
         };
         storage.put(&Scope::Client, Kind::Client.only(), Some(codec::encode(Kind::Client, &client, 0)?));
-        let changes = storage.into_changes().client;
         let mut own = ScopeMemory::default();
-        let staged = own.staged(&changes);
-        own.apply(changes, staged);
+        own.apply(storage.into_changes().client);
         Ok(own)
     }
 }

@@ -11,8 +11,9 @@ use zeroize::Zeroizing;
 use super::load::no_group;
 use super::session::aborted;
 use super::{Client, CryptoProvider};
-use crate::provider::{Provider, Scope};
+use crate::provider::Provider;
 use crate::records::{Kind, Wiped, codec};
+use crate::scope::Scope;
 
 /// The GroupInfo extension (RFC 9420 section 13.1) in which a group's name travels to those who join: UTF-8. From the
 /// range for private use; other MLS libraries ignore it.
@@ -104,7 +105,7 @@ impl<C: CryptoProvider> Client<C> {
         self.repeat(std::slice::from_ref(group), |tx| {
             let [mls_group] = tx.groups else { return Err(no_group().into()) };
             mls_group.delete(tx.provider.storage())?;
-            let scope = Scope::Group(group.as_slice().into());
+            let scope = Scope::group(group);
             for key in &everything {
                 tx.provider.storage().put(&scope, key.clone(), None);
             }
@@ -120,8 +121,7 @@ impl<C: CryptoProvider> Client<C> {
     /// `Corrupt`; and the errors of the backend.
     pub async fn groups(&mut self) -> Result<Vec<(GroupId, String)>> {
         self.freshen().await?;
-        let scope = mls_keep_core::ScopeId::client();
-        let listed = self.read_records(&scope, &Kind::ListedGroup.only(), usize::MAX, false).await?;
+        let listed = self.read_records(&Scope::Client, &Kind::ListedGroup.only(), usize::MAX, false).await?;
         let parse =
             |(key, value): (SecretBytes, _)| Ok((key, codec::decode::<ListedGroup>(Kind::ListedGroup, &value)?));
         let listed: Vec<_> = listed.into_iter().map(parse).collect::<Result<_>>()?;
@@ -180,7 +180,7 @@ impl<C: CryptoProvider> Client<C> {
 
     pub(super) async fn name_of(&mut self, group: &GroupId) -> Result<Wiped<String>> {
         let key = Kind::ListedGroup.with(group.as_slice());
-        match self.read_record(&mls_keep_core::ScopeId::client(), &key).await? {
+        match self.read_record(&Scope::Client, &key).await? {
             Some(value) => Ok(codec::decode::<ListedGroup>(Kind::ListedGroup, &value)?.name),
             None => Ok(Wiped::default()),
         }
@@ -189,7 +189,7 @@ impl<C: CryptoProvider> Client<C> {
     /// The keys of all records that are not of MLS in a group's scope.
     async fn all_records(&mut self, group: &GroupId) -> Result<Vec<SecretBytes>> {
         self.loaded_group(group).await?;
-        let scope = mls_keep_core::ScopeId::group(group.as_slice())?;
+        let scope = Scope::group(group);
         let records = self.read_records(&scope, &[], usize::MAX, false).await?;
         Ok(records.into_iter().map(|(key, _)| key).collect())
     }

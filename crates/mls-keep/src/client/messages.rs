@@ -1,6 +1,6 @@
 //! Sending and receiving.
 
-use mls_keep_core::{Error, ErrorKind, Result, ScopeId};
+use mls_keep_core::{Error, ErrorKind, Result};
 use openmls::framing::{
     MlsMessageBodyIn, MlsMessageIn, MlsMessageOut, ProcessedMessageContent, ProtocolMessage, Sender,
 };
@@ -14,6 +14,7 @@ use super::load::no_group;
 use super::{BoxError, Client, CryptoProvider, draft};
 use crate::provider::Provider;
 use crate::records::{self, Kind, Wiped, codec};
+use crate::scope::Scope;
 
 /// Longest MLS message that is taken in, bytes.
 pub const MAX_MESSAGE_LEN: usize = 64 << 20;
@@ -121,7 +122,7 @@ impl<C: CryptoProvider> Client<C> {
 
     /// What is known of a message that OpenMLS refuses, if it arrived before.
     async fn earlier(&mut self, group: &GroupId, bytes: &[u8]) -> Result<Option<Received>> {
-        let scope = ScopeId::group(group.as_slice())?;
+        let scope = Scope::group(group);
         let Some(arrival) = self.read_record(&scope, &records::arrival(bytes)).await? else { return Ok(None) };
         let arrival: Arrival = codec::decode(Kind::Arrival, &arrival)?;
         let message = match arrival.number {

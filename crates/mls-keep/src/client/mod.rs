@@ -28,7 +28,7 @@ use openmls_rust_crypto::RustCrypto;
 use openmls_traits::crypto::OpenMlsCrypto;
 use openmls_traits::random::OpenMlsRand;
 
-use crate::memory::{GroupMemory, ScopeMemory, add_changes};
+use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
 pub use builder::{ClientBuilder, GroupSettings};
 pub use groups::{GroupSummary, MAX_NAME_LEN, Member, NAME_EXTENSION};
@@ -36,7 +36,7 @@ pub use history::Message;
 pub use membership::{Invitation, Joined};
 pub use messages::{MAX_MESSAGE_LEN, Received};
 pub use outbox::Outgoing;
-pub use session::{BoxError, GroupsTransaction, RecordWriter, Scope, Session, Transaction};
+pub use session::{BoxError, GroupsTransaction, RecordWriter, Session, Transaction};
 
 /// Groups in memory take at most about this much, bytes; the one used last always stays.
 const MAX_GROUP_MEMORY: usize = 64 << 20;
@@ -253,18 +253,16 @@ impl<C: CryptoProvider> Client<C> {
     }
 
     fn add_unsaved(&self, changes: &mut Changes) -> Result<()> {
-        add_changes(changes, &ScopeId::client(), self.own.version, &self.own.unsaved)?;
+        self.own.add_to(changes, ScopeId::client(), None)?;
         for (id, group) in &self.groups {
-            add_changes(changes, &ScopeId::group(id)?, group.scope.version, &group.scope.unsaved)?;
+            group.scope.add_to(changes, ScopeId::group(id)?, None)?;
         }
         Ok(())
     }
 
     /// What was unsaved became durable.
     fn saved(&mut self, committed: &Committed) -> Result<()> {
-        if !self.own.unsaved.is_empty() {
-            self.own.saved(&ScopeId::client(), committed);
-        }
+        self.own.saved(&ScopeId::client(), committed);
         for (id, group) in self.groups.iter_mut().filter(|(_, group)| !group.scope.unsaved.is_empty()) {
             group.scope.saved(&ScopeId::group(id)?, committed);
         }

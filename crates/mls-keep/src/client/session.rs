@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use mls_keep_core::{Changes, Error, ErrorKind, Result, ScopeId, ScopeVersion, SecretBytes, Value};
+use mls_keep_core::{Changes, Error, ErrorKind, Result, ScopeId, SecretBytes, Value};
 use openmls::group::{GroupId, MlsGroup};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::OpenMlsProvider;
@@ -12,10 +12,11 @@ use openmls_traits::storage::StorageProvider as _;
 
 use super::load::no_group;
 use super::{Client, CryptoProvider};
-use crate::memory::{ScopeMemory, add_changes};
+use crate::memory::ScopeMemory;
 use crate::policy::SavePolicy;
 use crate::provider::{Provider, TransactionChanges, TransactionStorage};
 use crate::records::Kind;
+use crate::scope::Scope;
 
 /// What a transaction's closure may fail with. `?` turns any error into one.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -42,19 +43,10 @@ pub struct GroupsTransaction<'t, C> {
     pub signer: &'t SignatureKeyPair,
 }
 
-/// Where a record of the application stands: with what it is loaded, saved and deleted.
-#[derive(Clone, Eq, PartialEq)]
-pub enum Scope {
-    /// With the client.
-    Client,
-    /// With a group.
-    Group(GroupId),
-}
-
 /// Writes the application's records of one scope. Reading is [`Client::record`].
 pub struct RecordWriter<'t> {
     storage: &'t TransactionStorage,
-    scope: crate::provider::Scope,
+    scope: Scope,
 }
 
 /// A transaction that goes on until [`commit`](Session::commit). Dropped before that, it leaves no trace.
@@ -65,13 +57,6 @@ pub struct Session<'c, C: CryptoProvider> {
     client: &'c mut Client<C>,
     provider: Provider<C>,
     groups: Vec<MlsGroup>,
-    bases: Bases,
-}
-
-/// The states that a transaction was begun from.
-struct Bases {
-    own: Option<ScopeVersion>,
-    groups: BTreeMap<SecretBytes, Option<ScopeVersion>>,
 }
 
 impl<C: CryptoProvider> Client<C> {
@@ -141,13 +126,11 @@ impl<C: CryptoProvider> Client<C> {
         for group in groups {
             self.loaded_group(group).await?;
         }
-        let mut bases = Bases { own: self.own.version, groups: BTreeMap::new() };
         let mut named = BTreeMap::new();
         let mut loaded = Vec::with_capacity(groups.len());
         for id in groups {
             let memory = self.groups.get_mut(id.as_slice()).ok_or_else(no_group)?;
             memory.used = self.uses;
-            bases.groups.insert(id.as_slice().into(), memory.scope.version);
             named.insert(id.as_slice().into(), Arc::clone(&memory.scope.records));
             // Taken, so that whatever happens to the session, memory is not ahead of the records. It is there, unless the
             // group is named twice.
@@ -156,7 +139,7 @@ impl<C: CryptoProvider> Client<C> {
         }
         let storage = TransactionStorage::new(Arc::clone(&self.own.records), named);
         let provider = Provider::new(Arc::clone(&self.crypto), storage);
-        Ok(Session { client: self, provider, groups: loaded, bases })
+        Ok(Session { client: self, provider, groups: loaded })
     }
 
     /// Runs `f` until it does not conflict with another writer. For operations that may be repeated.
@@ -176,7 +159,7 @@ impl<C: CryptoProvider> Client<C> {
     }
 
     /// Commits or keeps what a transaction did.
-    async fn finish(&mut self, changes: TransactionChanges, groups: Vec<MlsGroup>, bases: Bases) -> Result<()> {
+    async fn finish(&mut self, changes: TransactionChanges, groups: Vec<MlsGroup>) -> Result<()> {
         for id in &changes.taken_as_absent {
             // It may have records that are not of MLS: a history that outlived its group.
             let loaded = self.try_load_scope(id).await;
@@ -187,37 +170,33 @@ impl<C: CryptoProvider> Client<C> {
                 return Err(Error::new(ErrorKind::Invalid, "a transaction used a group that it did not name"));
             }
         }
-        let own_staged = self.own.staged(&changes.client);
-        let mut staged = Vec::with_capacity(changes.groups.len());
-        let mut commit = Changes::new();
-        add_changes(&mut commit, &ScopeId::client(), bases.own, &own_staged)?;
+        let mut scopes = Vec::with_capacity(changes.groups.len());
         for (id, group) in changes.groups {
-            let scope = ScopeId::group(&id)?;
-            let memory = self.groups.entry(id.clone()).or_default();
-            let base = bases.groups.get(&id).copied().unwrap_or(memory.scope.version);
-            let group_staged = memory.scope.staged(&group.changes);
-            add_changes(&mut commit, &scope, base, &group_staged)?;
-            staged.push((id, scope, group, group_staged));
+            scopes.push((ScopeId::group(&id)?, id, group.records));
         }
-
-        let committed = match &mut self.store {
-            Some(store) if self.policy == SavePolicy::EveryOperation && !commit.is_empty() => {
+        let mut committed = None;
+        if let Some(store) = self.store.as_mut().filter(|_| self.policy == SavePolicy::EveryOperation) {
+            let mut commit = Changes::new();
+            self.own.add_to(&mut commit, ScopeId::client(), Some(&changes.client))?;
+            for (scope, id, records) in &scopes {
+                self.groups.entry(id.clone()).or_default().scope.add_to(&mut commit, scope.clone(), Some(records))?;
+            }
+            if !commit.is_empty() {
                 self.uncertain = true;
                 self.saving = false;
-                let committed = store.commit(&commit).await;
-                self.uncertain = committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown);
-                Some(committed?)
+                let result = store.commit(&commit).await;
+                self.uncertain = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown);
+                committed = Some(result?);
             }
-            _ => None,
-        };
+        }
 
-        self.own.apply(changes.client, own_staged);
-        if let Some(committed) = committed.as_ref().filter(|_| !self.own.unsaved.is_empty()) {
+        self.own.apply(changes.client);
+        if let Some(committed) = &committed {
             self.own.saved(&ScopeId::client(), committed);
         }
-        for (id, scope, group, group_staged) in staged {
+        for (scope, id, records) in scopes {
             let memory = self.groups.entry(id).or_default();
-            memory.scope.apply(group.changes, group_staged);
+            memory.scope.apply(records);
             memory.used = self.uses;
             if let Some(committed) = &committed {
                 memory.scope.saved(&scope, committed);
@@ -282,7 +261,7 @@ impl<C: CryptoProvider> Session<'_, C> {
     /// As [`Client::transact`].
     pub async fn commit(self) -> Result<()> {
         let changes = self.provider.into_storage().into_changes();
-        self.client.finish(changes, self.groups, self.bases).await
+        self.client.finish(changes, self.groups).await
     }
 }
 
@@ -296,10 +275,6 @@ impl<C: CryptoProvider> GroupsTransaction<'_, C> {
 
 impl<'t> RecordWriter<'t> {
     fn new(storage: &'t TransactionStorage, scope: Scope) -> Self {
-        let scope = match scope {
-            Scope::Client => crate::provider::Scope::Client,
-            Scope::Group(id) => crate::provider::Scope::Group(id.as_slice().into()),
-        };
         Self { storage, scope }
     }
 

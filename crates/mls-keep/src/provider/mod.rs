@@ -26,23 +26,14 @@ pub use storage::TransactionStorage;
 /// The records of one scope as loaded: record key to value.
 pub(crate) type Records = BTreeMap<SecretBytes, Value>;
 
-/// What a transaction changed in one scope: `None` removes the record.
-pub(crate) type Changes = BTreeMap<SecretBytes, Option<Value>>;
-
-/// What is loaded and changed together.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Scope {
-    /// The client's own material.
-    Client,
-    /// The group with this id.
-    Group(SecretBytes),
-}
+/// What a transaction changed in the records of one scope: `None` removes the record.
+pub(crate) type RecordChanges = BTreeMap<SecretBytes, Option<Value>>;
 
 /// What a transaction changed.
 #[derive(Debug)]
 pub(crate) struct TransactionChanges {
     /// In the client's own scope.
-    pub(crate) client: Changes,
+    pub(crate) client: RecordChanges,
     /// In groups, by group id; groups without a change are not among them.
     pub(crate) groups: BTreeMap<SecretBytes, GroupChanges>,
     /// Groups that the transaction read or wrote without having been given their records. It took them to be absent,
@@ -53,8 +44,8 @@ pub(crate) struct TransactionChanges {
 /// What a transaction changed in the scope of one group.
 #[derive(Debug)]
 pub(crate) struct GroupChanges {
-    pub(crate) changes: Changes,
-    /// OpenMLS deleted the group. Its MLS records are removed by `changes`; others may be left in the scope.
+    pub(crate) records: RecordChanges,
+    /// OpenMLS deleted the group. Its MLS records are removed by `records`; others may be left in the scope.
     pub(crate) deleted: bool,
 }
 

@@ -9,8 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::{Changes, GroupChanges, Records, Scope, TransactionChanges};
+use super::{GroupChanges, RecordChanges, Records, TransactionChanges};
 use crate::records::{self, Kind, OF_MLS_GROUP, codec, is_loaded};
+use crate::scope::Scope;
 
 /// All scopes of a transaction.
 pub(super) struct Overlay {
@@ -26,7 +27,7 @@ pub(super) struct Overlay {
 #[derive(Default)]
 pub(super) struct ScopeRecords {
     loaded: Arc<Records>,
-    changes: Changes,
+    changes: RecordChanges,
 }
 
 /// The scope of one group.
@@ -51,7 +52,7 @@ impl Overlay {
     pub(super) fn new(client: Arc<Records>, groups: BTreeMap<SecretBytes, Arc<Records>>) -> Self {
         let groups = groups.into_iter().map(|(id, loaded)| (id, GroupRecords::named(loaded))).collect();
         Self {
-            client: ScopeRecords { loaded: client, changes: Changes::new() },
+            client: ScopeRecords { loaded: client, changes: RecordChanges::new() },
             groups,
             last_group: Default::default(),
             unattributed: Vec::new(),
@@ -71,7 +72,7 @@ impl Overlay {
     pub(super) fn scope(&mut self, scope: &Scope) -> &mut ScopeRecords {
         match scope {
             Scope::Client => &mut self.client,
-            Scope::Group(id) => &mut self.groups.entry(id.clone()).or_default().records,
+            Scope::Group(id) => &mut self.groups.entry(id.as_slice().into()).or_default().records,
         }
     }
 
@@ -126,7 +127,7 @@ impl Overlay {
                 changes.taken_as_absent.insert(id.clone());
             }
             let group = group.into_changes();
-            if !group.changes.is_empty() || group.deleted {
+            if !group.records.is_empty() || group.deleted {
                 changes.groups.insert(id, group);
             }
         }
@@ -313,7 +314,7 @@ impl ScopeRecords {
     }
 
     /// What changed, without what was written as it had been.
-    fn into_changes(self) -> Changes {
+    fn into_changes(self) -> RecordChanges {
         let Self { loaded, mut changes } = self;
         // Of a record that is not loaded with its scope, nobody here knows what it was.
         changes.retain(|key, change| !is_loaded(key) || loaded.get(key) != change.as_ref());
@@ -323,7 +324,7 @@ impl ScopeRecords {
 
 impl GroupRecords {
     fn named(loaded: Arc<Records>) -> Self {
-        let records = ScopeRecords { loaded, changes: Changes::new() };
+        let records = ScopeRecords { loaded, changes: RecordChanges::new() };
         let mut group = Self { records, named: true, ..Self::default() };
         group.existed = group.exists();
         group
@@ -369,7 +370,7 @@ impl GroupRecords {
 
     fn into_changes(self) -> GroupChanges {
         let deleted = self.existed && !self.exists();
-        GroupChanges { changes: self.records.into_changes(), deleted }
+        GroupChanges { records: self.records.into_changes(), deleted }
     }
 }
 

@@ -8,8 +8,9 @@ use mls_keep_core::{Error, Result, SecretBytes, Value};
 use openmls_traits::storage::{StorageProvider, traits};
 
 use super::overlay::Overlay;
-use super::{Records, Scope, TransactionChanges};
+use super::{Records, TransactionChanges};
 use crate::records::{self, Kind, codec};
+use crate::scope::Scope;
 
 /// The storage version that OpenMLS works with.
 const V: u16 = openmls_traits::storage::CURRENT_VERSION;

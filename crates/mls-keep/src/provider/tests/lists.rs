@@ -51,7 +51,7 @@ pub(super) fn reload(
     let changes = storage.into_changes();
     apply(client, changes.client);
     for (id, group) in changes.groups {
-        apply(groups.entry(id).or_default(), group.changes);
+        apply(groups.entry(id).or_default(), group.records);
     }
     let named = groups.iter().map(|(id, records)| (id.clone(), Arc::new(records.clone()))).collect();
     TransactionStorage::new(Arc::new(client.clone()), named)
@@ -160,7 +160,7 @@ fn the_key_pairs_of_an_epoch_are_told_apart_by_epoch_and_leaf() {
 fn the_application_s_records_ride_along() {
     let (mut client, mut groups) = Default::default();
     let mut storage = empty_storage(&[b"g"]);
-    let scopes = [Scope::Client, Scope::Group(b"g".into()), Scope::Group(b"new".into())];
+    let scopes = [Scope::Client, Scope::Group(id(b"g")), Scope::Group(id(b"new"))];
     for (at, scope) in scopes.iter().enumerate() {
         storage.put(scope, (&[0x80, 1]).into(), Some(Value::from(vec![at as u8])));
         storage.put(scope, (&[0x80, 2]).into(), Some(Value::from(vec![9])));

@@ -19,8 +19,9 @@ use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::RustCrypto;
 
 use crate::records::{Kind, is_loaded};
+use crate::scope::Scope;
 
-use super::{Provider, Records, Scope, TransactionChanges, TransactionStorage};
+use super::{Provider, Records, TransactionChanges, TransactionStorage};
 
 const CIPHERSUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519;
 
@@ -69,7 +70,7 @@ impl Device {
         apply(&mut self.client, changes.client);
         for (id, group) in changes.groups {
             let records = self.groups.entry(id.clone()).or_default();
-            apply(records, group.changes);
+            apply(records, group.records);
             if group.deleted {
                 assert!(records.is_empty(), "records of a deleted group are left: {:?}", kinds(records));
                 self.groups.remove(&id);
@@ -175,7 +176,7 @@ fn load(provider: &Provider<RustCrypto>, id: &[u8]) -> Option<MlsGroup> {
     MlsGroup::load(provider.storage(), &GroupId::from_slice(id)).unwrap()
 }
 
-fn apply(records: &mut Records, changes: super::Changes) {
+fn apply(records: &mut Records, changes: super::RecordChanges) {
     for (key, change) in changes {
         let is_change = !is_loaded(&key) || records.get(&key) != change.as_ref();
         assert!(is_change, "a change that changes nothing: {key:02x?}");
