@@ -178,6 +178,7 @@ impl<C: CryptoProvider> ClientBuilder<C> {
             own: profile.first_scope()?,
             profile,
             groups: Default::default(),
+            escaped: Default::default(),
             uses: 0,
             store: None,
             attaching: None,
@@ -214,7 +215,7 @@ impl Profile {
         };
         storage.put(&Scope::Client, Kind::Client.only(), Some(codec::encode(Kind::Client, &client, 0)?));
         let mut own = ScopeMemory::default();
-        own.apply(storage.into_changes().client);
+        own.apply(storage.take_changes().client);
         Ok(own)
     }
 }

@@ -36,6 +36,7 @@ impl<C: CryptoProvider> Client<C> {
             profile,
             own,
             groups: Default::default(),
+            escaped: Default::default(),
             uses: 0,
             store: Some(store),
             attaching: None,

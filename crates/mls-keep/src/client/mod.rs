@@ -16,7 +16,7 @@ mod outbox;
 mod records;
 mod session;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -60,6 +60,9 @@ pub struct Client<C = RustCrypto> {
     profile: Profile,
     own: ScopeMemory,
     groups: BTreeMap<SecretBytes, GroupMemory>,
+    /// Groups of which the application may have an `MlsGroup` of its own, and may put it into a transaction: none of them is
+    /// kept in memory as OpenMLS holds it.
+    escaped: BTreeSet<SecretBytes>,
     uses: u64,
     store: Option<ClientStore>,
     /// The place in a keep that a client in memory was to be saved in, if that did not come to its end.

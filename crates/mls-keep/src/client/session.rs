@@ -57,6 +57,7 @@ pub struct Session<'c, C: CryptoProvider> {
     client: &'c mut Client<C>,
     provider: Provider<C>,
     groups: Vec<MlsGroup>,
+    named: Vec<GroupId>,
 }
 
 impl<C: CryptoProvider> Client<C> {
@@ -139,7 +140,7 @@ impl<C: CryptoProvider> Client<C> {
         }
         let storage = TransactionStorage::new(Arc::clone(&self.own.records), named);
         let provider = Provider::new(Arc::clone(&self.crypto), storage);
-        Ok(Session { client: self, provider, groups: loaded })
+        Ok(Session { client: self, provider, groups: loaded, named: groups.to_vec() })
     }
 
     /// Runs `f` until it does not conflict with another writer. For operations that may be repeated.
@@ -202,10 +203,16 @@ impl<C: CryptoProvider> Client<C> {
                 memory.scope.saved(&scope, committed);
             }
         }
-        for group in groups {
+        for mut group in groups {
             let id = group.group_id().as_slice();
             // A closure may have replaced the group in the storage; then the next use loads the new one.
-            if let Some(memory) = self.groups.get_mut(id).filter(|memory| memory.scope.is_state_of(&group)) {
+            if let Some(memory) = self.groups.get_mut(id).filter(|memory| memory.scope.is_state_of(&group))
+                && !self.escaped.contains(id)
+            {
+                // What is not stored does not outlive the transaction.
+                group.set_aad(Vec::new());
+                #[cfg(feature = "extensions-draft")]
+                drop(group.set_safe_aad(Vec::new()));
                 memory.group = Some(group);
             }
         }
@@ -259,9 +266,28 @@ impl<C: CryptoProvider> Session<'_, C> {
     ///
     /// # Errors
     /// As [`Client::transact`].
-    pub async fn commit(self) -> Result<()> {
-        let changes = self.provider.into_storage().into_changes();
-        self.client.finish(changes, self.groups).await
+    pub async fn commit(mut self) -> Result<()> {
+        self.note_escaped();
+        let changes = self.provider.storage().take_changes();
+        let groups = std::mem::take(&mut self.groups);
+        self.client.finish(changes, groups).await
+    }
+
+    /// Remembers of which groups there may be another `MlsGroup` than the client's: one that was loaded, or the client's, if
+    /// something else stands in its place.
+    fn note_escaped(&mut self) {
+        self.client.escaped.extend(self.provider.storage().loaded_groups());
+        for id in std::mem::take(&mut self.named) {
+            if !self.groups.iter().any(|group| *group.group_id() == id) {
+                self.client.escaped.insert(id.as_slice().into());
+            }
+        }
+    }
+}
+
+impl<C: CryptoProvider> Drop for Session<'_, C> {
+    fn drop(&mut self) {
+        self.note_escaped();
     }
 }
 

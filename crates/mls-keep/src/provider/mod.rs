@@ -60,10 +60,6 @@ impl<C> Provider<C> {
     pub(crate) fn new(crypto: Arc<C>, storage: TransactionStorage) -> Self {
         Self { crypto, storage }
     }
-
-    pub(crate) fn into_storage(self) -> TransactionStorage {
-        self.storage
-    }
 }
 
 impl<C: OpenMlsCrypto + OpenMlsRand> OpenMlsProvider for Provider<C> {

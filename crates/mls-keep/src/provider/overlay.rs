@@ -38,6 +38,8 @@ pub(super) struct GroupRecords {
     named: bool,
     /// There is or was a group here, be it at the beginning or in between.
     existed: bool,
+    /// OpenMLS made an `MlsGroup` of it.
+    loaded: bool,
     /// Where OpenMLS last wrote the key pairs of an epoch.
     epoch_key_pairs: Option<SecretBytes>,
 }
@@ -111,6 +113,18 @@ impl Overlay {
         for group in self.groups.values_mut() {
             group.records.delete(record);
         }
+    }
+
+    /// Reads the record that only [`MlsGroup::load`](openmls::group::MlsGroup::load) asks for.
+    pub(super) fn load_group<T: DeserializeOwned>(&mut self, id: &impl Serialize) -> Result<Option<T>> {
+        let state = self.read_group(id, Kind::GroupState)?;
+        self.group(id)?.loaded |= state.is_some();
+        Ok(state)
+    }
+
+    /// The groups of which OpenMLS made an `MlsGroup`.
+    pub(super) fn loaded_groups(&self) -> impl Iterator<Item = &SecretBytes> {
+        self.groups.iter().filter(|(_, group)| group.loaded).map(|(id, _)| id)
     }
 
     /// Collects what dangles, and says what changed.

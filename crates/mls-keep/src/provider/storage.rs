@@ -48,8 +48,14 @@ impl TransactionStorage {
 
     /// Ends the transaction: collects what OpenMLS leaves dangling, and says what changed. What was written with the
     /// bytes that were loaded is no change.
-    pub(crate) fn into_changes(self) -> TransactionChanges {
-        self.overlay.into_inner().unwrap_or_else(PoisonError::into_inner).into_changes()
+    pub(crate) fn take_changes(&self) -> TransactionChanges {
+        let empty = Overlay::new(Default::default(), Default::default());
+        std::mem::replace(&mut *self.overlay(), empty).into_changes()
+    }
+
+    /// The groups that were loaded from here.
+    pub(crate) fn loaded_groups(&self) -> Vec<SecretBytes> {
+        self.overlay().loaded_groups().cloned().collect()
     }
 
     fn overlay(&self) -> MutexGuard<'_, Overlay> {
@@ -141,7 +147,7 @@ impl StorageProvider<V> for TransactionStorage {
         &self,
         group_id: &GroupId,
     ) -> Result<Option<GroupState>> {
-        self.overlay().read_group(group_id, Kind::GroupState)
+        self.overlay().load_group(group_id)
     }
 
     fn delete_group_state<GroupId: traits::GroupId<V>>(&self, group_id: &GroupId) -> Result<()> {

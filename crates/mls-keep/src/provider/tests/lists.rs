@@ -48,7 +48,7 @@ pub(super) fn reload(
     client: &mut Records,
     groups: &mut BTreeMap<SecretBytes, Records>,
 ) -> TransactionStorage {
-    let changes = storage.into_changes();
+    let changes = storage.take_changes();
     apply(client, changes.client);
     for (id, group) in changes.groups {
         apply(groups.entry(id).or_default(), group.records);
@@ -136,7 +136,7 @@ fn what_is_absent_is_none_or_empty_and_can_be_deleted() {
     storage.delete_key_package(&thing("k")).unwrap();
     storage.delete_psk(&thing("p")).unwrap();
     storage.delete_signature_key_pair(&thing("s")).unwrap();
-    let changes = storage.into_changes();
+    let changes = storage.take_changes();
     assert!(changes.client.is_empty() && changes.groups.is_empty());
 }
 
@@ -179,5 +179,5 @@ fn a_group_id_that_is_too_long_is_refused() {
     storage.write_tree(&id(&[7; 255]), &thing("t")).unwrap();
     let error = storage.write_tree(&id(&[7; 256]), &thing("t")).unwrap_err();
     assert_eq!(error.kind(), mls_keep_core::ErrorKind::Invalid);
-    assert_eq!(storage.into_changes().groups.into_keys().collect::<Vec<_>>(), [vec![7; 255].into()]);
+    assert_eq!(storage.take_changes().groups.into_keys().collect::<Vec<_>>(), [vec![7; 255].into()]);
 }

@@ -51,7 +51,7 @@ impl Device {
         let storage = TransactionStorage::new(Arc::new(self.client.clone()), named.collect());
         let provider = Provider::new(Arc::clone(&self.crypto), storage);
         let result = run(self, &provider);
-        self.apply(provider.into_storage().into_changes());
+        self.apply(provider.storage().take_changes());
         result
     }
 
