@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::load::no_group;
-use super::session::aborted;
+use super::session::{aborted, ensure_member};
 use super::{Client, CryptoProvider};
 use crate::provider::Provider;
 use crate::records::{Kind, Wiped, codec};
@@ -164,7 +164,7 @@ impl<C: CryptoProvider> Client<C> {
     /// A secret of `len` bytes that every member of the group can derive in this epoch (RFC 9420 section 8.5).
     ///
     /// # Errors
-    /// `Aborted` if OpenMLS refuses, for instance because the client was removed; and as [`group`](Self::group).
+    /// `NotMember` if the client was removed, `Aborted` if OpenMLS refuses; and as [`group`](Self::group).
     pub async fn export_secret(
         &mut self,
         group: &GroupId,
@@ -174,6 +174,7 @@ impl<C: CryptoProvider> Client<C> {
     ) -> Result<Zeroizing<Vec<u8>>> {
         let crypto = std::sync::Arc::clone(&self.crypto);
         let group = self.loaded_group(group).await?;
+        ensure_member(group)?;
         let secret = group.export_secret(crypto.as_ref(), label, context, len);
         Ok(Zeroizing::new(secret.map_err(|error| aborted(error.into()))?))
     }

@@ -11,6 +11,7 @@ use openmls::prelude::tls_codec::Deserialize as _;
 use super::groups::identity_of;
 use super::history::{Arrival, HistoryRecord, Message, arrived, remember};
 use super::load::no_group;
+use super::session::{ensure_may_send, ensure_member};
 use super::{BoxError, Client, CryptoProvider, draft};
 use crate::provider::Provider;
 use crate::records::{self, Kind, Wiped, codec};
@@ -50,13 +51,14 @@ impl<C: CryptoProvider> Client<C> {
     /// history.
     ///
     /// # Errors
-    /// `NotFound` if the client has no such group, `Aborted` if OpenMLS refuses (the client was removed, or a proposal
-    /// waits for a commit: see [`self_update`](Self::self_update)), `Conflict`; and the errors of the backend.
+    /// `NotFound` if the client has no such group, `NotMember` if it was removed, `ProposalPending` if a proposal waits for a
+    /// commit: see [`self_update`](Self::self_update), `Conflict`; and the errors of the backend.
     pub async fn send(&mut self, group: &GroupId, content: impl AsRef<[u8]>) -> Result<MlsMessageOut> {
         let content = content.as_ref();
         let (sender, keep, outbox) = (self.profile.identity.clone(), self.profile.settings.history, self.outbox);
         self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
+            ensure_may_send(group)?;
             let message = draft::create_message(group, tx.provider, tx.signer, content)?;
             if keep {
                 let epoch = group.epoch().as_u64();
@@ -82,7 +84,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `Invalid` if the bytes are no message for a group or this client's own message, `NotFound` if the client has no
-    /// such group, `Aborted` if OpenMLS refuses (for instance another epoch's message), `Conflict`; and the errors of the
+    /// such group, `NotMember` if it was removed, `Aborted` if OpenMLS refuses (for instance another epoch's message), `Conflict`; and the errors of the
     /// backend.
     pub async fn receive(&mut self, message: impl AsRef<[u8]>) -> Result<Received> {
         let bytes = message.as_ref();
@@ -112,10 +114,12 @@ impl<C: CryptoProvider> Client<C> {
             .await
             .map(Processed::release);
         match received {
-            Err(error) if error.kind() == ErrorKind::Aborted => match self.earlier(&group, bytes).await? {
-                Some(earlier) => Ok(earlier),
-                None => Err(error),
-            },
+            Err(error) if matches!(error.kind(), ErrorKind::Aborted | ErrorKind::NotMember) => {
+                match self.earlier(&group, bytes).await? {
+                    Some(earlier) => Ok(earlier),
+                    None => Err(error),
+                }
+            }
             other => other,
         }
     }
@@ -156,6 +160,7 @@ fn process<C: CryptoProvider>(
     message: ProtocolMessage,
     keep: bool,
 ) -> Result<Processed, BoxError> {
+    ensure_member(group)?;
     let processed = group.process_message(provider, message)?;
     let id = group.group_id().clone();
     let epoch = processed.epoch().as_u64();

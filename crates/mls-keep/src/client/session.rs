@@ -336,6 +336,35 @@ pub(super) fn application_key(key: &[u8]) -> Result<SecretBytes> {
     Ok(Kind::Application.with(key))
 }
 
+/// # Errors
+/// `NotMember` if the client was removed from the group.
+pub(super) fn ensure_member(group: &MlsGroup) -> Result<()> {
+    if group.is_active() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::NotMember, "the client was removed from the group"))
+}
+
+/// # Errors
+/// `NotMember`, and `CommitPending` if a commit is staged already: OpenMLS would overwrite it.
+pub(super) fn ensure_may_commit(group: &MlsGroup) -> Result<()> {
+    ensure_member(group)?;
+    if group.pending_commit().is_none() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::CommitPending, "a commit is staged in this group already"))
+}
+
+/// # Errors
+/// `NotMember`, and `ProposalPending` if proposals wait for a commit.
+pub(super) fn ensure_may_send(group: &MlsGroup) -> Result<()> {
+    ensure_member(group)?;
+    if group.pending_proposals().next().is_none() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::ProposalPending, "proposals wait for a commit, and nothing is sent before it"))
+}
+
 /// An error of mls-keep stays what it is; any other aborts the transaction.
 pub(super) fn aborted(error: BoxError) -> Error {
     match error.downcast::<Error>() {

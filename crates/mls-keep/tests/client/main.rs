@@ -4,6 +4,7 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod cached_group;
+mod refusals;
 
 use futures_executor::block_on;
 use mls_keep::openmls::framing::MlsMessageOut;
@@ -52,7 +53,6 @@ fn hear(client: &mut Client, message: &MlsMessageOut) -> String {
 }
 
 /// Everybody hears everybody.
-#[allow(dead_code)]
 fn talk(group: &GroupId, members: &mut [&mut Client]) {
     for sender in 0..members.len() {
         let message = block_on(members[sender].send(group, format!("from {sender}"))).unwrap();
