@@ -43,9 +43,13 @@ impl ScopeMemory {
         Self { version, records: Arc::new(records), unsaved: BTreeMap::new() }
     }
 
+    pub(crate) fn is_unsaved(&self) -> bool {
+        !self.unsaved.is_empty()
+    }
+
     /// Adds to `commit` what is unsaved, and `changes` over it.
     pub(crate) fn add_to(&self, commit: &mut Changes, scope: ScopeId, changes: Option<&RecordChanges>) -> Result<()> {
-        if self.unsaved.is_empty() && changes.is_none_or(BTreeMap::is_empty) {
+        if !self.is_unsaved() && changes.is_none_or(BTreeMap::is_empty) {
             return Ok(());
         }
         let commit = commit.scope(scope, self.version);
@@ -75,7 +79,7 @@ impl ScopeMemory {
 
     /// What is unsaved became durable as part of `committed`.
     pub(crate) fn saved(&mut self, scope: &ScopeId, committed: &Committed) {
-        if self.unsaved.is_empty() {
+        if !self.is_unsaved() {
             return;
         }
         self.version = committed.version(scope);

@@ -79,7 +79,7 @@ impl<C: CryptoProvider> Client<C> {
     async fn try_freshen(&mut self) -> Result<()> {
         let Some(store) = &self.store else { return Ok(()) };
         let own = ScopeId::client();
-        if self.own.unsaved.is_empty() && store.scope_version(&own).await? != self.own.version {
+        if !self.own.is_unsaved() && store.scope_version(&own).await? != self.own.version {
             self.own = read_scope(store, &own).await?;
         }
         Ok(())
@@ -106,7 +106,7 @@ impl<C: CryptoProvider> Client<C> {
         }
         if !memory.scope.has_group() {
             // Whoever sends messages for groups that do not exist must not fill the memory.
-            if memory.scope.unsaved.is_empty() {
+            if !memory.scope.is_unsaved() {
                 self.groups.remove(id.as_slice());
             }
             return Err(no_group());
@@ -130,7 +130,7 @@ impl<C: CryptoProvider> Client<C> {
         let scope = ScopeId::group(id)?;
         let known = self.groups.get(id);
         if let Some(store) = &self.store
-            && known.is_none_or(|memory| memory.scope.unsaved.is_empty())
+            && known.is_none_or(|memory| !memory.scope.is_unsaved())
         {
             let version = store.scope_version(&scope).await?;
             if known.is_none_or(|memory| memory.scope.version != version) {

@@ -127,7 +127,7 @@ impl<C: CryptoProvider> Client<C> {
     #[must_use]
     pub fn has_unsaved(&self) -> bool {
         let mut scopes = self.groups.values().map(|group| &group.scope).chain([&self.own]);
-        self.store.is_none() || scopes.any(|scope| !scope.unsaved.is_empty())
+        self.store.is_none() || scopes.any(ScopeMemory::is_unsaved)
     }
 
     /// Makes everything durable, in one commit.
@@ -150,18 +150,20 @@ impl<C: CryptoProvider> Client<C> {
         self.saved(&committed?)
     }
 
-    /// Finds out what became of a commit whose outcome was not seen. If it was a [`save`](Self::save), what is unsaved now
-    /// was made from what that has stored.
+    /// Finds out what became of a commit whose outcome was not seen. If a [`save`](Self::save) was applied, what is unsaved
+    /// now was made from what that has stored; if an operation was, all that was unsaved is stored, and is read anew.
     pub(super) async fn settle(&mut self) -> Result<()> {
         let Some(store) = &mut self.store else { return Ok(()) };
         let committed = store.settle().await?;
-        if let Some(committed) = committed.filter(|_| self.saving) {
+        if let Some(committed) = committed {
             let own = Some((ScopeId::client(), &mut self.own));
             let groups = self.groups.iter_mut().map(|(id, group)| Ok((ScopeId::group(id)?, &mut group.scope)));
             for scope in own.map(Ok).into_iter().chain(groups) {
                 let (id, scope): (_, &mut ScopeMemory) = scope?;
-                if !scope.unsaved.is_empty() && committed.changed(&id) {
-                    scope.version = committed.version(&id);
+                match self.saving {
+                    true if scope.is_unsaved() && committed.changed(&id) => scope.version = committed.version(&id),
+                    false if committed.changed(&id) => scope.unsaved.clear(),
+                    _ => {}
                 }
             }
         }
@@ -266,7 +268,7 @@ impl<C: CryptoProvider> Client<C> {
     /// What was unsaved became durable.
     fn saved(&mut self, committed: &Committed) -> Result<()> {
         self.own.saved(&ScopeId::client(), committed);
-        for (id, group) in self.groups.iter_mut().filter(|(_, group)| !group.scope.unsaved.is_empty()) {
+        for (id, group) in self.groups.iter_mut().filter(|(_, group)| group.scope.is_unsaved()) {
             group.scope.saved(&ScopeId::group(id)?, committed);
         }
         self.trim();
@@ -282,7 +284,7 @@ impl<C: CryptoProvider> Client<C> {
             self.groups.iter().map(|(id, group)| (id.clone(), group.scope.weight())).collect();
         let mut total: usize = weights.values().sum();
         while self.groups.len() > 1 && (total > MAX_GROUP_MEMORY || self.groups.len() > MAX_GROUPS_IN_MEMORY) {
-            let stored = self.groups.iter().filter(|(_, group)| group.scope.unsaved.is_empty());
+            let stored = self.groups.iter().filter(|(_, group)| !group.scope.is_unsaved());
             let oldest = stored.filter(|(_, group)| group.used < self.uses).min_by_key(|(_, group)| group.used);
             let Some((id, _)) = oldest else { break };
             let id = id.clone();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use mls_keep_core::{Changes, Error, ErrorKind, Result, ScopeId, SecretBytes, Value};
+use mls_keep_core::{Changes, Committed, Error, ErrorKind, Result, ScopeId, SecretBytes, Value};
 use openmls::group::{GroupId, MlsGroup};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::OpenMlsProvider;
@@ -171,37 +171,18 @@ impl<C: CryptoProvider> Client<C> {
                 return Err(Error::new(ErrorKind::Invalid, "a transaction used a group that it did not name"));
             }
         }
-        let mut scopes = Vec::with_capacity(changes.groups.len());
-        for (id, group) in changes.groups {
-            scopes.push((ScopeId::group(&id)?, id, group.records));
-        }
-        let mut committed = None;
-        if let Some(store) = self.store.as_mut().filter(|_| self.policy == SavePolicy::EveryOperation) {
-            let mut commit = Changes::new();
-            self.own.add_to(&mut commit, ScopeId::client(), Some(&changes.client))?;
-            for (scope, id, records) in &scopes {
-                self.groups.entry(id.clone()).or_default().scope.add_to(&mut commit, scope.clone(), Some(records))?;
-            }
-            if !commit.is_empty() {
-                self.uncertain = true;
-                self.saving = false;
-                let result = store.commit(&commit).await;
-                self.uncertain = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown);
-                committed = Some(result?);
-            }
-        }
-
+        let committed = match self.policy {
+            SavePolicy::EveryOperation => self.store_with_unsaved(&changes).await?,
+            SavePolicy::Manual => None,
+        };
         self.own.apply(changes.client);
-        if let Some(committed) = &committed {
-            self.own.saved(&ScopeId::client(), committed);
-        }
-        for (scope, id, records) in scopes {
+        for (id, group) in changes.groups {
             let memory = self.groups.entry(id).or_default();
-            memory.scope.apply(records);
+            memory.scope.apply(group.records);
             memory.used = self.uses;
-            if let Some(committed) = &committed {
-                memory.scope.saved(&scope, committed);
-            }
+        }
+        if let Some(committed) = &committed {
+            self.saved(committed)?;
         }
         for mut group in groups {
             let id = group.group_id().as_slice();
@@ -218,6 +199,31 @@ impl<C: CryptoProvider> Client<C> {
         }
         self.trim();
         Ok(())
+    }
+
+    /// Commits what a transaction changed, and with it everything that waited for a save: half of an earlier operation would
+    /// be neither before nor after it.
+    async fn store_with_unsaved(&mut self, changes: &TransactionChanges) -> Result<Option<Committed>> {
+        for id in changes.groups.keys() {
+            self.groups.entry(id.clone()).or_default();
+        }
+        let Some(store) = &mut self.store else { return Ok(None) };
+        let mut commit = Changes::new();
+        self.own.add_to(&mut commit, ScopeId::client(), Some(&changes.client))?;
+        for (id, memory) in &self.groups {
+            let changed = changes.groups.get(id);
+            if changed.is_some() || memory.scope.is_unsaved() {
+                memory.scope.add_to(&mut commit, ScopeId::group(id)?, changed.map(|group| &group.records))?;
+            }
+        }
+        if commit.is_empty() {
+            return Ok(None);
+        }
+        self.uncertain = true;
+        self.saving = false;
+        let committed = store.commit(&commit).await;
+        self.uncertain = committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown);
+        committed.map(Some)
     }
 }
 

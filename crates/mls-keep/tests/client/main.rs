@@ -5,6 +5,7 @@
 
 mod cached_group;
 mod refusals;
+mod saving;
 
 use futures_executor::block_on;
 use mls_keep::openmls::framing::MlsMessageOut;
