@@ -1,6 +1,6 @@
 //! Making, listing and looking at groups.
 
-use mls_keep_core::{Error, ErrorKind, Result, SecretBytes};
+use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, Value};
 use openmls::framing::MlsMessageOut;
 use openmls::group::{GroupId, MlsGroup};
 use openmls::key_packages::KeyPackage;
@@ -56,8 +56,14 @@ pub struct Member {
 
 /// A group in the client's list: record `38` of its scope.
 #[derive(Default, Deserialize, Serialize)]
-struct ListedGroup {
+pub(super) struct ListedGroup {
     name: Wiped<String>,
+}
+
+impl ListedGroup {
+    pub(super) fn encode(&self) -> Result<Value> {
+        codec::encode(Kind::ListedGroup, self, 0)
+    }
 }
 
 impl<C: CryptoProvider> Client<C> {
@@ -202,7 +208,7 @@ pub(super) fn identity_of(credential: &Credential) -> &[u8] {
 }
 
 pub(super) fn add_to_list<C: CryptoProvider>(provider: &Provider<C>, group: &GroupId, name: &str) -> Result<()> {
-    let listed = codec::encode(Kind::ListedGroup, &ListedGroup { name: name.to_owned().into() }, 0)?;
+    let listed = ListedGroup { name: name.to_owned().into() }.encode()?;
     provider.storage().put(&Scope::Client, Kind::ListedGroup.with(group.as_slice()), Some(listed));
     Ok(())
 }

@@ -62,7 +62,7 @@ impl<C: CryptoProvider> Client<C> {
         }
     }
 
-    async fn try_read_record(&self, scope: &Scope, key: &[u8]) -> Result<Option<Value>> {
+    pub(super) async fn try_read_record(&self, scope: &Scope, key: &[u8]) -> Result<Option<Value>> {
         if let Some(unsaved) = self.scope_memory(scope).and_then(|memory| memory.unsaved.get(key)) {
             return Ok(unsaved.value.clone());
         }

@@ -10,6 +10,7 @@ use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::OpenMlsProvider;
 use openmls_traits::storage::StorageProvider as _;
 
+use super::groups::ListedGroup;
 use super::load::no_group;
 use super::{Client, CryptoProvider};
 use crate::memory::ScopeMemory;
@@ -160,7 +161,7 @@ impl<C: CryptoProvider> Client<C> {
     }
 
     /// Commits or keeps what a transaction did.
-    async fn finish(&mut self, changes: TransactionChanges, groups: Vec<MlsGroup>) -> Result<()> {
+    async fn finish(&mut self, mut changes: TransactionChanges, groups: Vec<MlsGroup>) -> Result<()> {
         for id in &changes.taken_as_absent {
             // It may have records that are not of MLS: a history that outlived its group.
             let loaded = self.try_load_scope(id).await;
@@ -171,6 +172,7 @@ impl<C: CryptoProvider> Client<C> {
                 return Err(Error::new(ErrorKind::Invalid, "a transaction used a group that it did not name"));
             }
         }
+        self.follow_in_list(&mut changes).await?;
         let committed = match self.policy {
             SavePolicy::EveryOperation => self.store_with_unsaved(&changes).await?,
             SavePolicy::Manual => None,
@@ -198,6 +200,24 @@ impl<C: CryptoProvider> Client<C> {
             }
         }
         self.trim();
+        Ok(())
+    }
+
+    /// Lists the groups that a transaction made, without a name if it gave them none, and no longer those that it deleted.
+    async fn follow_in_list(&mut self, changes: &mut TransactionChanges) -> Result<()> {
+        for (id, group) in &changes.groups {
+            let key = Kind::ListedGroup.with(id);
+            if group.deleted {
+                changes.client.insert(key, None);
+            } else if group.created && !changes.client.contains_key(&key) {
+                let listed = self.try_read_record(&Scope::Client, &key).await;
+                // Read from another root, the groups that were named would not be what the transaction saw.
+                self.uncertain |= listed.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict);
+                if listed?.is_none() {
+                    changes.client.insert(key, Some(ListedGroup::default().encode()?));
+                }
+            }
+        }
         Ok(())
     }
 

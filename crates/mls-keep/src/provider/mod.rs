@@ -45,6 +45,8 @@ pub(crate) struct TransactionChanges {
 #[derive(Debug)]
 pub(crate) struct GroupChanges {
     pub(crate) records: RecordChanges,
+    /// There is a group of OpenMLS in the scope since this transaction.
+    pub(crate) created: bool,
     /// OpenMLS deleted the group. Its MLS records are removed by `records`; others may be left in the scope.
     pub(crate) deleted: bool,
 }

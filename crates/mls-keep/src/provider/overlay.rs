@@ -384,7 +384,9 @@ impl GroupRecords {
 
     fn into_changes(self) -> GroupChanges {
         let deleted = self.existed && !self.exists();
-        GroupChanges { records: self.records.into_changes(), deleted }
+        let state = Kind::GroupState.only();
+        let created = !self.records.loaded.contains_key(&state) && self.records.get(&state).is_some();
+        GroupChanges { records: self.records.into_changes(), created, deleted }
     }
 }
 
