@@ -16,6 +16,8 @@ pub(crate) struct ScopeMemory {
     pub(crate) version: Option<ScopeVersion>,
     /// All records of the kinds that are loaded, as they are now.
     pub(crate) records: Arc<Records>,
+    /// Everything that is stored goes with the next save, before what is unsaved.
+    pub(crate) cleared: bool,
     /// What is not stored yet.
     pub(crate) unsaved: BTreeMap<SecretBytes, UnsavedRecord>,
 }
@@ -38,13 +40,20 @@ pub(crate) struct GroupMemory {
     pub(crate) used: u64,
 }
 
+impl GroupMemory {
+    /// A group in this state, of which nothing was read.
+    pub(crate) fn unread(version: Option<ScopeVersion>) -> Self {
+        Self { scope: ScopeMemory::loaded(version, Records::new()), group: None, used: 0 }
+    }
+}
+
 impl ScopeMemory {
     pub(crate) fn loaded(version: Option<ScopeVersion>, records: Records) -> Self {
-        Self { version, records: Arc::new(records), unsaved: BTreeMap::new() }
+        Self { version, records: Arc::new(records), cleared: false, unsaved: BTreeMap::new() }
     }
 
     pub(crate) fn is_unsaved(&self) -> bool {
-        !self.unsaved.is_empty()
+        self.cleared || !self.unsaved.is_empty()
     }
 
     /// Adds to `commit` what is unsaved, and `changes` over it.
@@ -53,6 +62,9 @@ impl ScopeMemory {
             return Ok(());
         }
         let commit = commit.scope(scope, self.version);
+        if self.cleared {
+            commit.remove_all();
+        }
         let unsaved = self.unsaved.iter().map(|(key, record)| (key, &record.value, record.base.as_ref()));
         let changed = changes.into_iter().flatten().map(|(key, value)| (key, value, self.base_of(key)));
         for (key, value, base) in unsaved.chain(changed) {
@@ -62,6 +74,18 @@ impl ScopeMemory {
             }
         }
         Ok(())
+    }
+
+    /// Takes back what is not stored. The records are loaded anew when they are used next.
+    pub(crate) fn discard_unsaved(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Everything goes, unsaved.
+    pub(crate) fn clear(&mut self) {
+        self.cleared = true;
+        self.records = Arc::default();
+        self.unsaved.clear();
     }
 
     /// Puts `changes` into memory, unsaved.
@@ -83,6 +107,7 @@ impl ScopeMemory {
             return;
         }
         self.version = committed.version(scope);
+        self.cleared = false;
         let records = Arc::make_mut(&mut self.records);
         for key in std::mem::take(&mut self.unsaved).into_keys() {
             if let Some(value) = committed.long_value(scope, &key).filter(|_| is_loaded(&key)) {
@@ -97,6 +122,11 @@ impl ScopeMemory {
             Some(unsaved) => unsaved.base.as_ref(),
             None => self.records.get(key),
         }
+    }
+
+    /// Whether nothing is left, once what is unsaved is saved.
+    pub(crate) fn is_gone(&self) -> bool {
+        (self.cleared || self.version.is_none()) && self.unsaved.values().all(|record| record.value.is_none())
     }
 
     /// About how much memory the records take, bytes.

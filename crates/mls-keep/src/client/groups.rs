@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 use super::load::no_group;
 use super::session::{aborted, ensure_member};
 use super::{Client, CryptoProvider};
-use crate::provider::Provider;
+use crate::memory::GroupMemory;
+use crate::provider::{GroupChanges, Provider, TransactionChanges};
 use crate::records::{Kind, Wiped, codec};
 use crate::scope::Scope;
 
@@ -107,18 +108,40 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `NotFound` if the client has no such group, `Conflict`; and the errors of the backend.
     pub async fn forget_group(&mut self, group: &GroupId) -> Result<()> {
-        let everything = self.all_records(group).await?;
-        self.repeat(std::slice::from_ref(group), |tx| {
-            let [mls_group] = tx.groups else { return Err(no_group().into()) };
-            mls_group.delete(tx.provider.storage())?;
-            let scope = Scope::group(group);
-            for key in &everything {
-                tx.provider.storage().put(&scope, key.clone(), None);
+        let mut attempt = 1;
+        loop {
+            let forgotten = self.try_forget(group).await;
+            if !self.may_repeat(&forgotten, &mut attempt) {
+                return forgotten;
             }
-            tx.provider.storage().put(&Scope::Client, Kind::ListedGroup.with(group.as_slice()), None);
-            Ok(())
-        })
-        .await
+        }
+    }
+
+    /// Nothing of the group is read, so that one that does not decode can be forgotten, too.
+    async fn try_forget(&mut self, group: &GroupId) -> Result<()> {
+        self.freshen().await?;
+        let (id, scope) = (group.as_slice(), Scope::group(group));
+        let key = Kind::ListedGroup.with(id);
+        let listed = self.read_record(&Scope::Client, &key).await?.is_some();
+        let mut exists = listed;
+        match (self.groups.get(id).filter(|memory| memory.scope.is_unsaved()), &self.store) {
+            (Some(memory), _) => exists |= !memory.scope.is_gone(),
+            (None, Some(store)) => {
+                let version = store.scope_version(&scope.id()?).await?;
+                exists |= version.is_some();
+                self.groups.insert(id.into(), GroupMemory::unread(version));
+            }
+            (None, None) => {}
+        }
+        let mut changes = TransactionChanges::default();
+        changes.client.insert(key, None);
+        changes.groups.insert(id.into(), GroupChanges { cleared: true, ..GroupChanges::default() });
+        let forgotten = if exists { self.finish(changes, Vec::new()).await } else { Err(no_group()) };
+        // Of what is not read, no later call may take the place for an empty one.
+        if self.groups.get(id).is_some_and(|memory| !memory.scope.is_unsaved()) {
+            self.groups.remove(id);
+        }
+        forgotten
     }
 
     /// All groups of this client, in the order of their ids, with their names.
@@ -191,14 +214,6 @@ impl<C: CryptoProvider> Client<C> {
             Some(value) => Ok(codec::decode::<ListedGroup>(Kind::ListedGroup, &value)?.name),
             None => Ok(Wiped::default()),
         }
-    }
-
-    /// The keys of all records that are not of MLS in a group's scope.
-    async fn all_records(&mut self, group: &GroupId) -> Result<Vec<SecretBytes>> {
-        self.loaded_group(group).await?;
-        let scope = Scope::group(group);
-        let records = self.read_records(&scope, &[], usize::MAX, false).await?;
-        Ok(records.into_iter().map(|(key, _)| key).collect())
     }
 }
 

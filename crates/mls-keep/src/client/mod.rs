@@ -162,7 +162,7 @@ impl<C: CryptoProvider> Client<C> {
                 let (id, scope): (_, &mut ScopeMemory) = scope?;
                 match self.saving {
                     true if scope.is_unsaved() && committed.changed(&id) => scope.version = committed.version(&id),
-                    false if committed.changed(&id) => scope.unsaved.clear(),
+                    false if committed.changed(&id) => scope.discard_unsaved(),
                     _ => {}
                 }
             }

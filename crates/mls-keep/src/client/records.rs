@@ -63,12 +63,13 @@ impl<C: CryptoProvider> Client<C> {
     }
 
     pub(super) async fn try_read_record(&self, scope: &Scope, key: &[u8]) -> Result<Option<Value>> {
-        if let Some(unsaved) = self.scope_memory(scope).and_then(|memory| memory.unsaved.get(key)) {
+        let memory = self.scope_memory(scope);
+        if let Some(unsaved) = memory.and_then(|memory| memory.unsaved.get(key)) {
             return Ok(unsaved.value.clone());
         }
         match &self.store {
-            Some(store) => store.record(&scope.id()?, key).await,
-            None => Ok(None),
+            Some(store) if !memory.is_some_and(|memory| memory.cleared) => store.record(&scope.id()?, key).await,
+            _ => Ok(None),
         }
     }
 
@@ -80,8 +81,9 @@ impl<C: CryptoProvider> Client<C> {
         backwards: bool,
     ) -> Result<Vec<(SecretBytes, Value)>> {
         let mut found = BTreeMap::new();
-        let unsaved = self.scope_memory(scope).map(|memory| &memory.unsaved);
-        if let Some(store) = &self.store {
+        let memory = self.scope_memory(scope);
+        let unsaved = memory.map(|memory| &memory.unsaved);
+        if let Some(store) = self.store.as_ref().filter(|_| !memory.is_some_and(|memory| memory.cleared)) {
             // As many more as unsaved changes may take away.
             let more = unsaved.map_or(0, |unsaved| unsaved.values().filter(|record| record.value.is_none()).count());
             let mut range = RecordRange::prefix(prefix).limit(limit.saturating_add(more));

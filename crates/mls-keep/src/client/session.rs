@@ -150,18 +150,25 @@ impl<C: CryptoProvider> Client<C> {
         groups: &[GroupId],
         mut f: impl FnMut(&mut GroupsTransaction<'_, C>) -> Result<T, BoxError>,
     ) -> Result<T> {
-        const ATTEMPTS: usize = 8;
-        for _ in 1..ATTEMPTS {
-            match self.transact_groups(groups, &mut f).await {
-                Err(error) if error.kind() == ErrorKind::Conflict && !self.has_unsaved() => {}
-                other => return other,
+        let mut attempt = 1;
+        loop {
+            let result = self.transact_groups(groups, &mut f).await;
+            if !self.may_repeat(&result, &mut attempt) {
+                return result;
             }
         }
-        self.transact_groups(groups, f).await
+    }
+
+    /// Whether what conflicted may be done again, on what somebody else has stored meanwhile.
+    pub(super) fn may_repeat<T>(&self, result: &Result<T>, attempt: &mut usize) -> bool {
+        const ATTEMPTS: usize = 8;
+        *attempt += 1;
+        let conflicts = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict);
+        conflicts && !self.has_unsaved() && *attempt <= ATTEMPTS
     }
 
     /// Commits or keeps what a transaction did.
-    async fn finish(&mut self, mut changes: TransactionChanges, groups: Vec<MlsGroup>) -> Result<()> {
+    pub(super) async fn finish(&mut self, mut changes: TransactionChanges, groups: Vec<MlsGroup>) -> Result<()> {
         for id in &changes.taken_as_absent {
             // It may have records that are not of MLS: a history that outlived its group.
             let loaded = self.try_load_scope(id).await;
@@ -180,6 +187,10 @@ impl<C: CryptoProvider> Client<C> {
         self.own.apply(changes.client);
         for (id, group) in changes.groups {
             let memory = self.groups.entry(id).or_default();
+            if group.cleared {
+                memory.scope.clear();
+                memory.group = None;
+            }
             memory.scope.apply(group.records);
             memory.used = self.uses;
         }
@@ -233,7 +244,11 @@ impl<C: CryptoProvider> Client<C> {
         for (id, memory) in &self.groups {
             let changed = changes.groups.get(id);
             if changed.is_some() || memory.scope.is_unsaved() {
-                memory.scope.add_to(&mut commit, ScopeId::group(id)?, changed.map(|group| &group.records))?;
+                let scope = ScopeId::group(id)?;
+                match changed.filter(|group| group.cleared) {
+                    Some(_) => commit.scope(scope, memory.scope.version).remove_all(),
+                    None => memory.scope.add_to(&mut commit, scope, changed.map(|group| &group.records))?,
+                }
             }
         }
         if commit.is_empty() {

@@ -30,7 +30,7 @@ pub(crate) type Records = BTreeMap<SecretBytes, Value>;
 pub(crate) type RecordChanges = BTreeMap<SecretBytes, Option<Value>>;
 
 /// What a transaction changed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct TransactionChanges {
     /// In the client's own scope.
     pub(crate) client: RecordChanges,
@@ -42,8 +42,10 @@ pub(crate) struct TransactionChanges {
 }
 
 /// What a transaction changed in the scope of one group.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct GroupChanges {
+    /// Everything that was in the scope goes, before `records` are applied.
+    pub(crate) cleared: bool,
     pub(crate) records: RecordChanges,
     /// There is a group of OpenMLS in the scope since this transaction.
     pub(crate) created: bool,

@@ -386,7 +386,7 @@ impl GroupRecords {
         let deleted = self.existed && !self.exists();
         let state = Kind::GroupState.only();
         let created = !self.records.loaded.contains_key(&state) && self.records.get(&state).is_some();
-        GroupChanges { records: self.records.into_changes(), created, deleted }
+        GroupChanges { cleared: false, records: self.records.into_changes(), created, deleted }
     }
 }
 
