@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, limits};
-use openmls::credentials::{BasicCredential, Credential, CredentialWithKey};
+use openmls::credentials::{BasicCredential, Credential, CredentialType, CredentialWithKey};
 use openmls::group::{MlsGroupCreateConfig, MlsGroupJoinConfig, PURE_CIPHERTEXT_WIRE_FORMAT_POLICY};
-use openmls::prelude::{Ciphersuite, SenderRatchetConfiguration};
+use openmls::prelude::{Capabilities, Ciphersuite, SenderRatchetConfiguration};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::RustCrypto;
 use serde::{Deserialize, Serialize};
@@ -50,9 +50,10 @@ impl Default for GroupSettings {
 }
 
 impl GroupSettings {
-    pub(super) fn create_config(&self, ciphersuite: Ciphersuite) -> MlsGroupCreateConfig {
+    pub(super) fn create_config(&self, ciphersuite: Ciphersuite, capabilities: Capabilities) -> MlsGroupCreateConfig {
         MlsGroupCreateConfig::builder()
             .ciphersuite(ciphersuite)
+            .capabilities(capabilities)
             .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
             .use_ratchet_tree_extension(true)
             .max_past_epochs(self.max_past_epochs)
@@ -202,6 +203,14 @@ impl<C> fmt::Debug for ClientBuilder<C> {
 }
 
 impl Profile {
+    /// What the client's leaves say that it can do.
+    pub(super) fn capabilities(&self) -> Capabilities {
+        match self.credential.credential.credential_type() {
+            CredentialType::Basic => Capabilities::default(),
+            other => Capabilities::new(None, None, None, None, Some(&[CredentialType::Basic, other])),
+        }
+    }
+
     /// The own scope of a new client, unsaved.
     fn first_scope(&self) -> Result<ScopeMemory> {
         let storage = TransactionStorage::new(Default::default(), Default::default());

@@ -74,8 +74,10 @@ impl<C: CryptoProvider> Client<C> {
     /// `Aborted` if OpenMLS fails, `Conflict`; and the errors of the backend.
     pub async fn key_package(&mut self) -> Result<MlsMessageOut> {
         let (ciphersuite, credential) = (self.ciphersuite(), self.credential().clone());
+        let capabilities = self.profile.capabilities();
         self.repeat(&[], |tx| {
-            let bundle = KeyPackage::builder().build(ciphersuite, tx.provider, tx.signer, credential.clone())?;
+            let builder = KeyPackage::builder().leaf_node_capabilities(capabilities.clone());
+            let bundle = builder.build(ciphersuite, tx.provider, tx.signer, credential.clone())?;
             Ok(bundle.into_key_package().into())
         })
         .await
@@ -93,7 +95,7 @@ impl<C: CryptoProvider> Client<C> {
                 format!("the name of a group has at most {MAX_NAME_LEN} bytes"),
             ));
         }
-        let config = self.profile.settings.create_config(self.ciphersuite());
+        let config = self.profile.settings.create_config(self.ciphersuite(), self.profile.capabilities());
         let credential = self.credential().clone();
         self.repeat(&[], |tx| {
             let group = MlsGroup::new(tx.provider, tx.signer, &config, credential.clone())?;

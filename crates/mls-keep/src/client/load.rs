@@ -143,6 +143,21 @@ impl<C: CryptoProvider> Client<C> {
 }
 
 impl Profile {
+    /// The signature key of the client's leaf in `group`, if it is another one than that of new leaves.
+    pub(super) fn other_signer(&self, group: &MlsGroup, storage: &TransactionStorage) -> Option<SignatureKeyPair> {
+        let key = group.own_leaf_node()?.signature_key();
+        if key == &self.credential.signature_key {
+            return None;
+        }
+        SignatureKeyPair::read(storage, key.as_slice(), self.signer.signature_scheme())
+    }
+
+    /// Whether the signature key of the client's leaf in `group` is there.
+    pub(super) fn can_sign(&self, group: &MlsGroup, storage: &TransactionStorage) -> bool {
+        let own = group.own_leaf_node().is_none_or(|leaf| leaf.signature_key() == &self.credential.signature_key);
+        own || self.other_signer(group, storage).is_some()
+    }
+
     fn load(identity: &[u8], own: &ScopeMemory) -> Result<Self> {
         let stored = own
             .records

@@ -28,7 +28,7 @@ pub struct Transaction<'t, C> {
     pub group: &'t mut MlsGroup,
     /// What OpenMLS calls take.
     pub provider: &'t Provider<C>,
-    /// The client's signature key.
+    /// The signature key of the client's leaf in the group.
     pub signer: &'t SignatureKeyPair,
     /// The application's records in the group's scope: committed with what OpenMLS does.
     pub records: RecordWriter<'t>,
@@ -40,7 +40,7 @@ pub struct GroupsTransaction<'t, C> {
     pub groups: &'t mut [MlsGroup],
     /// What OpenMLS calls take.
     pub provider: &'t Provider<C>,
-    /// The client's signature key.
+    /// The signature key of the client's leaf in the first group; of its new key packages and groups if none is named.
     pub signer: &'t SignatureKeyPair,
 }
 
@@ -59,6 +59,8 @@ pub struct Session<'c, C: CryptoProvider> {
     provider: Provider<C>,
     groups: Vec<MlsGroup>,
     named: Vec<GroupId>,
+    /// That of the first group's leaf, if it is another one than the client's own.
+    signer: Option<SignatureKeyPair>,
 }
 
 impl<C: CryptoProvider> Client<C> {
@@ -141,7 +143,8 @@ impl<C: CryptoProvider> Client<C> {
         }
         let storage = TransactionStorage::new(Arc::clone(&self.own.records), named);
         let provider = Provider::new(Arc::clone(&self.crypto), storage);
-        Ok(Session { client: self, provider, groups: loaded, named: groups.to_vec() })
+        let signer = loaded.first().and_then(|group| self.profile.other_signer(group, provider.storage()));
+        Ok(Session { client: self, provider, groups: loaded, named: groups.to_vec(), signer })
     }
 
     /// Runs `f` until it does not conflict with another writer. For operations that may be repeated.
@@ -268,9 +271,9 @@ impl<C: CryptoProvider> Session<'_, C> {
         &self.provider
     }
 
-    /// The client's signature key.
+    /// The signature key of the client's leaf in the first group; of its new key packages and groups if none is named.
     pub fn signer(&self) -> &SignatureKeyPair {
-        &self.client.profile.signer
+        self.signer.as_ref().unwrap_or(&self.client.profile.signer)
     }
 
     /// Writes the application's records of a scope.
@@ -286,12 +289,14 @@ impl<C: CryptoProvider> Session<'_, C> {
         let group =
             self.groups.first_mut().ok_or_else(|| Error::new(ErrorKind::Invalid, "the session names no group"))?;
         let records = RecordWriter::new(self.provider.storage(), Scope::Group(group.group_id().clone()));
-        Ok(Transaction { group, provider: &self.provider, signer: &self.client.profile.signer, records })
+        let signer = self.signer.as_ref().unwrap_or(&self.client.profile.signer);
+        Ok(Transaction { group, provider: &self.provider, signer, records })
     }
 
     /// All named groups with everything that a call needs.
     pub fn groups_transaction(&mut self) -> GroupsTransaction<'_, C> {
-        GroupsTransaction { groups: &mut self.groups, provider: &self.provider, signer: &self.client.profile.signer }
+        let signer = self.signer.as_ref().unwrap_or(&self.client.profile.signer);
+        GroupsTransaction { groups: &mut self.groups, provider: &self.provider, signer }
     }
 
     /// Replaces the groups of this session, whose storage is left to `f`.
@@ -306,9 +311,15 @@ impl<C: CryptoProvider> Session<'_, C> {
     /// Commits all that was done, in one commit.
     ///
     /// # Errors
-    /// As [`Client::transact`].
+    /// As [`Client::transact`]; `Invalid` if the client's leaf in a group got a signature key that is not stored.
     pub async fn commit(mut self) -> Result<()> {
         self.note_escaped();
+        if !self.groups.iter().all(|group| self.client.profile.can_sign(group, self.provider.storage())) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "the client's leaf has a new signature key that is not stored: store it in the same transaction",
+            ));
+        }
         let changes = self.provider.storage().take_changes();
         let groups = std::mem::take(&mut self.groups);
         self.client.finish(changes, groups).await

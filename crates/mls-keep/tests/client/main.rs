@@ -4,6 +4,7 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod cached_group;
+mod credentials;
 mod forgetting;
 mod group_list;
 mod refusals;
