@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::groups::{MAX_NAME_LEN, NAME_EXTENSION, add_to_list, identity_of};
 use super::load::no_group;
 use super::messages::parse_message;
-use super::session::{aborted, ensure_may_commit, ensure_member};
+use super::session::{ensure_may_commit, ensure_member};
 use super::{BoxError, Client, CryptoProvider, draft, outbox};
 use crate::provider::Provider;
 use crate::records::Wiped;
@@ -88,7 +88,7 @@ impl<C: CryptoProvider> Client<C> {
         // Which group it is stands inside: looked up in a transaction that is thrown away.
         let looked_into = self.begin(&[]).await?;
         let processed = ProcessedWelcome::new_from_welcome(looked_into.provider(), &config, welcome.clone())
-            .map_err(|error| aborted(error.into()))?;
+            .map_err(|error| looked_into.aborted(error.into()))?;
         drop(looked_into);
         let id = processed.unverified_group_info().group_id().clone();
         let extensions = processed.unverified_group_info().extensions();

@@ -98,7 +98,7 @@ impl<C: CryptoProvider> Client<C> {
         f: impl FnOnce(&mut Transaction<'_, C>) -> Result<T, BoxError>,
     ) -> Result<T> {
         let mut session = self.begin(std::slice::from_ref(group)).await?;
-        let result = f(&mut session.transaction()?).map_err(aborted)?;
+        let result = f(&mut session.transaction()?).map_err(|error| session.aborted(error))?;
         session.commit().await?;
         Ok(result)
     }
@@ -114,7 +114,7 @@ impl<C: CryptoProvider> Client<C> {
         f: impl FnOnce(&mut GroupsTransaction<'_, C>) -> Result<T, BoxError>,
     ) -> Result<T> {
         let mut session = self.begin(groups).await?;
-        let result = f(&mut session.groups_transaction()).map_err(aborted)?;
+        let result = f(&mut session.groups_transaction()).map_err(|error| session.aborted(error))?;
         session.commit().await?;
         Ok(result)
     }
@@ -304,8 +304,19 @@ impl<C: CryptoProvider> Session<'_, C> {
         &mut self,
         f: impl FnOnce(&Provider<C>, Vec<MlsGroup>) -> Result<Vec<MlsGroup>, BoxError>,
     ) -> Result<()> {
-        self.groups = f(&self.provider, std::mem::take(&mut self.groups)).map_err(aborted)?;
+        let groups = f(&self.provider, std::mem::take(&mut self.groups));
+        self.groups = groups.map_err(|error| self.aborted(error))?;
         Ok(())
+    }
+
+    /// What the transaction ends with: what the storage said to OpenMLS, if it said something.
+    pub(super) fn aborted(&self, error: BoxError) -> Error {
+        match (aborted(error), self.provider.storage().failure()) {
+            (error, Some(failure)) if error.kind() == ErrorKind::Aborted => {
+                Error::new(failure.kind(), failure.to_string()).with_source(error)
+            }
+            (error, _) => error,
+        }
     }
 
     /// Commits all that was done, in one commit.

@@ -9,6 +9,7 @@ mod forgetting;
 mod group_list;
 mod refusals;
 mod saving;
+mod storage_errors;
 
 use futures_executor::block_on;
 use mls_keep::openmls::framing::MlsMessageOut;
