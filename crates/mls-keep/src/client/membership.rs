@@ -3,7 +3,7 @@
 use mls_keep_core::{Error, ErrorKind, Result};
 use openmls::extensions::{Extension, UnknownExtension};
 use openmls::framing::{MlsMessageBodyIn, MlsMessageOut};
-use openmls::group::{CommitBuilder, GroupId, Initial, MlsGroup, ProcessedWelcome, QueuedProposal};
+use openmls::group::{CommitBuilder, GroupId, Initial, MlsGroup, ProcessedWelcome, QueuedProposal, StagedWelcome};
 use openmls::key_packages::{KeyPackage, KeyPackageIn};
 use openmls::messages::Welcome;
 use openmls::prelude::{LeafNodeParameters, OpenMlsProvider, Proposal, ProtocolVersion};
@@ -105,8 +105,9 @@ impl<C: CryptoProvider> Client<C> {
             for mut old in old {
                 old.delete(provider.storage())?;
             }
-            let processed = ProcessedWelcome::new_from_welcome(provider, &config, welcome)?;
-            let group = processed.into_staged_welcome(provider, None)?.into_group(provider)?;
+            // The leaf of a member who was away for long is no reason to stay out (RFC 9420 section 7.2).
+            let staged = StagedWelcome::build_from_welcome(provider, &config, welcome)?.skip_lifetime_validation();
+            let group = staged.build()?.into_group(provider)?;
             add_to_list(provider, group.group_id(), &name)?;
             Ok(vec![group])
         })?;

@@ -7,6 +7,7 @@ mod cached_group;
 mod credentials;
 mod forgetting;
 mod group_list;
+mod joining;
 mod refusals;
 mod saving;
 mod storage_errors;
