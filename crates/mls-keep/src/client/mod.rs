@@ -133,8 +133,8 @@ impl<C: CryptoProvider> Client<C> {
     /// Makes everything durable, in one commit.
     ///
     /// # Errors
-    /// `Invalid` if the client belongs to no keep, `Conflict` if somebody else changed it; and the errors of the backend.
-    /// What was unsaved stays so.
+    /// `Invalid` if the client belongs to no keep, `Conflict` if somebody else changed what is unsaved here: see
+    /// [`discard_unsaved`](Self::discard_unsaved); and the errors of the backend. What was unsaved stays so.
     pub async fn save(&mut self) -> Result<()> {
         self.settle().await?;
         let changes = self.unsaved()?;
@@ -148,6 +148,21 @@ impl<C: CryptoProvider> Client<C> {
         self.uncertain = committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown);
         self.saving = self.uncertain;
         self.saved(&committed?)
+    }
+
+    /// Takes back everything that is not durable, as if the process had ended and the client had been loaded again. Does
+    /// nothing for a client that belongs to no keep.
+    ///
+    /// This is the way on when a [`save`](Self::save), or an operation after a change of the policy, is a `Conflict`: what
+    /// somebody else has stored cannot be joined with what is unsaved here, so that repeating the call does not help.
+    /// What was sent and is taken back leaves the ratchets behind, as [`SavePolicy::Manual`] says.
+    pub fn discard_unsaved(&mut self) {
+        if self.store.is_some() {
+            self.groups.retain(|_, group| !group.scope.is_unsaved());
+            if self.own.is_unsaved() {
+                self.own.discard_unsaved();
+            }
+        }
     }
 
     /// Finds out what became of a commit whose outcome was not seen. If a [`save`](Self::save) was applied, what is unsaved

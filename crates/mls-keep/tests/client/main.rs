@@ -4,6 +4,7 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod cached_group;
+mod conflicts;
 mod credentials;
 mod forgetting;
 mod group_list;
@@ -32,7 +33,6 @@ fn client(manager: &PersistenceManager, name: &str, save: SavePolicy) -> Client 
     block_on(Client::builder(name).persistence(persistence).create()).unwrap()
 }
 
-#[allow(dead_code)]
 fn load(manager: &PersistenceManager, name: &str) -> Client {
     block_on(manager.load_client_state(name)).unwrap()
 }
