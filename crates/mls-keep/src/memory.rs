@@ -16,6 +16,8 @@ pub(crate) struct ScopeMemory {
     pub(crate) version: Option<ScopeVersion>,
     /// All records of the kinds that are loaded, as they are now.
     pub(crate) records: Arc<Records>,
+    /// About how much memory `records` takes, bytes.
+    weight: usize,
     /// Everything that is stored goes with the next save, before what is unsaved.
     pub(crate) cleared: bool,
     /// What is not stored yet.
@@ -49,7 +51,8 @@ impl GroupMemory {
 
 impl ScopeMemory {
     pub(crate) fn loaded(version: Option<ScopeVersion>, records: Records) -> Self {
-        Self { version, records: Arc::new(records), cleared: false, unsaved: BTreeMap::new() }
+        let weight = records.iter().map(|(key, value)| weight(key, value)).sum();
+        Self { version, records: Arc::new(records), weight, ..Self::default() }
     }
 
     pub(crate) fn is_unsaved(&self) -> bool {
@@ -85,6 +88,7 @@ impl ScopeMemory {
     pub(crate) fn clear(&mut self) {
         self.cleared = true;
         self.records = Arc::default();
+        self.weight = 0;
         self.unsaved.clear();
     }
 
@@ -93,10 +97,14 @@ impl ScopeMemory {
         for (key, value) in changes {
             let base = self.base_of(&key).cloned();
             let records = Arc::make_mut(&mut self.records);
-            match &value {
-                Some(value) if is_loaded(&key) => records.insert(key.clone(), value.clone()),
-                _ => records.remove(&key),
+            let replaced = match value.as_ref().filter(|_| is_loaded(&key)) {
+                Some(value) => {
+                    self.weight += weight(&key, value);
+                    records.insert(key.clone(), value.clone())
+                }
+                None => records.remove(&key),
             };
+            self.weight -= replaced.map_or(0, |replaced| weight(&key, &replaced));
             self.unsaved.insert(key, UnsavedRecord { value, base });
         }
     }
@@ -131,6 +139,10 @@ impl ScopeMemory {
 
     /// About how much memory the records take, bytes.
     pub(crate) fn weight(&self) -> usize {
-        self.records.iter().map(|(key, value)| key.len() + value.as_slice().len()).sum()
+        self.weight
     }
+}
+
+fn weight(key: &[u8], value: &Value) -> usize {
+    key.len() + value.as_slice().len()
 }

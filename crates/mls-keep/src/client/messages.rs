@@ -99,32 +99,42 @@ impl<C: CryptoProvider> Client<C> {
             }
         };
         let group = message.group_id().clone();
-        let keep = self.profile.settings.history;
-        let received = self
-            .repeat(std::slice::from_ref(&group), |tx| {
-                let [group] = tx.groups else { return Err(no_group().into()) };
-                let received = process(group, tx.provider, message.clone(), keep)?;
-                let number = match &received {
-                    Processed::Message { number, .. } if keep => Some(*number),
-                    _ => None,
-                };
-                arrived(tx.provider.storage(), group.group_id(), bytes, &Arrival { number })?;
-                Ok(received)
-            })
-            .await
-            .map(Processed::release);
-        match received {
-            Err(error) if matches!(error.kind(), ErrorKind::Aborted | ErrorKind::NotMember) => {
-                match self.earlier(&group, bytes).await? {
-                    Some(earlier) => Ok(earlier),
-                    None => Err(error),
-                }
+        let mut attempt = 1;
+        loop {
+            let received = self.try_receive(&group, &message, bytes).await;
+            if !self.may_repeat(&received, &mut attempt) {
+                return received;
             }
-            other => other,
         }
     }
 
-    /// What is known of a message that OpenMLS refuses, if it arrived before.
+    async fn try_receive(&mut self, group: &GroupId, message: &ProtocolMessage, bytes: &[u8]) -> Result<Received> {
+        self.freshen().await?;
+        if let Some(earlier) = self.earlier(group, bytes).await? {
+            return Ok(earlier);
+        }
+        let keep = self.profile.settings.history;
+        let mut session = self.begin(std::slice::from_ref(group)).await?;
+        let tx = session.groups_transaction();
+        let [mls_group] = tx.groups else { return Err(no_group()) };
+        let processed = match process(mls_group, tx.provider, message.clone(), keep) {
+            Ok(processed) => processed,
+            Err(error) => {
+                let error = session.aborted(error);
+                session.give_back();
+                return Err(error);
+            }
+        };
+        let number = match &processed {
+            Processed::Message { number, .. } if keep => Some(*number),
+            _ => None,
+        };
+        arrived(session.provider().storage(), group, bytes, &Arrival { number })?;
+        session.commit().await?;
+        Ok(processed.release())
+    }
+
+    /// What is known of a message that arrived before.
     async fn earlier(&mut self, group: &GroupId, bytes: &[u8]) -> Result<Option<Received>> {
         let scope = Scope::group(group);
         let Some(arrival) = self.read_record(&scope, &records::arrival(bytes)).await? else { return Ok(None) };

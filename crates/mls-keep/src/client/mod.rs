@@ -295,16 +295,13 @@ impl<C: CryptoProvider> Client<C> {
         if self.store.is_none() {
             return;
         }
-        let weights: BTreeMap<_, _> =
-            self.groups.iter().map(|(id, group)| (id.clone(), group.scope.weight())).collect();
-        let mut total: usize = weights.values().sum();
+        let mut total: usize = self.groups.values().map(|group| group.scope.weight()).sum();
         while self.groups.len() > 1 && (total > MAX_GROUP_MEMORY || self.groups.len() > MAX_GROUPS_IN_MEMORY) {
             let stored = self.groups.iter().filter(|(_, group)| !group.scope.is_unsaved());
             let oldest = stored.filter(|(_, group)| group.used < self.uses).min_by_key(|(_, group)| group.used);
             let Some((id, _)) = oldest else { break };
             let id = id.clone();
-            total -= weights.get(&id).copied().unwrap_or_default();
-            self.groups.remove(&id);
+            total -= self.groups.remove(&id).map_or(0, |group| group.scope.weight());
         }
     }
 }

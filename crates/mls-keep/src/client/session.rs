@@ -200,6 +200,13 @@ impl<C: CryptoProvider> Client<C> {
         if let Some(committed) = &committed {
             self.saved(committed)?;
         }
+        self.keep_loaded(groups);
+        self.trim();
+        Ok(())
+    }
+
+    /// Keeps groups as OpenMLS holds them, if they are what the records say.
+    fn keep_loaded(&mut self, groups: Vec<MlsGroup>) {
         for mut group in groups {
             let id = group.group_id().as_slice();
             // A closure may have replaced the group in the storage; then the next use loads the new one.
@@ -213,8 +220,6 @@ impl<C: CryptoProvider> Client<C> {
                 memory.group = Some(group);
             }
         }
-        self.trim();
-        Ok(())
     }
 
     /// Lists the groups that a transaction made, without a name if it gave them none, and no longer those that it deleted.
@@ -334,6 +339,14 @@ impl<C: CryptoProvider> Session<'_, C> {
         let changes = self.provider.storage().take_changes();
         let groups = std::mem::take(&mut self.groups);
         self.client.finish(changes, groups).await
+    }
+
+    /// Gives the groups back to the client, if what was done to them has changed nothing.
+    pub(super) fn give_back(mut self) {
+        self.note_escaped();
+        if self.provider.storage().is_untouched() {
+            self.client.keep_loaded(std::mem::take(&mut self.groups));
+        }
     }
 
     /// Remembers of which groups there may be another `MlsGroup` than the client's: one that was loaded, or the client's, if

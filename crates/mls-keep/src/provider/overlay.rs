@@ -127,6 +127,11 @@ impl Overlay {
         self.groups.iter().filter(|(_, group)| group.loaded).map(|(id, _)| id)
     }
 
+    /// Whether the records are as they were loaded.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.client.changes.is_empty() && self.groups.values().all(|group| group.records.changes.is_empty())
+    }
+
     /// Collects what dangles, and says what changed.
     pub(super) fn into_changes(mut self) -> TransactionChanges {
         self.attribute_the_rest();

@@ -55,6 +55,11 @@ impl TransactionStorage {
         std::mem::replace(&mut *self.overlay(), empty).into_changes()
     }
 
+    /// Whether OpenMLS was not given an error, and has changed nothing.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.failure().is_none() && self.overlay().is_unchanged()
+    }
+
     /// The groups that were loaded from here.
     pub(crate) fn loaded_groups(&self) -> Vec<SecretBytes> {
         self.overlay().loaded_groups().cloned().collect()
