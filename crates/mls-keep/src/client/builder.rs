@@ -182,7 +182,7 @@ impl<C: CryptoProvider> ClientBuilder<C> {
             escaped: Default::default(),
             uses: 0,
             store: None,
-            attaching: None,
+            first_save: None,
             policy: SavePolicy::Manual,
             uncertain: false,
             saving: false,

@@ -39,7 +39,7 @@ impl<C: CryptoProvider> Client<C> {
             escaped: Default::default(),
             uses: 0,
             store: Some(store),
-            attaching: None,
+            first_save: None,
             policy,
             uncertain: false,
             saving: false,
@@ -64,6 +64,7 @@ impl<C: CryptoProvider> Client<C> {
 
     /// Drops what somebody else has changed in the store, as far as that is known here.
     pub(super) async fn freshen(&mut self) -> Result<()> {
+        self.settle_first_save().await?;
         if self.uncertain {
             self.refresh().await?;
             self.uncertain = false;
@@ -185,7 +186,7 @@ pub(super) fn no_group() -> Error {
     Error::new(ErrorKind::NotFound, "the client has no group of this id")
 }
 
-async fn read_scope(store: &ClientStore, scope: &ScopeId) -> Result<ScopeMemory> {
+pub(super) async fn read_scope(store: &ClientStore, scope: &ScopeId) -> Result<ScopeMemory> {
     let version = store.scope_version(scope).await?;
     let records = store.records(scope, &records::loaded()).await?;
     let records = records.into_iter().map(|Record { key, value }| (key, value)).collect();

@@ -4,6 +4,7 @@
 //! and `messages` are the calls that most programs need, all made of transactions, `history`, `outbox` and `records` are what
 //! they left.
 
+mod attach;
 mod builder;
 mod debug;
 mod draft;
@@ -30,6 +31,7 @@ use openmls_traits::random::OpenMlsRand;
 
 use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
+use attach::FirstSave;
 pub use builder::{ClientBuilder, GroupSettings};
 pub use groups::{GroupSummary, MAX_NAME_LEN, Member, NAME_EXTENSION};
 pub use history::Message;
@@ -65,8 +67,7 @@ pub struct Client<C = RustCrypto> {
     escaped: BTreeSet<SecretBytes>,
     uses: u64,
     store: Option<ClientStore>,
-    /// The place in a keep that a client in memory was to be saved in, if that did not come to its end.
-    attaching: Option<ClientStore>,
+    first_save: Option<FirstSave>,
     policy: SavePolicy,
     /// A commit began and its outcome was not seen: the root must be read before the next operation.
     uncertain: bool,
@@ -136,6 +137,7 @@ impl<C: CryptoProvider> Client<C> {
     /// `Invalid` if the client belongs to no keep, `Conflict` if somebody else changed what is unsaved here: see
     /// [`discard_unsaved`](Self::discard_unsaved); and the errors of the backend. What was unsaved stays so.
     pub async fn save(&mut self) -> Result<()> {
+        self.settle_first_save().await?;
         self.settle().await?;
         let changes = self.unsaved()?;
         let store = self.store.as_mut().ok_or_else(not_kept)?;
@@ -204,66 +206,6 @@ impl<C: CryptoProvider> Client<C> {
 
     pub(crate) fn belongs_to(&self, keep: &Keep) -> bool {
         self.store.as_ref().is_some_and(|store| store.keep().store_id() == keep.store_id())
-    }
-
-    /// Saves the client in `keep`, to which it belongs from here on. A client that cannot be saved belongs to no keep.
-    pub(crate) async fn attach_and_save(&mut self, keep: &Keep) -> Result<()> {
-        if self.belongs_to(keep) {
-            return self.save().await;
-        }
-        if self.store.is_some() {
-            return Err(Error::new(ErrorKind::Invalid, "the client belongs to another keep"));
-        }
-        // Not the client's before it is stored: whoever drops this call has a client in memory, as before.
-        if self.attaching.as_ref().is_none_or(|store| store.keep().store_id() != keep.store_id()) {
-            self.attaching = Some(keep.new_client(&self.profile.identity).await?);
-        }
-        let committed = self.try_attach().await;
-        // What is stored there is somebody else's from here on: no later call may write over it.
-        if committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict) {
-            self.attaching = None;
-        }
-        let committed = committed?;
-        self.store = self.attaching.take();
-        self.policy = SavePolicy::EveryOperation;
-        self.saved(&committed)
-    }
-
-    /// Stores a client that is only in memory, also in the place of what an earlier attempt has stored of it, but not of
-    /// what somebody else has made of that.
-    async fn try_attach(&mut self) -> Result<Committed> {
-        const ATTEMPTS: usize = 8;
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let changes = self.everything().await?;
-            let store = self.attaching.as_mut().ok_or_else(not_kept)?;
-            match store.commit_alone(&changes).await {
-                // A tombstone came or went. If somebody else has made the client, the next round says so.
-                Err(error) if error.kind() == ErrorKind::Conflict && store.number() == 0 && attempt < ATTEMPTS => {}
-                other => return other,
-            }
-        }
-    }
-
-    /// What stores a client that is only in memory.
-    async fn everything(&mut self) -> Result<Changes> {
-        let store = self.attaching.as_mut().ok_or_else(not_kept)?;
-        store.settle().await?;
-        // Once something is stored, only the root that was made here is gone on from.
-        if store.number() == 0 && store.refresh().await? && store.number() > 0 {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                "the client was stored by an earlier call and is in use elsewhere: load it from the keep",
-            ));
-        }
-        let mut changes = Changes::new();
-        for scope in store.scopes().await? {
-            let version = store.scope_version(&scope).await?;
-            changes.scope(scope, version).remove_all();
-        }
-        self.add_unsaved(&mut changes)?;
-        Ok(changes)
     }
 
     fn unsaved(&self) -> Result<Changes> {

@@ -83,6 +83,11 @@ const MAX_ENCODED: usize = 200;
 const DIGEST_MARKER: u8 = 0xc1;
 
 impl Kind {
+    /// Whether the record with this key is of this kind.
+    pub(crate) fn has(self, key: &[u8]) -> bool {
+        key.first() == Some(&(self as u8))
+    }
+
     /// The key of the only record of this kind in a scope.
     pub(crate) fn only(self) -> SecretBytes {
         (&[self as u8]).into()
