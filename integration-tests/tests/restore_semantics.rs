@@ -140,7 +140,7 @@ fn a_group_that_is_entered_again_has_its_history() {
         let before = bob.history(&group, 10).await.unwrap();
         let commit = alice.remove(&group, "bob").await.unwrap().to_bytes().unwrap();
         assert!(matches!(bob.receive(&commit).await.unwrap(), Received::Commit { removed: true, .. }));
-        assert_eq!(bob.send(&group, "still here").await.unwrap_err().kind(), ErrorKind::Aborted);
+        assert_eq!(bob.send(&group, "still here").await.unwrap_err().kind(), ErrorKind::NotMember);
         assert_eq!(bob.history(&group, 10).await.unwrap(), before);
         let package = bob.key_package().await.unwrap().to_bytes().unwrap();
         let welcome = alice.invite(&group, &[package]).await.unwrap().welcome.to_bytes().unwrap();

@@ -11,8 +11,8 @@ use integration_tests::store::{image, load, open};
 use integration_tests::wait::block_on;
 use integration_tests::world::{client, keep};
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Client, ErrorKind, PersistenceManager, SavePolicy, Scope};
-use mls_keep_conformance::fault::{FaultBackend, Faults, Stall};
+use mls_keep::{Client, ErrorKind, PersistenceManager, Received, SavePolicy, Scope};
+use mls_keep_conformance::fault::{Fault, FaultBackend, Faults, Lasting, Stall};
 use mls_keep_core::MemoryBackend;
 
 #[test]
@@ -114,22 +114,95 @@ fn a_save_that_was_dropped_can_be_made_again() {
 }
 
 #[test]
-fn a_save_that_was_dropped_is_not_made_over_what_somebody_else_did_since() {
+fn a_save_that_was_dropped_goes_on_from_what_somebody_else_did_since() {
     let mut stored = 0;
     for polls in 1.. {
         let (_store, manager, mut alice, group, ended) = save_and_drop(Stall::AfterApplying, polls);
         if !ended && let Ok(mut other) = load(&manager, "alice") {
             stored += 1;
             block_on(other.send(&group, "from elsewhere")).unwrap();
-            let refused = block_on(manager.save_client_state(&mut alice)).unwrap_err();
-            assert_eq!(refused.kind(), ErrorKind::Conflict);
-            assert_eq!(block_on(other.history(&group, 9)).unwrap().len(), 1, "what was done there is still there");
+            block_on(manager.save_client_state(&mut alice)).unwrap();
+            assert_eq!(observe(&mut alice).unwrap(), observe(&mut other).unwrap());
+            block_on(alice.send(&group, "on top of it")).unwrap();
+            block_on(other.refresh()).unwrap();
+            assert_eq!(block_on(other.history(&group, 9)).unwrap().len(), 2, "what was done there is still there");
         }
         if ended {
             break;
         }
     }
     assert!(stored > 0, "nothing was stored by a save that was dropped");
+}
+
+/// A client in memory of which the first save has an unknown outcome, since nothing answers any more; and somebody who is
+/// in a group with it.
+fn in_doubt(at: u64, fault: Fault) -> (MemoryBackend, Faults, PersistenceManager, Client, Client, GroupId, ErrorKind) {
+    let (store, faults) = (MemoryBackend::new(), Faults::new());
+    let manager = open(FaultBackend::new(store.clone(), faults.clone())).unwrap();
+    let mut alice = block_on(Client::builder("alice").create()).unwrap();
+    let mut bob = block_on(Client::builder("bob").create()).unwrap();
+    let group = block_on(async {
+        let group = alice.create_group("tea").await.unwrap();
+        let package = bob.key_package().await.unwrap().to_bytes().unwrap();
+        bob.join(alice.invite(&group, &[package]).await.unwrap().welcome.to_bytes().unwrap()).await.unwrap();
+        group
+    });
+    faults.arm(at, fault, Lasting::Sticky);
+    let kind =
+        block_on(manager.save_client_state(&mut alice)).map_or_else(|error| error.kind(), |()| ErrorKind::Internal);
+    (store, faults, manager, alice, bob, group, kind)
+}
+
+#[test]
+fn a_client_whose_first_save_is_in_doubt_uses_no_key() {
+    let (mut doubts, mut landed) = (0, 0);
+    let cases = [Fault::AfterApplying, Fault::Torn { parts: 0 }].map(|fault| [(fault, true), (fault, false)]);
+    for (fault, again) in cases.into_iter().flatten() {
+        for at in 1.. {
+            let (store, faults, manager, mut alice, mut bob, group, kind) = in_doubt(at, fault);
+            if kind == ErrorKind::Internal {
+                break;
+            }
+            if kind != ErrorKind::OutcomeUnknown {
+                continue;
+            }
+            doubts += 1;
+            let case = format!("{fault:?} from call {at} on");
+            let refused = [
+                block_on(alice.send(&group, "too early")).map(drop),
+                block_on(alice.key_package()).map(drop),
+                block_on(alice.create_group("new")).map(drop),
+                block_on(alice.forget_group(&group)),
+            ];
+            for refused in refused {
+                assert_eq!(refused.unwrap_err().kind(), ErrorKind::OutcomeUnknown, "{case}");
+            }
+            // Nor in another keep.
+            let (_, elsewhere) = keep();
+            let refused = block_on(elsewhere.save_client_state(&mut alice));
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::OutcomeUnknown, "{case}");
+
+            // Another process may have found it.
+            let mut mail = Vec::new();
+            if let Ok(mut other) = load(&open(store.clone()).unwrap(), "alice") {
+                landed += 1;
+                mail.push(block_on(other.send(&group, "elsewhere")).unwrap());
+            }
+            // The old handle answers again, or another one is opened in its place.
+            if again {
+                faults.disarm();
+            } else {
+                block_on(open(store).unwrap().save_client_state(&mut alice)).unwrap();
+            }
+            drop(manager);
+            mail.push(block_on(alice.send(&group, "at last")).unwrap());
+            for message in mail {
+                let received = block_on(bob.receive(message.to_bytes().unwrap())).unwrap();
+                assert!(matches!(received, Received::Message(_)), "{case}: a generation came twice: {received:?}");
+            }
+        }
+    }
+    assert!(doubts > 3 && landed > 1, "{doubts} in doubt, {landed} landed");
 }
 
 #[test]
@@ -204,12 +277,12 @@ fn a_save_that_is_made_again_does_not_undo_what_was_done_elsewhere() {
                 drop(poll_and_drop(again, manager.save_client_state(&mut alice)));
                 faults.disarm();
                 for _ in 0..3 {
-                    let refused = block_on(manager.save_client_state(&mut alice)).unwrap_err();
-                    assert_eq!(refused.kind(), ErrorKind::Conflict, "{case}");
+                    block_on(manager.save_client_state(&mut alice)).unwrap_or_else(|error| panic!("{case}: {error:?}"));
                 }
+                block_on(alice.send(&group, "on top of it")).unwrap();
                 block_on(other.send(&group, "and again")).unwrap();
                 let history = block_on(load(&elsewhere, "alice").unwrap().history(&group, 10)).unwrap();
-                assert_eq!(history.len(), 2, "{case}");
+                assert_eq!(history.len(), 3, "{case}");
             }
         }
     }

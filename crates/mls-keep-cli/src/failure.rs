@@ -154,9 +154,10 @@ fn advice(kind: ErrorKind) -> &'static str {
         ErrorKind::UnsupportedVersion => "Nothing was touched. Use a newer version of mls-keep.",
         ErrorKind::Invalid => "Nothing was changed. Correct the command; `mls-keep help COMMAND` says what it takes.",
         ErrorKind::NotFound => "Nothing was changed. `mls-keep group list` and `group members` show what is there.",
-        ErrorKind::Aborted => {
-            "Nothing was changed. Receive what the others sent first, in its order; if a proposal waits, run `update`."
-        }
+        ErrorKind::NotMember => "Nothing was changed. Ask a member to invite this client again.",
+        ErrorKind::CommitPending => "Nothing was changed. A commit of this client is staged in the group already.",
+        ErrorKind::ProposalPending => "Nothing was changed. A proposal waits for a commit: run `update`.",
+        ErrorKind::Aborted => "Nothing was changed. Receive what the others sent first, in its order.",
         ErrorKind::OutcomeUnknown => "Whether it was done is not known. Look with `mls-keep verify` before going on.",
         ErrorKind::Poisoned => "Run the command again: the store has to be opened anew.",
         ErrorKind::Internal => "This is a defect of mls-keep: please report it.",

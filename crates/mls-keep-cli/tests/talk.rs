@@ -53,9 +53,9 @@ fn members_come_and_go() {
     let removed = carol.run(&["receive", "../alice/c4"]);
     assert_eq!((removed.code, removed.out.as_str()), (Some(0), "tea\tepoch 4\n"));
     assert!(removed.err.contains("was removed from the group"), "{removed:?}");
-    carol.fails(&["send", "tea", "hello?", "--out", "no"], 1, "Aborted", "Nothing was changed");
+    carol.fails(&["send", "tea", "hello?", "--out", "no"], 1, "NotMember", "Nothing was changed");
     alice.ok(&["send", "tea", "without carol", "--out", "secret"]);
-    carol.fails(&["receive", "../alice/secret"], 1, "Aborted", "../alice/secret");
+    carol.fails(&["receive", "../alice/secret"], 1, "NotMember", "../alice/secret");
 
     carol.ok(&["key-package", "--out", "kp2"]);
     alice.ok(&["invite", "tea", "../carol/kp2", "--commit", "c5", "--welcome", "w5"]);
@@ -70,7 +70,7 @@ fn leaving_takes_a_proposal_and_somebody_elses_commit() {
     let (alice, bob) = town.friends();
     bob.ok(&["group", "leave", "tea", "--out", "leave"]);
     assert_eq!(alice.ok(&["receive", "../bob/leave"]), "tea\tproposal\tbob\n");
-    alice.fails(&["send", "tea", "too early", "--out", "early"], 1, "Aborted", "run `update`");
+    alice.fails(&["send", "tea", "too early", "--out", "early"], 1, "ProposalPending", "run `update`");
     alice.ok(&["update", "tea", "--commit", "bye"]);
     assert_eq!(alice.json(&["group", "members", "tea"]).as_array().map(Vec::len), Some(1));
     bob.ok(&["receive", "../alice/bye"]);

@@ -54,6 +54,13 @@ pub enum ErrorKind {
     Invalid,
     /// What was asked for is not there. Not applied.
     NotFound,
+    /// The client is not a member of the group any more. Not applied. Forget the group, or have the client invited again.
+    NotMember,
+    /// A commit of the client's own is staged in the group. Not applied. Confirm or reject that one first.
+    CommitPending,
+    /// Proposals wait for a commit, and nothing may be sent before it (RFC 9420 section 12.4). Not applied. Commit them, or
+    /// receive somebody's commit.
+    ProposalPending,
     /// The closure of the transaction, or OpenMLS inside of it, returned an error. Not applied; the
     /// [`source`](StdError::source) is that error.
     Aborted,

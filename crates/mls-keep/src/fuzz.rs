@@ -199,7 +199,7 @@ fn record() {
             drop(bob.receive(&WORLD.received).await);
             bob.set_outbox(true);
             // The counters are what says where there is room.
-            let counted = key.as_slice() == crate::record_key::GROUP;
+            let counted = *key == crate::records::Kind::Group.only().as_slice();
             let before = bob.outbox(&group).await.map(|all| all.len());
             if bob.send(&group, "still here").await.is_ok() {
                 assert!(bob.history(&group, 1).await.is_ok());

@@ -38,7 +38,6 @@
 //!
 //! `extensions-draft` and `virtual-clients-draft` turn on OpenMLS's features of the same names. Both are off by default.
 
-mod buffer;
 mod client;
 mod entropy;
 #[cfg(test)]
@@ -47,13 +46,13 @@ mod manager;
 mod memory;
 mod policy;
 mod provider;
-mod record;
-mod record_key;
+mod records;
+mod scope;
 
 pub use client::{
     BoxError, Client, ClientBuilder, CryptoProvider, GroupSettings, GroupSummary, GroupsTransaction, Invitation,
-    Joined, MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, Message, NAME_EXTENSION, Outgoing, Received, RecordWriter, Scope,
-    Session, Transaction,
+    Joined, MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, Message, NAME_EXTENSION, Outgoing, Received, RecordWriter, Session,
+    Transaction,
 };
 pub use entropy::SystemEntropy;
 pub use manager::{PersistenceManager, PersistenceManagerBuilder};
@@ -64,3 +63,4 @@ pub use mls_keep_core::{
 pub use openmls;
 pub use policy::{Persistence, SavePolicy};
 pub use provider::{Provider, TransactionStorage};
+pub use scope::Scope;

@@ -61,7 +61,8 @@ impl PersistenceManager {
     /// here on, and is saved at [every operation](SavePolicy::EveryOperation).
     ///
     /// A call whose future was dropped, or that ended with `OutcomeUnknown`, may be repeated: the client recognises what it has
-    /// stored itself.
+    /// stored itself. Until it is known whether the first save was applied, no other call uses the client: each finds it out,
+    /// or fails with `OutcomeUnknown`. If it was, the client belongs to this keep.
     ///
     /// # Errors
     /// `Invalid` if the client belongs to another keep, `Conflict` if this keep has a client of this identity already or

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mls_keep_core::{Changes, Committed, RecordRange, Result, ScopeId, ScopeVersion, SecretBytes, Value};
+use mls_keep_core::{Changes, Committed, Result, ScopeId, ScopeVersion, SecretBytes, Value};
 use openmls::group::MlsGroup;
 
-use crate::provider::{self, Records};
-use crate::record_key::{LAST_LOADED_KIND, is_loaded};
+use crate::provider::{RecordChanges, Records};
+use crate::records::is_loaded;
 
 /// One scope in memory.
 #[derive(Default)]
@@ -16,13 +16,16 @@ pub(crate) struct ScopeMemory {
     pub(crate) version: Option<ScopeVersion>,
     /// All records of the kinds that are loaded, as they are now.
     pub(crate) records: Arc<Records>,
+    /// About how much memory `records` takes, bytes.
+    weight: usize,
+    /// Everything that is stored goes with the next save, before what is unsaved.
+    pub(crate) cleared: bool,
     /// What is not stored yet.
-    pub(crate) unsaved: BTreeMap<SecretBytes, Unsaved>,
+    pub(crate) unsaved: BTreeMap<SecretBytes, UnsavedRecord>,
 }
 
 /// A record that is not stored yet.
-#[derive(Clone)]
-pub(crate) struct Unsaved {
+pub(crate) struct UnsavedRecord {
     /// Its value, `None` if it is removed.
     pub(crate) value: Option<Value>,
     /// The stored value that it takes the place of, if that is known: parts of it need not be stored again.
@@ -39,39 +42,80 @@ pub(crate) struct GroupMemory {
     pub(crate) used: u64,
 }
 
+impl GroupMemory {
+    /// A group in this state, of which nothing was read.
+    pub(crate) fn unread(version: Option<ScopeVersion>) -> Self {
+        Self { scope: ScopeMemory::loaded(version, Records::new()), group: None, used: 0 }
+    }
+}
+
 impl ScopeMemory {
     pub(crate) fn loaded(version: Option<ScopeVersion>, records: Records) -> Self {
-        Self { version, records: Arc::new(records), unsaved: BTreeMap::new() }
+        let weight = records.iter().map(|(key, value)| weight(key, value)).sum();
+        Self { version, records: Arc::new(records), weight, ..Self::default() }
     }
 
-    /// The unsaved records as they would be after `changes`.
-    pub(crate) fn staged(&self, changes: &provider::Changes) -> BTreeMap<SecretBytes, Unsaved> {
-        let mut staged = self.unsaved.clone();
-        for (key, value) in changes {
-            let base = match staged.get(key) {
-                Some(earlier) => earlier.base.clone(),
-                None => self.records.get(key).cloned(),
-            };
-            staged.insert(key.clone(), Unsaved { value: value.clone(), base });
+    pub(crate) fn is_unsaved(&self) -> bool {
+        self.cleared || !self.unsaved.is_empty()
+    }
+
+    /// Adds to `commit` what is unsaved, and `changes` over it.
+    pub(crate) fn add_to(&self, commit: &mut Changes, scope: ScopeId, changes: Option<&RecordChanges>) -> Result<()> {
+        if !self.is_unsaved() && changes.is_none_or(BTreeMap::is_empty) {
+            return Ok(());
         }
-        staged
-    }
-
-    /// Puts `changes` into memory. `staged` is what remains to be saved.
-    pub(crate) fn apply(&mut self, changes: provider::Changes, staged: BTreeMap<SecretBytes, Unsaved>) {
-        let records = Arc::make_mut(&mut self.records);
-        for (key, value) in changes {
+        let commit = commit.scope(scope, self.version);
+        if self.cleared {
+            commit.remove_all();
+        }
+        let unsaved = self.unsaved.iter().map(|(key, record)| (key, &record.value, record.base.as_ref()));
+        let changed = changes.into_iter().flatten().map(|(key, value)| (key, value, self.base_of(key)));
+        for (key, value, base) in unsaved.chain(changed) {
             match value {
-                Some(value) if is_loaded(&key) => records.insert(key, value),
-                _ => records.remove(&key),
-            };
+                Some(value) => commit.put(key.clone(), value.clone(), base.cloned())?,
+                None => commit.remove(key.clone()),
+            }
         }
-        self.unsaved = staged;
+        Ok(())
+    }
+
+    /// Takes back what is not stored. The records are loaded anew when they are used next.
+    pub(crate) fn discard_unsaved(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Everything goes, unsaved.
+    pub(crate) fn clear(&mut self) {
+        self.cleared = true;
+        self.records = Arc::default();
+        self.weight = 0;
+        self.unsaved.clear();
+    }
+
+    /// Puts `changes` into memory, unsaved.
+    pub(crate) fn apply(&mut self, changes: RecordChanges) {
+        for (key, value) in changes {
+            let base = self.base_of(&key).cloned();
+            let records = Arc::make_mut(&mut self.records);
+            let replaced = match value.as_ref().filter(|_| is_loaded(&key)) {
+                Some(value) => {
+                    self.weight += weight(&key, value);
+                    records.insert(key.clone(), value.clone())
+                }
+                None => records.remove(&key),
+            };
+            self.weight -= replaced.map_or(0, |replaced| weight(&key, &replaced));
+            self.unsaved.insert(key, UnsavedRecord { value, base });
+        }
     }
 
     /// What is unsaved became durable as part of `committed`.
     pub(crate) fn saved(&mut self, scope: &ScopeId, committed: &Committed) {
+        if !self.is_unsaved() {
+            return;
+        }
         self.version = committed.version(scope);
+        self.cleared = false;
         let records = Arc::make_mut(&mut self.records);
         for key in std::mem::take(&mut self.unsaved).into_keys() {
             if let Some(value) = committed.long_value(scope, &key).filter(|_| is_loaded(&key)) {
@@ -80,33 +124,25 @@ impl ScopeMemory {
         }
     }
 
-    /// About how much memory the records take, bytes.
-    pub(crate) fn weight(&self) -> usize {
-        self.records.iter().map(|(key, value)| key.len() + value.as_slice().len()).sum()
-    }
-}
-
-/// Adds `staged` to what a commit changes in `scope`.
-pub(crate) fn add_changes(
-    changes: &mut Changes,
-    scope: &ScopeId,
-    base: Option<ScopeVersion>,
-    staged: &BTreeMap<SecretBytes, Unsaved>,
-) -> Result<()> {
-    if staged.is_empty() {
-        return Ok(());
-    }
-    let scope = changes.scope(scope.clone(), base);
-    for (key, unsaved) in staged {
-        match &unsaved.value {
-            Some(value) => scope.put(key.clone(), value.clone(), unsaved.base.clone())?,
-            None => scope.remove(key.clone()),
+    /// The stored value that a change of this record takes the place of.
+    fn base_of(&self, key: &[u8]) -> Option<&Value> {
+        match self.unsaved.get(key) {
+            Some(unsaved) => unsaved.base.as_ref(),
+            None => self.records.get(key),
         }
     }
-    Ok(())
+
+    /// Whether nothing is left, once what is unsaved is saved.
+    pub(crate) fn is_gone(&self) -> bool {
+        (self.cleared || self.version.is_none()) && self.unsaved.values().all(|record| record.value.is_none())
+    }
+
+    /// About how much memory the records take, bytes.
+    pub(crate) fn weight(&self) -> usize {
+        self.weight
+    }
 }
 
-/// The records of a scope that are loaded with it.
-pub(crate) fn loaded_range() -> RecordRange {
-    RecordRange::between(&[0], &[LAST_LOADED_KIND + 1])
+fn weight(key: &[u8], value: &Value) -> usize {
+    key.len() + value.as_slice().len()
 }

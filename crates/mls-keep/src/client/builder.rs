@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, limits};
-use openmls::credentials::{BasicCredential, Credential, CredentialWithKey};
+use openmls::credentials::{BasicCredential, Credential, CredentialType, CredentialWithKey};
 use openmls::group::{MlsGroupCreateConfig, MlsGroupJoinConfig, PURE_CIPHERTEXT_WIRE_FORMAT_POLICY};
-use openmls::prelude::{Ciphersuite, SenderRatchetConfiguration};
+use openmls::prelude::{Capabilities, Ciphersuite, SenderRatchetConfiguration};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::RustCrypto;
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,9 @@ use super::load::ClientRecord;
 use super::{Client, CryptoProvider, Profile};
 use crate::memory::ScopeMemory;
 use crate::policy::{Persistence, SavePolicy};
-use crate::provider::{Scope, TransactionStorage};
-use crate::{record, record_key};
+use crate::provider::TransactionStorage;
+use crate::records::{Kind, codec};
+use crate::scope::Scope;
 
 /// How a client's groups work. The defaults keep as few secrets as the protocol allows.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -49,9 +50,10 @@ impl Default for GroupSettings {
 }
 
 impl GroupSettings {
-    pub(super) fn create_config(&self, ciphersuite: Ciphersuite) -> MlsGroupCreateConfig {
+    pub(super) fn create_config(&self, ciphersuite: Ciphersuite, capabilities: Capabilities) -> MlsGroupCreateConfig {
         MlsGroupCreateConfig::builder()
             .ciphersuite(ciphersuite)
+            .capabilities(capabilities)
             .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
             .use_ratchet_tree_extension(true)
             .max_past_epochs(self.max_past_epochs)
@@ -177,9 +179,10 @@ impl<C: CryptoProvider> ClientBuilder<C> {
             own: profile.first_scope()?,
             profile,
             groups: Default::default(),
+            escaped: Default::default(),
             uses: 0,
             store: None,
-            attaching: None,
+            first_save: None,
             policy: SavePolicy::Manual,
             uncertain: false,
             saving: false,
@@ -200,6 +203,14 @@ impl<C> fmt::Debug for ClientBuilder<C> {
 }
 
 impl Profile {
+    /// What the client's leaves say that it can do.
+    pub(super) fn capabilities(&self) -> Capabilities {
+        match self.credential.credential.credential_type() {
+            CredentialType::Basic => Capabilities::default(),
+            other => Capabilities::new(None, None, None, None, Some(&[CredentialType::Basic, other])),
+        }
+    }
+
     /// The own scope of a new client, unsaved.
     fn first_scope(&self) -> Result<ScopeMemory> {
         let storage = TransactionStorage::new(Default::default(), Default::default());
@@ -211,11 +222,9 @@ impl Profile {
             signature_key: self.signer.to_public_vec(),
             settings: self.settings.clone(),
         };
-        storage.put(&Scope::Client, record_key::CLIENT.into(), Some(record::encode(&client)?));
-        let changes = storage.into_changes().client;
+        storage.put(&Scope::Client, Kind::Client.only(), Some(codec::encode(Kind::Client, &client, 0)?));
         let mut own = ScopeMemory::default();
-        let staged = own.staged(&changes);
-        own.apply(changes, staged);
+        own.apply(storage.take_changes().client);
         Ok(own)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Formatter, Result};
 
-use super::{GroupSummary, Invitation, Joined, Member, Outgoing, Received, Scope};
+use super::{GroupSummary, Invitation, Joined, Member, Outgoing, Received};
 
 impl Debug for GroupSummary {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -54,14 +54,5 @@ impl Debug for Received {
             }
             Self::Proposal { .. } => f.debug_struct("Proposal").finish_non_exhaustive(),
         }
-    }
-}
-
-impl Debug for Scope {
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        f.write_str(match self {
-            Self::Client => "Client",
-            Self::Group(_) => "Group(..)",
-        })
     }
 }

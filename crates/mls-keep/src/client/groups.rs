@@ -1,6 +1,6 @@
 //! Making, listing and looking at groups.
 
-use mls_keep_core::{Error, ErrorKind, Result, SecretBytes};
+use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, Value};
 use openmls::framing::MlsMessageOut;
 use openmls::group::{GroupId, MlsGroup};
 use openmls::key_packages::KeyPackage;
@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::load::no_group;
-use super::session::aborted;
+use super::session::{aborted, ensure_member};
 use super::{Client, CryptoProvider};
-use crate::provider::{Provider, Scope};
-use crate::record::Wiped;
-use crate::{record, record_key};
+use crate::memory::GroupMemory;
+use crate::provider::{GroupChanges, Provider, TransactionChanges};
+use crate::records::{Kind, Wiped, codec};
+use crate::scope::Scope;
 
 /// The GroupInfo extension (RFC 9420 section 13.1) in which a group's name travels to those who join: UTF-8. From the
 /// range for private use; other MLS libraries ignore it.
@@ -56,8 +57,14 @@ pub struct Member {
 
 /// A group in the client's list: record `38` of its scope.
 #[derive(Default, Deserialize, Serialize)]
-struct ListedGroup {
+pub(super) struct ListedGroup {
     name: Wiped<String>,
+}
+
+impl ListedGroup {
+    pub(super) fn encode(&self) -> Result<Value> {
+        codec::encode(Kind::ListedGroup, self, 0)
+    }
 }
 
 impl<C: CryptoProvider> Client<C> {
@@ -67,8 +74,10 @@ impl<C: CryptoProvider> Client<C> {
     /// `Aborted` if OpenMLS fails, `Conflict`; and the errors of the backend.
     pub async fn key_package(&mut self) -> Result<MlsMessageOut> {
         let (ciphersuite, credential) = (self.ciphersuite(), self.credential().clone());
+        let capabilities = self.profile.capabilities();
         self.repeat(&[], |tx| {
-            let bundle = KeyPackage::builder().build(ciphersuite, tx.provider, tx.signer, credential.clone())?;
+            let builder = KeyPackage::builder().leaf_node_capabilities(capabilities.clone());
+            let bundle = builder.build(ciphersuite, tx.provider, tx.signer, credential.clone())?;
             Ok(bundle.into_key_package().into())
         })
         .await
@@ -86,11 +95,11 @@ impl<C: CryptoProvider> Client<C> {
                 format!("the name of a group has at most {MAX_NAME_LEN} bytes"),
             ));
         }
-        let config = self.profile.settings.create_config(self.ciphersuite());
+        let config = self.profile.settings.create_config(self.ciphersuite(), self.profile.capabilities());
         let credential = self.credential().clone();
         self.repeat(&[], |tx| {
             let group = MlsGroup::new(tx.provider, tx.signer, &config, credential.clone())?;
-            list(tx.provider, group.group_id(), name)?;
+            add_to_list(tx.provider, group.group_id(), name)?;
             Ok(group.group_id().clone())
         })
         .await
@@ -101,18 +110,40 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `NotFound` if the client has no such group, `Conflict`; and the errors of the backend.
     pub async fn forget_group(&mut self, group: &GroupId) -> Result<()> {
-        let everything = self.all_records(group).await?;
-        self.repeat(std::slice::from_ref(group), |tx| {
-            let [mls_group] = tx.groups else { return Err(no_group().into()) };
-            mls_group.delete(tx.provider.storage())?;
-            let scope = Scope::Group(group.as_slice().into());
-            for key in &everything {
-                tx.provider.storage().put(&scope, key.clone(), None);
+        let mut attempt = 1;
+        loop {
+            let forgotten = self.try_forget(group).await;
+            if !self.may_repeat(&forgotten, &mut attempt) {
+                return forgotten;
             }
-            tx.provider.storage().put(&Scope::Client, record_key::listed_group(group.as_slice()), None);
-            Ok(())
-        })
-        .await
+        }
+    }
+
+    /// Nothing of the group is read, so that one that does not decode can be forgotten, too.
+    async fn try_forget(&mut self, group: &GroupId) -> Result<()> {
+        self.freshen().await?;
+        let (id, scope) = (group.as_slice(), Scope::group(group));
+        let key = Kind::ListedGroup.with(id);
+        let listed = self.read_record(&Scope::Client, &key).await?.is_some();
+        let mut exists = listed;
+        match (self.groups.get(id).filter(|memory| memory.scope.is_unsaved()), &self.store) {
+            (Some(memory), _) => exists |= !memory.scope.is_gone(),
+            (None, Some(store)) => {
+                let version = store.scope_version(&scope.id()?).await?;
+                exists |= version.is_some();
+                self.groups.insert(id.into(), GroupMemory::unread(version));
+            }
+            (None, None) => {}
+        }
+        let mut changes = TransactionChanges::default();
+        changes.client.insert(key, None);
+        changes.groups.insert(id.into(), GroupChanges { cleared: true, ..GroupChanges::default() });
+        let forgotten = if exists { self.finish(changes, Vec::new()).await } else { Err(no_group()) };
+        // Of what is not read, no later call may take the place for an empty one.
+        if self.groups.get(id).is_some_and(|memory| !memory.scope.is_unsaved()) {
+            self.groups.remove(id);
+        }
+        forgotten
     }
 
     /// All groups of this client, in the order of their ids, with their names.
@@ -121,9 +152,9 @@ impl<C: CryptoProvider> Client<C> {
     /// `Corrupt`; and the errors of the backend.
     pub async fn groups(&mut self) -> Result<Vec<(GroupId, String)>> {
         self.freshen().await?;
-        let scope = mls_keep_core::ScopeId::client();
-        let listed = self.read_records(&scope, &[record_key::GROUP_LIST], usize::MAX, false).await?;
-        let parse = |(key, value): (SecretBytes, _)| Ok((key, record::decode::<ListedGroup>(&value)?));
+        let listed = self.read_records(&Scope::Client, &Kind::ListedGroup.only(), usize::MAX, false).await?;
+        let parse =
+            |(key, value): (SecretBytes, _)| Ok((key, codec::decode::<ListedGroup>(Kind::ListedGroup, &value)?));
         let listed: Vec<_> = listed.into_iter().map(parse).collect::<Result<_>>()?;
         let id = |key: &[u8]| GroupId::from_slice(key.get(1..).unwrap_or_default());
         Ok(listed.into_iter().map(|(key, listed)| (id(&key), listed.name.release())).collect())
@@ -164,7 +195,7 @@ impl<C: CryptoProvider> Client<C> {
     /// A secret of `len` bytes that every member of the group can derive in this epoch (RFC 9420 section 8.5).
     ///
     /// # Errors
-    /// `Aborted` if OpenMLS refuses, for instance because the client was removed; and as [`group`](Self::group).
+    /// `NotMember` if the client was removed, `Aborted` if OpenMLS refuses; and as [`group`](Self::group).
     pub async fn export_secret(
         &mut self,
         group: &GroupId,
@@ -174,24 +205,17 @@ impl<C: CryptoProvider> Client<C> {
     ) -> Result<Zeroizing<Vec<u8>>> {
         let crypto = std::sync::Arc::clone(&self.crypto);
         let group = self.loaded_group(group).await?;
+        ensure_member(group)?;
         let secret = group.export_secret(crypto.as_ref(), label, context, len);
         Ok(Zeroizing::new(secret.map_err(|error| aborted(error.into()))?))
     }
 
     pub(super) async fn name_of(&mut self, group: &GroupId) -> Result<Wiped<String>> {
-        let key = record_key::listed_group(group.as_slice());
-        match self.read_record(&mls_keep_core::ScopeId::client(), &key).await? {
-            Some(value) => Ok(record::decode::<ListedGroup>(&value)?.name),
+        let key = Kind::ListedGroup.with(group.as_slice());
+        match self.read_record(&Scope::Client, &key).await? {
+            Some(value) => Ok(codec::decode::<ListedGroup>(Kind::ListedGroup, &value)?.name),
             None => Ok(Wiped::default()),
         }
-    }
-
-    /// The keys of all records that are not of MLS in a group's scope.
-    async fn all_records(&mut self, group: &GroupId) -> Result<Vec<SecretBytes>> {
-        self.loaded_group(group).await?;
-        let scope = mls_keep_core::ScopeId::group(group.as_slice())?;
-        let records = self.read_records(&scope, &[], usize::MAX, false).await?;
-        Ok(records.into_iter().map(|(key, _)| key).collect())
     }
 }
 
@@ -200,8 +224,8 @@ pub(super) fn identity_of(credential: &Credential) -> &[u8] {
     credential.serialized_content()
 }
 
-pub(super) fn list<C: CryptoProvider>(provider: &Provider<C>, group: &GroupId, name: &str) -> Result<()> {
-    let listed = record::encode(&ListedGroup { name: name.to_owned().into() })?;
-    provider.storage().put(&Scope::Client, record_key::listed_group(group.as_slice()), Some(listed));
+pub(super) fn add_to_list<C: CryptoProvider>(provider: &Provider<C>, group: &GroupId, name: &str) -> Result<()> {
+    let listed = ListedGroup { name: name.to_owned().into() }.encode()?;
+    provider.storage().put(&Scope::Client, Kind::ListedGroup.with(group.as_slice()), Some(listed));
     Ok(())
 }

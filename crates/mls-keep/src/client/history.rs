@@ -1,13 +1,13 @@
 //! The messages of a group, kept in the same commits as the ratchets.
 
-use mls_keep_core::{Error, ErrorKind, Result, ScopeId, SecretBytes, Value};
+use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, Value};
 use openmls::group::GroupId;
 use serde::{Deserialize, Serialize};
 
 use super::{Client, CryptoProvider};
-use crate::provider::{Scope, TransactionStorage};
-use crate::record::Wiped;
-use crate::{record, record_key};
+use crate::provider::TransactionStorage;
+use crate::records::{self, Kind, Wiped, codec};
+use crate::scope::Scope;
 
 /// An application message of a group's history.
 #[derive(Clone, Eq, PartialEq)]
@@ -72,19 +72,20 @@ impl<C: CryptoProvider> Client<C> {
     /// `Corrupt`; and the errors of the backend.
     pub async fn history(&mut self, group: &GroupId, limit: usize) -> Result<Vec<Message>> {
         self.freshen().await?;
-        let scope = ScopeId::group(group.as_slice())?;
-        let found = self.read_records(&scope, &[record_key::HISTORY], limit, true).await?;
+        let scope = Scope::group(group);
+        let found = self.read_records(&scope, &Kind::Message.only(), limit, true).await?;
         let decode = |(key, value): (SecretBytes, Value)| {
-            Ok((record_key::number(&key).unwrap_or_default(), record::decode::<HistoryRecord>(&value)?))
+            Ok((records::number(&key).unwrap_or_default(), codec::decode::<HistoryRecord>(Kind::Message, &value)?))
         };
         let decoded: Vec<_> = found.into_iter().rev().map(decode).collect::<Result<_>>()?;
         Ok(decoded.into_iter().map(|(number, record)| record.into_message(group.clone(), number)).collect())
     }
 
     pub(super) async fn message(&mut self, group: &GroupId, number: u64) -> Result<Option<Message>> {
-        let scope = ScopeId::group(group.as_slice())?;
-        let value = self.read_record(&scope, &record_key::message(number)).await?;
-        let decode = |value| Ok(record::decode::<HistoryRecord>(&value)?.into_message(group.clone(), number));
+        let scope = Scope::group(group);
+        let value = self.read_record(&scope, &Kind::Message.numbered(number)).await?;
+        let decode =
+            |value| Ok(codec::decode::<HistoryRecord>(Kind::Message, &value)?.into_message(group.clone(), number));
         value.map(decode).transpose()
     }
 }
@@ -96,19 +97,19 @@ pub(super) fn after(number: u64) -> Result<u64> {
 
 /// Appends to the history. Returns the message's number.
 pub(super) fn remember(storage: &TransactionStorage, group: &GroupId, message: &HistoryRecord) -> Result<u64> {
-    let scope = Scope::Group(group.as_slice().into());
-    let known = storage.get(&scope, record_key::GROUP).map(|value| record::decode::<GroupRecord>(&value));
+    let scope = Scope::group(group);
+    let known = storage.get(&scope, &Kind::Group.only()).map(|value| codec::decode::<GroupRecord>(Kind::Group, &value));
     let known = known.transpose()?.unwrap_or_default();
     let number = known.next_message;
     let next = GroupRecord { next_message: after(number)?, ..known };
-    storage.put(&scope, record_key::GROUP.into(), Some(record::encode(&next)?));
-    storage.put(&scope, record_key::message(number), Some(record::encode(message)?));
+    storage.put(&scope, Kind::Group.only(), Some(codec::encode(Kind::Group, &next, 0)?));
+    storage.put(&scope, Kind::Message.numbered(number), Some(codec::encode(Kind::Message, message, 0)?));
     Ok(number)
 }
 
 /// Remembers that a message arrived.
 pub(super) fn arrived(storage: &TransactionStorage, group: &GroupId, message: &[u8], arrival: &Arrival) -> Result<()> {
-    let scope = Scope::Group(group.as_slice().into());
-    storage.put(&scope, record_key::received(message), Some(record::encode(arrival)?));
+    let scope = Scope::group(group);
+    storage.put(&scope, records::arrival(message), Some(codec::encode(Kind::Arrival, arrival, 0)?));
     Ok(())
 }

@@ -11,11 +11,10 @@ use openmls_basic_credential::SignatureKeyPair;
 use serde::{Deserialize, Serialize};
 
 use super::{Client, CryptoProvider, GroupSettings, Profile};
-use crate::memory::{GroupMemory, ScopeMemory, loaded_range};
+use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
 use crate::provider::TransactionStorage;
-use crate::record::Wiped;
-use crate::{record, record_key};
+use crate::records::{self, Kind, Wiped, codec};
 
 /// What a client is, besides its keys: record `01` of its scope.
 #[derive(Deserialize, Serialize)]
@@ -37,9 +36,10 @@ impl<C: CryptoProvider> Client<C> {
             profile,
             own,
             groups: Default::default(),
+            escaped: Default::default(),
             uses: 0,
             store: Some(store),
-            attaching: None,
+            first_save: None,
             policy,
             uncertain: false,
             saving: false,
@@ -64,6 +64,7 @@ impl<C: CryptoProvider> Client<C> {
 
     /// Drops what somebody else has changed in the store, as far as that is known here.
     pub(super) async fn freshen(&mut self) -> Result<()> {
+        self.settle_first_save().await?;
         if self.uncertain {
             self.refresh().await?;
             self.uncertain = false;
@@ -79,7 +80,7 @@ impl<C: CryptoProvider> Client<C> {
     async fn try_freshen(&mut self) -> Result<()> {
         let Some(store) = &self.store else { return Ok(()) };
         let own = ScopeId::client();
-        if self.own.unsaved.is_empty() && store.scope_version(&own).await? != self.own.version {
+        if !self.own.is_unsaved() && store.scope_version(&own).await? != self.own.version {
             self.own = read_scope(store, &own).await?;
         }
         Ok(())
@@ -106,7 +107,7 @@ impl<C: CryptoProvider> Client<C> {
         }
         if !memory.scope.has_group() {
             // Whoever sends messages for groups that do not exist must not fill the memory.
-            if memory.scope.unsaved.is_empty() {
+            if !memory.scope.is_unsaved() {
                 self.groups.remove(id.as_slice());
             }
             return Err(no_group());
@@ -130,7 +131,7 @@ impl<C: CryptoProvider> Client<C> {
         let scope = ScopeId::group(id)?;
         let known = self.groups.get(id);
         if let Some(store) = &self.store
-            && known.is_none_or(|memory| memory.scope.unsaved.is_empty())
+            && known.is_none_or(|memory| !memory.scope.is_unsaved())
         {
             let version = store.scope_version(&scope).await?;
             if known.is_none_or(|memory| memory.scope.version != version) {
@@ -143,12 +144,27 @@ impl<C: CryptoProvider> Client<C> {
 }
 
 impl Profile {
+    /// The signature key of the client's leaf in `group`, if it is another one than that of new leaves.
+    pub(super) fn other_signer(&self, group: &MlsGroup, storage: &TransactionStorage) -> Option<SignatureKeyPair> {
+        let key = group.own_leaf_node()?.signature_key();
+        if key == &self.credential.signature_key {
+            return None;
+        }
+        SignatureKeyPair::read(storage, key.as_slice(), self.signer.signature_scheme())
+    }
+
+    /// Whether the signature key of the client's leaf in `group` is there.
+    pub(super) fn can_sign(&self, group: &MlsGroup, storage: &TransactionStorage) -> bool {
+        let own = group.own_leaf_node().is_none_or(|leaf| leaf.signature_key() == &self.credential.signature_key);
+        own || self.other_signer(group, storage).is_some()
+    }
+
     fn load(identity: &[u8], own: &ScopeMemory) -> Result<Self> {
         let stored = own
             .records
-            .get(record_key::CLIENT)
+            .get(Kind::Client.only().as_slice())
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the client's own record is missing"))?;
-        let stored: ClientRecord = record::decode(stored)?;
+        let stored: ClientRecord = codec::decode(Kind::Client, stored)?;
         let ciphersuite = Ciphersuite::try_from(stored.ciphersuite).map_err(|_| {
             Error::new(ErrorKind::UnsupportedVersion, "the client uses a ciphersuite that this program does not know")
         })?;
@@ -170,9 +186,9 @@ pub(super) fn no_group() -> Error {
     Error::new(ErrorKind::NotFound, "the client has no group of this id")
 }
 
-async fn read_scope(store: &ClientStore, scope: &ScopeId) -> Result<ScopeMemory> {
+pub(super) async fn read_scope(store: &ClientStore, scope: &ScopeId) -> Result<ScopeMemory> {
     let version = store.scope_version(scope).await?;
-    let records = store.records(scope, &loaded_range()).await?;
+    let records = store.records(scope, &records::loaded()).await?;
     let records = records.into_iter().map(|Record { key, value }| (key, value)).collect();
     Ok(ScopeMemory::loaded(version, records))
 }

@@ -3,20 +3,20 @@
 use mls_keep_core::{Error, ErrorKind, Result};
 use openmls::extensions::{Extension, UnknownExtension};
 use openmls::framing::{MlsMessageBodyIn, MlsMessageOut};
-use openmls::group::{CommitBuilder, GroupId, Initial, MlsGroup, ProcessedWelcome, QueuedProposal};
+use openmls::group::{CommitBuilder, GroupId, Initial, MlsGroup, ProcessedWelcome, QueuedProposal, StagedWelcome};
 use openmls::key_packages::{KeyPackage, KeyPackageIn};
 use openmls::messages::Welcome;
 use openmls::prelude::{LeafNodeParameters, OpenMlsProvider, Proposal, ProtocolVersion};
 use openmls_basic_credential::SignatureKeyPair;
 use zeroize::Zeroizing;
 
-use super::groups::{MAX_NAME_LEN, NAME_EXTENSION, identity_of, list};
+use super::groups::{MAX_NAME_LEN, NAME_EXTENSION, add_to_list, identity_of};
 use super::load::no_group;
 use super::messages::parse_message;
-use super::session::aborted;
+use super::session::{ensure_may_commit, ensure_member};
 use super::{BoxError, Client, CryptoProvider, draft, outbox};
 use crate::provider::Provider;
-use crate::record::Wiped;
+use crate::records::Wiped;
 
 /// What inviting makes.
 #[derive(Clone)]
@@ -44,8 +44,9 @@ impl<C: CryptoProvider> Client<C> {
     /// Where a delivery service may refuse a commit, use [`transact`](Self::transact) and merge when it is accepted.
     ///
     /// # Errors
-    /// `Invalid` if a key package is not a valid one, `NotFound` if the client has no such group, `Aborted` if OpenMLS
-    /// refuses, `Conflict`; and the errors of the backend.
+    /// `Invalid` if a key package is not a valid one, `NotFound` if the client has no such group, `NotMember` if it was
+    /// removed, `CommitPending` if a commit is staged, `Aborted` if OpenMLS refuses, `Conflict`; and the errors of the
+    /// backend.
     pub async fn invite(&mut self, group: &GroupId, key_packages: &[impl AsRef<[u8]>]) -> Result<Invitation> {
         let parse = |bytes: &_| parse_key_package(AsRef::as_ref(bytes), self.crypto.as_ref());
         let key_packages = key_packages.iter().map(parse).collect::<Result<Vec<_>>>()?;
@@ -53,6 +54,7 @@ impl<C: CryptoProvider> Client<C> {
         let outbox = self.outbox;
         self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
+            ensure_may_commit(group)?;
             let named = Extension::Unknown(NAME_EXTENSION, UnknownExtension(name.as_bytes().to_vec()));
             let bundle = group
                 .commit_builder()
@@ -86,7 +88,7 @@ impl<C: CryptoProvider> Client<C> {
         // Which group it is stands inside: looked up in a transaction that is thrown away.
         let looked_into = self.begin(&[]).await?;
         let processed = ProcessedWelcome::new_from_welcome(looked_into.provider(), &config, welcome.clone())
-            .map_err(|error| aborted(error.into()))?;
+            .map_err(|error| looked_into.aborted(error.into()))?;
         drop(looked_into);
         let id = processed.unverified_group_info().group_id().clone();
         let extensions = processed.unverified_group_info().extensions();
@@ -103,9 +105,10 @@ impl<C: CryptoProvider> Client<C> {
             for mut old in old {
                 old.delete(provider.storage())?;
             }
-            let processed = ProcessedWelcome::new_from_welcome(provider, &config, welcome)?;
-            let group = processed.into_staged_welcome(provider, None)?.into_group(provider)?;
-            list(provider, group.group_id(), &name)?;
+            // The leaf of a member who was away for long is no reason to stay out (RFC 9420 section 7.2).
+            let staged = StagedWelcome::build_from_welcome(provider, &config, welcome)?.skip_lifetime_validation();
+            let group = staged.build()?.into_group(provider)?;
+            add_to_list(provider, group.group_id(), &name)?;
             Ok(vec![group])
         })?;
         session.commit().await?;
@@ -137,6 +140,7 @@ impl<C: CryptoProvider> Client<C> {
         let (identity, outbox) = (identity.as_ref(), self.outbox);
         self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
+            ensure_may_commit(group)?;
             let named = group.members().filter(|member| identity_of(&member.credential) == identity);
             let leaves: Vec<_> = named.map(|member| member.index).collect();
             if leaves.is_empty() {
@@ -156,6 +160,7 @@ impl<C: CryptoProvider> Client<C> {
         let outbox = self.outbox;
         self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
+            ensure_member(group)?;
             let proposal = draft::leave(group, tx.provider, tx.signer)?;
             if outbox {
                 outbox::put(tx.provider.storage(), group.group_id(), &proposal, None)?;
@@ -174,6 +179,7 @@ fn commit<C: CryptoProvider>(
     outbox: bool,
     build: impl FnOnce(CommitBuilder<'_, Initial>) -> CommitBuilder<'_, Initial>,
 ) -> Result<MlsMessageOut, BoxError> {
+    ensure_may_commit(group)?;
     // Whoever is added needs a Welcome, and that is what `invite` makes.
     let adds_nobody = |proposal: &QueuedProposal| !matches!(proposal.proposal(), Proposal::Add(_));
     let bundle = build(group.commit_builder())

@@ -1,6 +1,6 @@
 //! Sending and receiving.
 
-use mls_keep_core::{Error, ErrorKind, Result, ScopeId};
+use mls_keep_core::{Error, ErrorKind, Result};
 use openmls::framing::{
     MlsMessageBodyIn, MlsMessageIn, MlsMessageOut, ProcessedMessageContent, ProtocolMessage, Sender,
 };
@@ -11,10 +11,11 @@ use openmls::prelude::tls_codec::Deserialize as _;
 use super::groups::identity_of;
 use super::history::{Arrival, HistoryRecord, Message, arrived, remember};
 use super::load::no_group;
+use super::session::{ensure_may_send, ensure_member};
 use super::{BoxError, Client, CryptoProvider, draft};
 use crate::provider::Provider;
-use crate::record::Wiped;
-use crate::{record, record_key};
+use crate::records::{self, Kind, Wiped, codec};
+use crate::scope::Scope;
 
 /// Longest MLS message that is taken in, bytes.
 pub const MAX_MESSAGE_LEN: usize = 64 << 20;
@@ -50,13 +51,14 @@ impl<C: CryptoProvider> Client<C> {
     /// history.
     ///
     /// # Errors
-    /// `NotFound` if the client has no such group, `Aborted` if OpenMLS refuses (the client was removed, or a proposal
-    /// waits for a commit: see [`self_update`](Self::self_update)), `Conflict`; and the errors of the backend.
+    /// `NotFound` if the client has no such group, `NotMember` if it was removed, `ProposalPending` if a proposal waits for a
+    /// commit: see [`self_update`](Self::self_update), `Conflict`; and the errors of the backend.
     pub async fn send(&mut self, group: &GroupId, content: impl AsRef<[u8]>) -> Result<MlsMessageOut> {
         let content = content.as_ref();
         let (sender, keep, outbox) = (self.profile.identity.clone(), self.profile.settings.history, self.outbox);
         self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
+            ensure_may_send(group)?;
             let message = draft::create_message(group, tx.provider, tx.signer, content)?;
             if keep {
                 let epoch = group.epoch().as_u64();
@@ -82,7 +84,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `Invalid` if the bytes are no message for a group or this client's own message, `NotFound` if the client has no
-    /// such group, `Aborted` if OpenMLS refuses (for instance another epoch's message), `Conflict`; and the errors of the
+    /// such group, `NotMember` if it was removed, `Aborted` if OpenMLS refuses (for instance another epoch's message), `Conflict`; and the errors of the
     /// backend.
     pub async fn receive(&mut self, message: impl AsRef<[u8]>) -> Result<Received> {
         let bytes = message.as_ref();
@@ -97,34 +99,46 @@ impl<C: CryptoProvider> Client<C> {
             }
         };
         let group = message.group_id().clone();
-        let keep = self.profile.settings.history;
-        let received = self
-            .repeat(std::slice::from_ref(&group), |tx| {
-                let [group] = tx.groups else { return Err(no_group().into()) };
-                let received = process(group, tx.provider, message.clone(), keep)?;
-                let number = match &received {
-                    Processed::Message { number, .. } if keep => Some(*number),
-                    _ => None,
-                };
-                arrived(tx.provider.storage(), group.group_id(), bytes, &Arrival { number })?;
-                Ok(received)
-            })
-            .await
-            .map(Processed::release);
-        match received {
-            Err(error) if error.kind() == ErrorKind::Aborted => match self.earlier(&group, bytes).await? {
-                Some(earlier) => Ok(earlier),
-                None => Err(error),
-            },
-            other => other,
+        let mut attempt = 1;
+        loop {
+            let received = self.try_receive(&group, &message, bytes).await;
+            if !self.may_repeat(&received, &mut attempt) {
+                return received;
+            }
         }
     }
 
-    /// What is known of a message that OpenMLS refuses, if it arrived before.
+    async fn try_receive(&mut self, group: &GroupId, message: &ProtocolMessage, bytes: &[u8]) -> Result<Received> {
+        self.freshen().await?;
+        if let Some(earlier) = self.earlier(group, bytes).await? {
+            return Ok(earlier);
+        }
+        let keep = self.profile.settings.history;
+        let mut session = self.begin(std::slice::from_ref(group)).await?;
+        let tx = session.groups_transaction();
+        let [mls_group] = tx.groups else { return Err(no_group()) };
+        let processed = match process(mls_group, tx.provider, message.clone(), keep) {
+            Ok(processed) => processed,
+            Err(error) => {
+                let error = session.aborted(error);
+                session.give_back();
+                return Err(error);
+            }
+        };
+        let number = match &processed {
+            Processed::Message { number, .. } if keep => Some(*number),
+            _ => None,
+        };
+        arrived(session.provider().storage(), group, bytes, &Arrival { number })?;
+        session.commit().await?;
+        Ok(processed.release())
+    }
+
+    /// What is known of a message that arrived before.
     async fn earlier(&mut self, group: &GroupId, bytes: &[u8]) -> Result<Option<Received>> {
-        let scope = ScopeId::group(group.as_slice())?;
-        let Some(arrival) = self.read_record(&scope, &record_key::received(bytes)).await? else { return Ok(None) };
-        let arrival: Arrival = record::decode(&arrival)?;
+        let scope = Scope::group(group);
+        let Some(arrival) = self.read_record(&scope, &records::arrival(bytes)).await? else { return Ok(None) };
+        let arrival: Arrival = codec::decode(Kind::Arrival, &arrival)?;
         let message = match arrival.number {
             Some(number) => self.message(group, number).await?,
             None => None,
@@ -156,6 +170,7 @@ fn process<C: CryptoProvider>(
     message: ProtocolMessage,
     keep: bool,
 ) -> Result<Processed, BoxError> {
+    ensure_member(group)?;
     let processed = group.process_message(provider, message)?;
     let id = group.group_id().clone();
     let epoch = processed.epoch().as_u64();

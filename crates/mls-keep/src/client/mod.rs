@@ -4,6 +4,7 @@
 //! and `messages` are the calls that most programs need, all made of transactions, `history`, `outbox` and `records` are what
 //! they left.
 
+mod attach;
 mod builder;
 mod debug;
 mod draft;
@@ -16,7 +17,7 @@ mod outbox;
 mod records;
 mod session;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,15 +29,16 @@ use openmls_rust_crypto::RustCrypto;
 use openmls_traits::crypto::OpenMlsCrypto;
 use openmls_traits::random::OpenMlsRand;
 
-use crate::memory::{GroupMemory, ScopeMemory, add_changes};
+use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
+use attach::FirstSave;
 pub use builder::{ClientBuilder, GroupSettings};
 pub use groups::{GroupSummary, MAX_NAME_LEN, Member, NAME_EXTENSION};
 pub use history::Message;
 pub use membership::{Invitation, Joined};
 pub use messages::{MAX_MESSAGE_LEN, Received};
 pub use outbox::Outgoing;
-pub use session::{BoxError, GroupsTransaction, RecordWriter, Scope, Session, Transaction};
+pub use session::{BoxError, GroupsTransaction, RecordWriter, Session, Transaction};
 
 /// Groups in memory take at most about this much, bytes; the one used last always stays.
 const MAX_GROUP_MEMORY: usize = 64 << 20;
@@ -60,10 +62,12 @@ pub struct Client<C = RustCrypto> {
     profile: Profile,
     own: ScopeMemory,
     groups: BTreeMap<SecretBytes, GroupMemory>,
+    /// Groups of which the application may have an `MlsGroup` of its own, and may put it into a transaction: none of them is
+    /// kept in memory as OpenMLS holds it.
+    escaped: BTreeSet<SecretBytes>,
     uses: u64,
     store: Option<ClientStore>,
-    /// The place in a keep that a client in memory was to be saved in, if that did not come to its end.
-    attaching: Option<ClientStore>,
+    first_save: Option<FirstSave>,
     policy: SavePolicy,
     /// A commit began and its outcome was not seen: the root must be read before the next operation.
     uncertain: bool,
@@ -124,15 +128,16 @@ impl<C: CryptoProvider> Client<C> {
     #[must_use]
     pub fn has_unsaved(&self) -> bool {
         let mut scopes = self.groups.values().map(|group| &group.scope).chain([&self.own]);
-        self.store.is_none() || scopes.any(|scope| !scope.unsaved.is_empty())
+        self.store.is_none() || scopes.any(ScopeMemory::is_unsaved)
     }
 
     /// Makes everything durable, in one commit.
     ///
     /// # Errors
-    /// `Invalid` if the client belongs to no keep, `Conflict` if somebody else changed it; and the errors of the backend.
-    /// What was unsaved stays so.
+    /// `Invalid` if the client belongs to no keep, `Conflict` if somebody else changed what is unsaved here: see
+    /// [`discard_unsaved`](Self::discard_unsaved); and the errors of the backend. What was unsaved stays so.
     pub async fn save(&mut self) -> Result<()> {
+        self.settle_first_save().await?;
         self.settle().await?;
         let changes = self.unsaved()?;
         let store = self.store.as_mut().ok_or_else(not_kept)?;
@@ -147,18 +152,35 @@ impl<C: CryptoProvider> Client<C> {
         self.saved(&committed?)
     }
 
-    /// Finds out what became of a commit whose outcome was not seen. If it was a [`save`](Self::save), what is unsaved now
-    /// was made from what that has stored.
+    /// Takes back everything that is not durable, as if the process had ended and the client had been loaded again. Does
+    /// nothing for a client that belongs to no keep.
+    ///
+    /// This is the way on when a [`save`](Self::save), or an operation after a change of the policy, is a `Conflict`: what
+    /// somebody else has stored cannot be joined with what is unsaved here, so that repeating the call does not help.
+    /// What was sent and is taken back leaves the ratchets behind, as [`SavePolicy::Manual`] says.
+    pub fn discard_unsaved(&mut self) {
+        if self.store.is_some() {
+            self.groups.retain(|_, group| !group.scope.is_unsaved());
+            if self.own.is_unsaved() {
+                self.own.discard_unsaved();
+            }
+        }
+    }
+
+    /// Finds out what became of a commit whose outcome was not seen. If a [`save`](Self::save) was applied, what is unsaved
+    /// now was made from what that has stored; if an operation was, all that was unsaved is stored, and is read anew.
     pub(super) async fn settle(&mut self) -> Result<()> {
         let Some(store) = &mut self.store else { return Ok(()) };
         let committed = store.settle().await?;
-        if let Some(committed) = committed.filter(|_| self.saving) {
+        if let Some(committed) = committed {
             let own = Some((ScopeId::client(), &mut self.own));
             let groups = self.groups.iter_mut().map(|(id, group)| Ok((ScopeId::group(id)?, &mut group.scope)));
             for scope in own.map(Ok).into_iter().chain(groups) {
                 let (id, scope): (_, &mut ScopeMemory) = scope?;
-                if !scope.unsaved.is_empty() && committed.changed(&id) {
-                    scope.version = committed.version(&id);
+                match self.saving {
+                    true if scope.is_unsaved() && committed.changed(&id) => scope.version = committed.version(&id),
+                    false if committed.changed(&id) => scope.discard_unsaved(),
+                    _ => {}
                 }
             }
         }
@@ -186,66 +208,6 @@ impl<C: CryptoProvider> Client<C> {
         self.store.as_ref().is_some_and(|store| store.keep().store_id() == keep.store_id())
     }
 
-    /// Saves the client in `keep`, to which it belongs from here on. A client that cannot be saved belongs to no keep.
-    pub(crate) async fn attach_and_save(&mut self, keep: &Keep) -> Result<()> {
-        if self.belongs_to(keep) {
-            return self.save().await;
-        }
-        if self.store.is_some() {
-            return Err(Error::new(ErrorKind::Invalid, "the client belongs to another keep"));
-        }
-        // Not the client's before it is stored: whoever drops this call has a client in memory, as before.
-        if self.attaching.as_ref().is_none_or(|store| store.keep().store_id() != keep.store_id()) {
-            self.attaching = Some(keep.new_client(&self.profile.identity).await?);
-        }
-        let committed = self.try_attach().await;
-        // What is stored there is somebody else's from here on: no later call may write over it.
-        if committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict) {
-            self.attaching = None;
-        }
-        let committed = committed?;
-        self.store = self.attaching.take();
-        self.policy = SavePolicy::EveryOperation;
-        self.saved(&committed)
-    }
-
-    /// Stores a client that is only in memory, also in the place of what an earlier attempt has stored of it, but not of
-    /// what somebody else has made of that.
-    async fn try_attach(&mut self) -> Result<Committed> {
-        const ATTEMPTS: usize = 8;
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let changes = self.everything().await?;
-            let store = self.attaching.as_mut().ok_or_else(not_kept)?;
-            match store.commit_alone(&changes).await {
-                // A tombstone came or went. If somebody else has made the client, the next round says so.
-                Err(error) if error.kind() == ErrorKind::Conflict && store.number() == 0 && attempt < ATTEMPTS => {}
-                other => return other,
-            }
-        }
-    }
-
-    /// What stores a client that is only in memory.
-    async fn everything(&mut self) -> Result<Changes> {
-        let store = self.attaching.as_mut().ok_or_else(not_kept)?;
-        store.settle().await?;
-        // Once something is stored, only the root that was made here is gone on from.
-        if store.number() == 0 && store.refresh().await? && store.number() > 0 {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                "the client was stored by an earlier call and is in use elsewhere: load it from the keep",
-            ));
-        }
-        let mut changes = Changes::new();
-        for scope in store.scopes().await? {
-            let version = store.scope_version(&scope).await?;
-            changes.scope(scope, version).remove_all();
-        }
-        self.add_unsaved(&mut changes)?;
-        Ok(changes)
-    }
-
     fn unsaved(&self) -> Result<Changes> {
         let mut changes = Changes::new();
         self.add_unsaved(&mut changes)?;
@@ -253,19 +215,17 @@ impl<C: CryptoProvider> Client<C> {
     }
 
     fn add_unsaved(&self, changes: &mut Changes) -> Result<()> {
-        add_changes(changes, &ScopeId::client(), self.own.version, &self.own.unsaved)?;
+        self.own.add_to(changes, ScopeId::client(), None)?;
         for (id, group) in &self.groups {
-            add_changes(changes, &ScopeId::group(id)?, group.scope.version, &group.scope.unsaved)?;
+            group.scope.add_to(changes, ScopeId::group(id)?, None)?;
         }
         Ok(())
     }
 
     /// What was unsaved became durable.
     fn saved(&mut self, committed: &Committed) -> Result<()> {
-        if !self.own.unsaved.is_empty() {
-            self.own.saved(&ScopeId::client(), committed);
-        }
-        for (id, group) in self.groups.iter_mut().filter(|(_, group)| !group.scope.unsaved.is_empty()) {
+        self.own.saved(&ScopeId::client(), committed);
+        for (id, group) in self.groups.iter_mut().filter(|(_, group)| group.scope.is_unsaved()) {
             group.scope.saved(&ScopeId::group(id)?, committed);
         }
         self.trim();
@@ -277,16 +237,13 @@ impl<C: CryptoProvider> Client<C> {
         if self.store.is_none() {
             return;
         }
-        let weights: BTreeMap<_, _> =
-            self.groups.iter().map(|(id, group)| (id.clone(), group.scope.weight())).collect();
-        let mut total: usize = weights.values().sum();
+        let mut total: usize = self.groups.values().map(|group| group.scope.weight()).sum();
         while self.groups.len() > 1 && (total > MAX_GROUP_MEMORY || self.groups.len() > MAX_GROUPS_IN_MEMORY) {
-            let stored = self.groups.iter().filter(|(_, group)| group.scope.unsaved.is_empty());
+            let stored = self.groups.iter().filter(|(_, group)| !group.scope.is_unsaved());
             let oldest = stored.filter(|(_, group)| group.used < self.uses).min_by_key(|(_, group)| group.used);
             let Some((id, _)) = oldest else { break };
             let id = id.clone();
-            total -= weights.get(&id).copied().unwrap_or_default();
-            self.groups.remove(&id);
+            total -= self.groups.remove(&id).map_or(0, |group| group.scope.weight());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is durable and has not left yet.
 
-use mls_keep_core::{Error, ErrorKind, Result, ScopeId, SecretBytes, Value};
+use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, Value};
 use openmls::framing::MlsMessageOut;
 use openmls::group::GroupId;
 use openmls::prelude::OpenMlsProvider;
@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::history::{GroupRecord, after};
 use super::{BoxError, Client, CryptoProvider};
-use crate::provider::{Scope, TransactionStorage};
-use crate::{record, record_key};
+use crate::provider::TransactionStorage;
+use crate::records::{self, Kind, codec};
+use crate::scope::Scope;
 
 /// What one operation on a group made for others, from the group's outbox.
 #[derive(Clone, Eq, PartialEq)]
@@ -48,11 +49,11 @@ impl<C: CryptoProvider> Client<C> {
     /// `Corrupt`; and the errors of the backend.
     pub async fn outbox(&mut self, group: &GroupId) -> Result<Vec<Outgoing>> {
         self.freshen().await?;
-        let scope = ScopeId::group(group.as_slice())?;
-        let found = self.read_records(&scope, &[record_key::OUTGOING], usize::MAX, false).await?;
+        let scope = Scope::group(group);
+        let found = self.read_records(&scope, &Kind::Outgoing.only(), usize::MAX, false).await?;
         let decode = |(key, value): (SecretBytes, Value)| {
-            let OutgoingRecord { message, welcome } = record::decode(&value)?;
-            let number = record_key::number(&key).unwrap_or_default();
+            let OutgoingRecord { message, welcome } = codec::decode(Kind::Outgoing, &value)?;
+            let number = records::number(&key).unwrap_or_default();
             Ok(Outgoing { group: group.clone(), number, message, welcome })
         };
         found.into_iter().map(decode).collect()
@@ -63,14 +64,14 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `NotFound` if it is not there, `Conflict`; and the errors of the backend.
     pub async fn delivered(&mut self, group: &GroupId, number: u64) -> Result<()> {
-        let key = record_key::outgoing(number);
-        let scope = ScopeId::group(group.as_slice())?;
+        let key = Kind::Outgoing.numbered(number);
+        let scope = Scope::group(group);
         self.freshen().await?;
         if self.read_record(&scope, &key).await?.is_none() {
             return Err(Error::new(ErrorKind::NotFound, "this is not in the outbox of the group"));
         }
         self.repeat(std::slice::from_ref(group), |tx| {
-            tx.provider.storage().put(&Scope::Group(group.as_slice().into()), key.clone(), None);
+            tx.provider.storage().put(&Scope::group(group), key.clone(), None);
             Ok(())
         })
         .await
@@ -84,15 +85,15 @@ pub(super) fn put(
     message: &MlsMessageOut,
     welcome: Option<&MlsMessageOut>,
 ) -> Result<(), BoxError> {
-    let scope = Scope::Group(group.as_slice().into());
-    let known = storage.get(&scope, record_key::GROUP).map(|value| record::decode::<GroupRecord>(&value));
+    let scope = Scope::group(group);
+    let known = storage.get(&scope, &Kind::Group.only()).map(|value| codec::decode::<GroupRecord>(Kind::Group, &value));
     let mut known = known.transpose()?.unwrap_or_default();
     let number = known.next_outgoing;
     known.next_outgoing = after(number)?;
     let outgoing =
         OutgoingRecord { message: message.to_bytes()?, welcome: welcome.map(MlsMessageOut::to_bytes).transpose()? };
-    storage.put(&scope, record_key::GROUP.into(), Some(record::encode(&known)?));
-    storage.put(&scope, record_key::outgoing(number), Some(record::encode(&outgoing)?));
+    storage.put(&scope, Kind::Group.only(), Some(codec::encode(Kind::Group, &known, 0)?));
+    storage.put(&scope, Kind::Outgoing.numbered(number), Some(codec::encode(Kind::Outgoing, &outgoing, 0)?));
     Ok(())
 }
 

@@ -1,12 +1,13 @@
 //! Reading the application's records.
 
-use mls_keep_core::{RecordRange, Result, ScopeId, SecretBytes, Value};
+use mls_keep_core::{RecordRange, Result, SecretBytes, Value};
 use std::collections::BTreeMap;
 
-use super::session::{Scope, application_key};
+use super::session::application_key;
 use super::{Client, CryptoProvider};
 use crate::memory::ScopeMemory;
-use crate::record_key;
+use crate::records::Kind;
+use crate::scope::Scope;
 
 impl<C: CryptoProvider> Client<C> {
     /// The value of a record that the application wrote with [`RecordWriter::put`](super::RecordWriter::put).
@@ -16,7 +17,7 @@ impl<C: CryptoProvider> Client<C> {
     pub async fn record(&mut self, scope: &Scope, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         self.freshen().await?;
         let key = application_key(key.as_ref())?;
-        self.read_record(&scope.id()?, &key).await
+        self.read_record(scope, &key).await
     }
 
     /// The keys and values of the application's records that begin with `prefix`, in key order, at most `limit` of them.
@@ -30,13 +31,13 @@ impl<C: CryptoProvider> Client<C> {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Value)>> {
         self.freshen().await?;
-        let prefix = record_key::application(prefix.as_ref());
-        let found = self.read_records(&scope.id()?, &prefix, limit, false).await?;
+        let prefix = Kind::Application.with(prefix.as_ref());
+        let found = self.read_records(scope, &prefix, limit, false).await?;
         Ok(found.into_iter().map(|(key, value)| (key.get(1..).unwrap_or_default().to_vec(), value)).collect())
     }
 
     /// One record of any kind: unsaved, or stored.
-    pub(super) async fn read_record(&mut self, scope: &ScopeId, key: &[u8]) -> Result<Option<Value>> {
+    pub(super) async fn read_record(&mut self, scope: &Scope, key: &[u8]) -> Result<Option<Value>> {
         loop {
             let value = self.try_read_record(scope, key).await;
             if !self.must_repeat(&value).await? {
@@ -48,7 +49,7 @@ impl<C: CryptoProvider> Client<C> {
     /// Records of any kind: unsaved ones over stored ones.
     pub(super) async fn read_records(
         &mut self,
-        scope: &ScopeId,
+        scope: &Scope,
         prefix: &[u8],
         limit: usize,
         backwards: bool,
@@ -61,33 +62,35 @@ impl<C: CryptoProvider> Client<C> {
         }
     }
 
-    async fn try_read_record(&self, scope: &ScopeId, key: &[u8]) -> Result<Option<Value>> {
-        if let Some(unsaved) = self.scope_memory(scope).and_then(|memory| memory.unsaved.get(key)) {
+    pub(super) async fn try_read_record(&self, scope: &Scope, key: &[u8]) -> Result<Option<Value>> {
+        let memory = self.scope_memory(scope);
+        if let Some(unsaved) = memory.and_then(|memory| memory.unsaved.get(key)) {
             return Ok(unsaved.value.clone());
         }
         match &self.store {
-            Some(store) => store.record(scope, key).await,
-            None => Ok(None),
+            Some(store) if !memory.is_some_and(|memory| memory.cleared) => store.record(&scope.id()?, key).await,
+            _ => Ok(None),
         }
     }
 
     async fn try_read_records(
         &self,
-        scope: &ScopeId,
+        scope: &Scope,
         prefix: &[u8],
         limit: usize,
         backwards: bool,
     ) -> Result<Vec<(SecretBytes, Value)>> {
         let mut found = BTreeMap::new();
-        let unsaved = self.scope_memory(scope).map(|memory| &memory.unsaved);
-        if let Some(store) = &self.store {
+        let memory = self.scope_memory(scope);
+        let unsaved = memory.map(|memory| &memory.unsaved);
+        if let Some(store) = self.store.as_ref().filter(|_| !memory.is_some_and(|memory| memory.cleared)) {
             // As many more as unsaved changes may take away.
             let more = unsaved.map_or(0, |unsaved| unsaved.values().filter(|record| record.value.is_none()).count());
             let mut range = RecordRange::prefix(prefix).limit(limit.saturating_add(more));
             if backwards {
                 range = range.backwards();
             }
-            for record in store.records(scope, &range).await? {
+            for record in store.records(&scope.id()?, &range).await? {
                 found.insert(record.key, record.value);
             }
         }
@@ -104,19 +107,10 @@ impl<C: CryptoProvider> Client<C> {
         })
     }
 
-    fn scope_memory(&self, scope: &ScopeId) -> Option<&ScopeMemory> {
-        match scope.group_id() {
-            Some(id) => self.groups.get(id).map(|group| &group.scope),
-            None => Some(&self.own),
-        }
-    }
-}
-
-impl Scope {
-    fn id(&self) -> Result<ScopeId> {
-        match self {
-            Self::Client => Ok(ScopeId::client()),
-            Self::Group(id) => ScopeId::group(id.as_slice()),
+    fn scope_memory(&self, scope: &Scope) -> Option<&ScopeMemory> {
+        match scope {
+            Scope::Client => Some(&self.own),
+            Scope::Group(id) => self.groups.get(id.as_slice()).map(|group| &group.scope),
         }
     }
 }

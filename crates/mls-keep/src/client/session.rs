@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use mls_keep_core::{Changes, Error, ErrorKind, Result, ScopeId, ScopeVersion, SecretBytes, Value};
+use mls_keep_core::{Changes, Committed, Error, ErrorKind, Result, ScopeId, SecretBytes, Value};
 use openmls::group::{GroupId, MlsGroup};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::OpenMlsProvider;
 use openmls_traits::storage::StorageProvider as _;
 
+use super::groups::ListedGroup;
 use super::load::no_group;
 use super::{Client, CryptoProvider};
-use crate::memory::{ScopeMemory, add_changes};
+use crate::memory::ScopeMemory;
 use crate::policy::SavePolicy;
-use crate::provider::{GROUP_STATE, Provider, TransactionChanges, TransactionStorage};
-use crate::record_key;
+use crate::provider::{Provider, TransactionChanges, TransactionStorage};
+use crate::records::Kind;
+use crate::scope::Scope;
 
 /// What a transaction's closure may fail with. `?` turns any error into one.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -26,7 +28,7 @@ pub struct Transaction<'t, C> {
     pub group: &'t mut MlsGroup,
     /// What OpenMLS calls take.
     pub provider: &'t Provider<C>,
-    /// The client's signature key.
+    /// The signature key of the client's leaf in the group.
     pub signer: &'t SignatureKeyPair,
     /// The application's records in the group's scope: committed with what OpenMLS does.
     pub records: RecordWriter<'t>,
@@ -38,23 +40,14 @@ pub struct GroupsTransaction<'t, C> {
     pub groups: &'t mut [MlsGroup],
     /// What OpenMLS calls take.
     pub provider: &'t Provider<C>,
-    /// The client's signature key.
+    /// The signature key of the client's leaf in the first group; of its new key packages and groups if none is named.
     pub signer: &'t SignatureKeyPair,
-}
-
-/// Where a record of the application stands: with what it is loaded, saved and deleted.
-#[derive(Clone, Eq, PartialEq)]
-pub enum Scope {
-    /// With the client.
-    Client,
-    /// With a group.
-    Group(GroupId),
 }
 
 /// Writes the application's records of one scope. Reading is [`Client::record`].
 pub struct RecordWriter<'t> {
     storage: &'t TransactionStorage,
-    scope: crate::provider::Scope,
+    scope: Scope,
 }
 
 /// A transaction that goes on until [`commit`](Session::commit). Dropped before that, it leaves no trace.
@@ -65,13 +58,9 @@ pub struct Session<'c, C: CryptoProvider> {
     client: &'c mut Client<C>,
     provider: Provider<C>,
     groups: Vec<MlsGroup>,
-    bases: Bases,
-}
-
-/// The states that a transaction was begun from.
-struct Bases {
-    own: Option<ScopeVersion>,
-    groups: BTreeMap<SecretBytes, Option<ScopeVersion>>,
+    named: Vec<GroupId>,
+    /// That of the first group's leaf, if it is another one than the client's own.
+    signer: Option<SignatureKeyPair>,
 }
 
 impl<C: CryptoProvider> Client<C> {
@@ -109,7 +98,7 @@ impl<C: CryptoProvider> Client<C> {
         f: impl FnOnce(&mut Transaction<'_, C>) -> Result<T, BoxError>,
     ) -> Result<T> {
         let mut session = self.begin(std::slice::from_ref(group)).await?;
-        let result = f(&mut session.transaction()?).map_err(aborted)?;
+        let result = f(&mut session.transaction()?).map_err(|error| session.aborted(error))?;
         session.commit().await?;
         Ok(result)
     }
@@ -125,7 +114,7 @@ impl<C: CryptoProvider> Client<C> {
         f: impl FnOnce(&mut GroupsTransaction<'_, C>) -> Result<T, BoxError>,
     ) -> Result<T> {
         let mut session = self.begin(groups).await?;
-        let result = f(&mut session.groups_transaction()).map_err(aborted)?;
+        let result = f(&mut session.groups_transaction()).map_err(|error| session.aborted(error))?;
         session.commit().await?;
         Ok(result)
     }
@@ -141,13 +130,11 @@ impl<C: CryptoProvider> Client<C> {
         for group in groups {
             self.loaded_group(group).await?;
         }
-        let mut bases = Bases { own: self.own.version, groups: BTreeMap::new() };
         let mut named = BTreeMap::new();
         let mut loaded = Vec::with_capacity(groups.len());
         for id in groups {
             let memory = self.groups.get_mut(id.as_slice()).ok_or_else(no_group)?;
             memory.used = self.uses;
-            bases.groups.insert(id.as_slice().into(), memory.scope.version);
             named.insert(id.as_slice().into(), Arc::clone(&memory.scope.records));
             // Taken, so that whatever happens to the session, memory is not ahead of the records. It is there, unless the
             // group is named twice.
@@ -156,7 +143,8 @@ impl<C: CryptoProvider> Client<C> {
         }
         let storage = TransactionStorage::new(Arc::clone(&self.own.records), named);
         let provider = Provider::new(Arc::clone(&self.crypto), storage);
-        Ok(Session { client: self, provider, groups: loaded, bases })
+        let signer = loaded.first().and_then(|group| self.profile.other_signer(group, provider.storage()));
+        Ok(Session { client: self, provider, groups: loaded, named: groups.to_vec(), signer })
     }
 
     /// Runs `f` until it does not conflict with another writer. For operations that may be repeated.
@@ -165,18 +153,25 @@ impl<C: CryptoProvider> Client<C> {
         groups: &[GroupId],
         mut f: impl FnMut(&mut GroupsTransaction<'_, C>) -> Result<T, BoxError>,
     ) -> Result<T> {
-        const ATTEMPTS: usize = 8;
-        for _ in 1..ATTEMPTS {
-            match self.transact_groups(groups, &mut f).await {
-                Err(error) if error.kind() == ErrorKind::Conflict && !self.has_unsaved() => {}
-                other => return other,
+        let mut attempt = 1;
+        loop {
+            let result = self.transact_groups(groups, &mut f).await;
+            if !self.may_repeat(&result, &mut attempt) {
+                return result;
             }
         }
-        self.transact_groups(groups, f).await
+    }
+
+    /// Whether what conflicted may be done again, on what somebody else has stored meanwhile.
+    pub(super) fn may_repeat<T>(&self, result: &Result<T>, attempt: &mut usize) -> bool {
+        const ATTEMPTS: usize = 8;
+        *attempt += 1;
+        let conflicts = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict);
+        conflicts && !self.has_unsaved() && *attempt <= ATTEMPTS
     }
 
     /// Commits or keeps what a transaction did.
-    async fn finish(&mut self, changes: TransactionChanges, groups: Vec<MlsGroup>, bases: Bases) -> Result<()> {
+    pub(super) async fn finish(&mut self, mut changes: TransactionChanges, groups: Vec<MlsGroup>) -> Result<()> {
         for id in &changes.taken_as_absent {
             // It may have records that are not of MLS: a history that outlived its group.
             let loaded = self.try_load_scope(id).await;
@@ -187,51 +182,91 @@ impl<C: CryptoProvider> Client<C> {
                 return Err(Error::new(ErrorKind::Invalid, "a transaction used a group that it did not name"));
             }
         }
-        let own_staged = self.own.staged(&changes.client);
-        let mut staged = Vec::with_capacity(changes.groups.len());
-        let mut commit = Changes::new();
-        add_changes(&mut commit, &ScopeId::client(), bases.own, &own_staged)?;
-        for (id, group) in changes.groups {
-            let scope = ScopeId::group(&id)?;
-            let memory = self.groups.entry(id.clone()).or_default();
-            let base = bases.groups.get(&id).copied().unwrap_or(memory.scope.version);
-            let group_staged = memory.scope.staged(&group.changes);
-            add_changes(&mut commit, &scope, base, &group_staged)?;
-            staged.push((id, scope, group, group_staged));
-        }
-
-        let committed = match &mut self.store {
-            Some(store) if self.policy == SavePolicy::EveryOperation && !commit.is_empty() => {
-                self.uncertain = true;
-                self.saving = false;
-                let committed = store.commit(&commit).await;
-                self.uncertain = committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown);
-                Some(committed?)
-            }
-            _ => None,
+        self.follow_in_list(&mut changes).await?;
+        let committed = match self.policy {
+            SavePolicy::EveryOperation => self.store_with_unsaved(&changes).await?,
+            SavePolicy::Manual => None,
         };
-
-        self.own.apply(changes.client, own_staged);
-        if let Some(committed) = committed.as_ref().filter(|_| !self.own.unsaved.is_empty()) {
-            self.own.saved(&ScopeId::client(), committed);
-        }
-        for (id, scope, group, group_staged) in staged {
+        self.own.apply(changes.client);
+        for (id, group) in changes.groups {
             let memory = self.groups.entry(id).or_default();
-            memory.scope.apply(group.changes, group_staged);
-            memory.used = self.uses;
-            if let Some(committed) = &committed {
-                memory.scope.saved(&scope, committed);
+            if group.cleared {
+                memory.scope.clear();
+                memory.group = None;
             }
+            memory.scope.apply(group.records);
+            memory.used = self.uses;
         }
-        for group in groups {
+        if let Some(committed) = &committed {
+            self.saved(committed)?;
+        }
+        self.keep_loaded(groups);
+        self.trim();
+        Ok(())
+    }
+
+    /// Keeps groups as OpenMLS holds them, if they are what the records say.
+    fn keep_loaded(&mut self, groups: Vec<MlsGroup>) {
+        for mut group in groups {
             let id = group.group_id().as_slice();
             // A closure may have replaced the group in the storage; then the next use loads the new one.
-            if let Some(memory) = self.groups.get_mut(id).filter(|memory| memory.scope.is_state_of(&group)) {
+            if let Some(memory) = self.groups.get_mut(id).filter(|memory| memory.scope.is_state_of(&group))
+                && !self.escaped.contains(id)
+            {
+                // What is not stored does not outlive the transaction.
+                group.set_aad(Vec::new());
+                #[cfg(feature = "extensions-draft")]
+                drop(group.set_safe_aad(Vec::new()));
                 memory.group = Some(group);
             }
         }
-        self.trim();
+    }
+
+    /// Lists the groups that a transaction made, without a name if it gave them none, and no longer those that it deleted.
+    async fn follow_in_list(&mut self, changes: &mut TransactionChanges) -> Result<()> {
+        for (id, group) in &changes.groups {
+            let key = Kind::ListedGroup.with(id);
+            if group.deleted {
+                changes.client.insert(key, None);
+            } else if group.created && !changes.client.contains_key(&key) {
+                let listed = self.try_read_record(&Scope::Client, &key).await;
+                // Read from another root, the groups that were named would not be what the transaction saw.
+                self.uncertain |= listed.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict);
+                if listed?.is_none() {
+                    changes.client.insert(key, Some(ListedGroup::default().encode()?));
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// Commits what a transaction changed, and with it everything that waited for a save: half of an earlier operation would
+    /// be neither before nor after it.
+    async fn store_with_unsaved(&mut self, changes: &TransactionChanges) -> Result<Option<Committed>> {
+        for id in changes.groups.keys() {
+            self.groups.entry(id.clone()).or_default();
+        }
+        let Some(store) = &mut self.store else { return Ok(None) };
+        let mut commit = Changes::new();
+        self.own.add_to(&mut commit, ScopeId::client(), Some(&changes.client))?;
+        for (id, memory) in &self.groups {
+            let changed = changes.groups.get(id);
+            if changed.is_some() || memory.scope.is_unsaved() {
+                let scope = ScopeId::group(id)?;
+                match changed.filter(|group| group.cleared) {
+                    Some(_) => commit.scope(scope, memory.scope.version).remove_all(),
+                    None => memory.scope.add_to(&mut commit, scope, changed.map(|group| &group.records))?,
+                }
+            }
+        }
+        if commit.is_empty() {
+            return Ok(None);
+        }
+        self.uncertain = true;
+        self.saving = false;
+        let committed = store.commit(&commit).await;
+        self.uncertain = committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown);
+        committed.map(Some)
     }
 }
 
@@ -241,9 +276,9 @@ impl<C: CryptoProvider> Session<'_, C> {
         &self.provider
     }
 
-    /// The client's signature key.
+    /// The signature key of the client's leaf in the first group; of its new key packages and groups if none is named.
     pub fn signer(&self) -> &SignatureKeyPair {
-        &self.client.profile.signer
+        self.signer.as_ref().unwrap_or(&self.client.profile.signer)
     }
 
     /// Writes the application's records of a scope.
@@ -259,12 +294,14 @@ impl<C: CryptoProvider> Session<'_, C> {
         let group =
             self.groups.first_mut().ok_or_else(|| Error::new(ErrorKind::Invalid, "the session names no group"))?;
         let records = RecordWriter::new(self.provider.storage(), Scope::Group(group.group_id().clone()));
-        Ok(Transaction { group, provider: &self.provider, signer: &self.client.profile.signer, records })
+        let signer = self.signer.as_ref().unwrap_or(&self.client.profile.signer);
+        Ok(Transaction { group, provider: &self.provider, signer, records })
     }
 
     /// All named groups with everything that a call needs.
     pub fn groups_transaction(&mut self) -> GroupsTransaction<'_, C> {
-        GroupsTransaction { groups: &mut self.groups, provider: &self.provider, signer: &self.client.profile.signer }
+        let signer = self.signer.as_ref().unwrap_or(&self.client.profile.signer);
+        GroupsTransaction { groups: &mut self.groups, provider: &self.provider, signer }
     }
 
     /// Replaces the groups of this session, whose storage is left to `f`.
@@ -272,17 +309,61 @@ impl<C: CryptoProvider> Session<'_, C> {
         &mut self,
         f: impl FnOnce(&Provider<C>, Vec<MlsGroup>) -> Result<Vec<MlsGroup>, BoxError>,
     ) -> Result<()> {
-        self.groups = f(&self.provider, std::mem::take(&mut self.groups)).map_err(aborted)?;
+        let groups = f(&self.provider, std::mem::take(&mut self.groups));
+        self.groups = groups.map_err(|error| self.aborted(error))?;
         Ok(())
+    }
+
+    /// What the transaction ends with: what the storage said to OpenMLS, if it said something.
+    pub(super) fn aborted(&self, error: BoxError) -> Error {
+        match (aborted(error), self.provider.storage().failure()) {
+            (error, Some(failure)) if error.kind() == ErrorKind::Aborted => {
+                Error::new(failure.kind(), failure.to_string()).with_source(error)
+            }
+            (error, _) => error,
+        }
     }
 
     /// Commits all that was done, in one commit.
     ///
     /// # Errors
-    /// As [`Client::transact`].
-    pub async fn commit(self) -> Result<()> {
-        let changes = self.provider.into_storage().into_changes();
-        self.client.finish(changes, self.groups, self.bases).await
+    /// As [`Client::transact`]; `Invalid` if the client's leaf in a group got a signature key that is not stored.
+    pub async fn commit(mut self) -> Result<()> {
+        self.note_escaped();
+        if !self.groups.iter().all(|group| self.client.profile.can_sign(group, self.provider.storage())) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "the client's leaf has a new signature key that is not stored: store it in the same transaction",
+            ));
+        }
+        let changes = self.provider.storage().take_changes();
+        let groups = std::mem::take(&mut self.groups);
+        self.client.finish(changes, groups).await
+    }
+
+    /// Gives the groups back to the client, if what was done to them has changed nothing.
+    pub(super) fn give_back(mut self) {
+        self.note_escaped();
+        if self.provider.storage().is_untouched() {
+            self.client.keep_loaded(std::mem::take(&mut self.groups));
+        }
+    }
+
+    /// Remembers of which groups there may be another `MlsGroup` than the client's: one that was loaded, or the client's, if
+    /// something else stands in its place.
+    fn note_escaped(&mut self) {
+        self.client.escaped.extend(self.provider.storage().loaded_groups());
+        for id in std::mem::take(&mut self.named) {
+            if !self.groups.iter().any(|group| *group.group_id() == id) {
+                self.client.escaped.insert(id.as_slice().into());
+            }
+        }
+    }
+}
+
+impl<C: CryptoProvider> Drop for Session<'_, C> {
+    fn drop(&mut self) {
+        self.note_escaped();
     }
 }
 
@@ -296,10 +377,6 @@ impl<C: CryptoProvider> GroupsTransaction<'_, C> {
 
 impl<'t> RecordWriter<'t> {
     fn new(storage: &'t TransactionStorage, scope: Scope) -> Self {
-        let scope = match scope {
-            Scope::Client => crate::provider::Scope::Client,
-            Scope::Group(id) => crate::provider::Scope::Group(id.as_slice().into()),
-        };
         Self { storage, scope }
     }
 
@@ -332,7 +409,36 @@ pub(super) fn application_key(key: &[u8]) -> Result<SecretBytes> {
     if key.is_empty() || key.len() > max {
         return Err(Error::new(ErrorKind::Invalid, format!("the key of a record has 1 to {max} bytes")));
     }
-    Ok(record_key::application(key))
+    Ok(Kind::Application.with(key))
+}
+
+/// # Errors
+/// `NotMember` if the client was removed from the group.
+pub(super) fn ensure_member(group: &MlsGroup) -> Result<()> {
+    if group.is_active() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::NotMember, "the client was removed from the group"))
+}
+
+/// # Errors
+/// `NotMember`, and `CommitPending` if a commit is staged already: OpenMLS would overwrite it.
+pub(super) fn ensure_may_commit(group: &MlsGroup) -> Result<()> {
+    ensure_member(group)?;
+    if group.pending_commit().is_none() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::CommitPending, "a commit is staged in this group already"))
+}
+
+/// # Errors
+/// `NotMember`, and `ProposalPending` if proposals wait for a commit.
+pub(super) fn ensure_may_send(group: &MlsGroup) -> Result<()> {
+    ensure_member(group)?;
+    if group.pending_proposals().next().is_none() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::ProposalPending, "proposals wait for a commit, and nothing is sent before it"))
 }
 
 /// An error of mls-keep stays what it is; any other aborts the transaction.
@@ -346,7 +452,7 @@ pub(super) fn aborted(error: BoxError) -> Error {
 impl ScopeMemory {
     /// Whether there is an MLS group in this scope.
     pub(super) fn has_group(&self) -> bool {
-        self.records.contains_key(&GROUP_STATE[..])
+        self.records.contains_key(Kind::GroupState.only().as_slice())
     }
 
     /// Whether `group` is the group of this scope, in its epoch.

@@ -3,14 +3,10 @@
 //! A transaction loads the records of the scopes that it names, hands OpenMLS a [`Provider`], and commits the
 //! difference that is left in the overlay. Nothing is written before that, so an operation that fails leaves no trace.
 //!
-//! - `record_key`: which record stands where.
-//! - `codec`: how a value of OpenMLS is encoded.
 //! - `overlay`: the records of the scopes, and what is collected at the end.
 //! - `storage`: OpenMLS's `StorageProvider` over them.
 
-mod codec;
 mod overlay;
-mod record_key;
 mod storage;
 #[cfg(feature = "virtual-clients-draft")]
 mod storage_draft;
@@ -30,26 +26,14 @@ pub use storage::TransactionStorage;
 /// The records of one scope as loaded: record key to value.
 pub(crate) type Records = BTreeMap<SecretBytes, Value>;
 
-/// What a transaction changed in one scope: `None` removes the record.
-pub(crate) type Changes = BTreeMap<SecretBytes, Option<Value>>;
-
-/// The key of the record that every group has.
-pub(crate) const GROUP_STATE: [u8; 1] = [record_key::Kind::GroupState as u8];
-
-/// What is loaded and changed together.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Scope {
-    /// The client's own material.
-    Client,
-    /// The group with this id.
-    Group(SecretBytes),
-}
+/// What a transaction changed in the records of one scope: `None` removes the record.
+pub(crate) type RecordChanges = BTreeMap<SecretBytes, Option<Value>>;
 
 /// What a transaction changed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct TransactionChanges {
     /// In the client's own scope.
-    pub(crate) client: Changes,
+    pub(crate) client: RecordChanges,
     /// In groups, by group id; groups without a change are not among them.
     pub(crate) groups: BTreeMap<SecretBytes, GroupChanges>,
     /// Groups that the transaction read or wrote without having been given their records. It took them to be absent,
@@ -58,10 +42,14 @@ pub(crate) struct TransactionChanges {
 }
 
 /// What a transaction changed in the scope of one group.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct GroupChanges {
-    pub(crate) changes: Changes,
-    /// OpenMLS deleted the group. Its MLS records are removed by `changes`; others may be left in the scope.
+    /// Everything that was in the scope goes, before `records` are applied.
+    pub(crate) cleared: bool,
+    pub(crate) records: RecordChanges,
+    /// There is a group of OpenMLS in the scope since this transaction.
+    pub(crate) created: bool,
+    /// OpenMLS deleted the group. Its MLS records are removed by `records`; others may be left in the scope.
     pub(crate) deleted: bool,
 }
 
@@ -75,10 +63,6 @@ pub struct Provider<C> {
 impl<C> Provider<C> {
     pub(crate) fn new(crypto: Arc<C>, storage: TransactionStorage) -> Self {
         Self { crypto, storage }
-    }
-
-    pub(crate) fn into_storage(self) -> TransactionStorage {
-        self.storage
     }
 }
 

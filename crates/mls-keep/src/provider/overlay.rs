@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::record_key::{self, GROUP_KINDS, Kind};
-use super::{Changes, GroupChanges, Records, Scope, TransactionChanges, codec};
-use crate::record_key::is_loaded;
+use super::{GroupChanges, RecordChanges, Records, TransactionChanges};
+use crate::records::{self, Kind, OF_MLS_GROUP, codec, is_loaded};
+use crate::scope::Scope;
 
 /// All scopes of a transaction.
 pub(super) struct Overlay {
@@ -27,7 +27,7 @@ pub(super) struct Overlay {
 #[derive(Default)]
 pub(super) struct ScopeRecords {
     loaded: Arc<Records>,
-    changes: Changes,
+    changes: RecordChanges,
 }
 
 /// The scope of one group.
@@ -38,6 +38,8 @@ pub(super) struct GroupRecords {
     named: bool,
     /// There is or was a group here, be it at the beginning or in between.
     existed: bool,
+    /// OpenMLS made an `MlsGroup` of it.
+    loaded: bool,
     /// Where OpenMLS last wrote the key pairs of an epoch.
     epoch_key_pairs: Option<SecretBytes>,
 }
@@ -52,7 +54,7 @@ impl Overlay {
     pub(super) fn new(client: Arc<Records>, groups: BTreeMap<SecretBytes, Arc<Records>>) -> Self {
         let groups = groups.into_iter().map(|(id, loaded)| (id, GroupRecords::named(loaded))).collect();
         Self {
-            client: ScopeRecords { loaded: client, changes: Changes::new() },
+            client: ScopeRecords { loaded: client, changes: RecordChanges::new() },
             groups,
             last_group: Default::default(),
             unattributed: Vec::new(),
@@ -72,7 +74,7 @@ impl Overlay {
     pub(super) fn scope(&mut self, scope: &Scope) -> &mut ScopeRecords {
         match scope {
             Scope::Client => &mut self.client,
-            Scope::Group(id) => &mut self.groups.entry(id.clone()).or_default().records,
+            Scope::Group(id) => &mut self.groups.entry(id.as_slice().into()).or_default().records,
         }
     }
 
@@ -90,7 +92,7 @@ impl Overlay {
 
     /// Keeps a key pair with the group that it belongs to, or with the client until that is known.
     pub(super) fn put_key_pair(&mut self, public_key: Zeroizing<Vec<u8>>, pair: Value) {
-        let name = KeyPairName { record: record_key::by_encoded(Kind::EncryptionKeyPair, &public_key), public_key };
+        let name = KeyPairName { record: Kind::EncryptionKeyPair.by_encoded(&public_key), public_key };
         match self.groups.values_mut().find(|group| group.owns_key_pair(&name)) {
             Some(group) => group.records.put(name.record, pair),
             None => {
@@ -113,6 +115,23 @@ impl Overlay {
         }
     }
 
+    /// Reads the record that only [`MlsGroup::load`](openmls::group::MlsGroup::load) asks for.
+    pub(super) fn load_group<T: DeserializeOwned>(&mut self, id: &impl Serialize) -> Result<Option<T>> {
+        let state = self.read_group(id, Kind::GroupState)?;
+        self.group(id)?.loaded |= state.is_some();
+        Ok(state)
+    }
+
+    /// The groups of which OpenMLS made an `MlsGroup`.
+    pub(super) fn loaded_groups(&self) -> impl Iterator<Item = &SecretBytes> {
+        self.groups.iter().filter(|(_, group)| group.loaded).map(|(id, _)| id)
+    }
+
+    /// Whether the records are as they were loaded.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.client.changes.is_empty() && self.groups.values().all(|group| group.records.changes.is_empty())
+    }
+
     /// Collects what dangles, and says what changed.
     pub(super) fn into_changes(mut self) -> TransactionChanges {
         self.attribute_the_rest();
@@ -127,7 +146,7 @@ impl Overlay {
                 changes.taken_as_absent.insert(id.clone());
             }
             let group = group.into_changes();
-            if !group.changes.is_empty() || group.deleted {
+            if !group.records.is_empty() || group.deleted {
                 changes.groups.insert(id, group);
             }
         }
@@ -161,33 +180,33 @@ impl Overlay {
 impl Overlay {
     pub(super) fn write_group(&mut self, id: &impl Serialize, kind: Kind, value: &impl Serialize) -> Result<()> {
         let group = self.group(id)?;
-        let expected = group.records.len_of(&record_key::only(kind));
-        group.put(kind, codec::encode(value, expected)?);
+        let expected = group.records.len_of(&kind.only());
+        group.put(kind, codec::encode(kind, value, expected)?);
         Ok(())
     }
 
     pub(super) fn read_group<T: DeserializeOwned>(&mut self, id: &impl Serialize, kind: Kind) -> Result<Option<T>> {
-        self.group(id)?.records.read(&record_key::only(kind), kind)
+        self.group(id)?.records.read(&kind.only(), kind)
     }
 
     pub(super) fn delete_group(&mut self, id: &impl Serialize, kind: Kind) -> Result<()> {
-        self.group(id)?.records.delete(&record_key::only(kind));
+        self.group(id)?.records.delete(&kind.only());
         Ok(())
     }
 
     pub(super) fn write_client(&mut self, key: &impl Serialize, kind: Kind, value: &impl Serialize) -> Result<()> {
-        let key = record_key::by_encoded(kind, &codec::encode_key(key)?);
-        let value = codec::encode(value, self.client.len_of(&key))?;
+        let key = kind.by_encoded(&codec::encode_key(key)?);
+        let value = codec::encode(kind, value, self.client.len_of(&key))?;
         self.client.put(key, value);
         Ok(())
     }
 
     pub(super) fn read_client<T: DeserializeOwned>(&self, key: &impl Serialize, kind: Kind) -> Result<Option<T>> {
-        self.client.read(&record_key::by_encoded(kind, &codec::encode_key(key)?), kind)
+        self.client.read(&kind.by_encoded(&codec::encode_key(key)?), kind)
     }
 
     pub(super) fn delete_client(&mut self, key: &impl Serialize, kind: Kind) -> Result<()> {
-        self.client.delete(&record_key::by_encoded(kind, &codec::encode_key(key)?));
+        self.client.delete(&kind.by_encoded(&codec::encode_key(key)?));
         Ok(())
     }
 
@@ -207,7 +226,7 @@ impl Overlay {
         reference: &impl Serialize,
         proposal: &impl Serialize,
     ) -> Result<()> {
-        let value = codec::encode(&(reference, proposal), 0)?;
+        let value = codec::encode(Kind::QueuedProposal, &(reference, proposal), 0)?;
         let records = &mut self.group(group)?.records;
         match records.find(Kind::QueuedProposal, reference)? {
             Some(key) => records.put(key, value),
@@ -272,12 +291,12 @@ impl ScopeRecords {
     pub(super) fn append(&mut self, kind: Kind, value: Value) -> Result<()> {
         let position = match self.all(kind).last_key_value() {
             None => 0,
-            Some((last, _)) => record_key::position(last)
+            Some((last, _)) => records::position(last)
                 .ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("the key of a {kind:?} record is malformed")))?
                 .checked_add(1)
                 .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("too many {kind:?} records")))?,
         };
-        self.put(record_key::item(kind, position), value);
+        self.put(kind.item(position), value);
         Ok(())
     }
 
@@ -294,7 +313,7 @@ impl ScopeRecords {
 
     fn between(&self, first: u8, last: u8) -> BTreeMap<&[u8], &Value> {
         let (first, after) = ([first], [last.saturating_add(1)]);
-        let range = record_key::range(&first, &after);
+        let range = records::range(&first, &after);
         let loaded = self.loaded.range::<[u8], _>(range);
         let mut records: BTreeMap<&[u8], &Value> = loaded.map(|(key, value)| (key.as_slice(), value)).collect();
         for (key, change) in self.changes.range::<[u8], _>(range) {
@@ -314,7 +333,7 @@ impl ScopeRecords {
     }
 
     /// What changed, without what was written as it had been.
-    fn into_changes(self) -> Changes {
+    fn into_changes(self) -> RecordChanges {
         let Self { loaded, mut changes } = self;
         // Of a record that is not loaded with its scope, nobody here knows what it was.
         changes.retain(|key, change| !is_loaded(key) || loaded.get(key) != change.as_ref());
@@ -324,7 +343,7 @@ impl ScopeRecords {
 
 impl GroupRecords {
     fn named(loaded: Arc<Records>) -> Self {
-        let records = ScopeRecords { loaded, changes: Changes::new() };
+        let records = ScopeRecords { loaded, changes: RecordChanges::new() };
         let mut group = Self { records, named: true, ..Self::default() };
         group.existed = group.exists();
         group
@@ -332,7 +351,7 @@ impl GroupRecords {
 
     pub(super) fn put(&mut self, kind: Kind, value: Value) {
         self.existed |= matches!(kind, Kind::GroupState | Kind::GroupContext);
-        self.records.put(record_key::only(kind), value);
+        self.records.put(kind.only(), value);
     }
 
     pub(super) fn put_epoch_key_pairs(&mut self, key: SecretBytes, value: Value) {
@@ -359,7 +378,7 @@ impl GroupRecords {
 
     fn collect(&mut self) {
         if self.existed && !self.exists() {
-            self.records.delete_between(GROUP_KINDS.0, GROUP_KINDS.1, None);
+            self.records.delete_between(*OF_MLS_GROUP.start(), *OF_MLS_GROUP.end(), None);
         }
         // A group that is entered again, by a Welcome or an external commit, leaves the key pairs of the epoch that it
         // had been in. OpenMLS reads those of the current epoch only.
@@ -370,7 +389,9 @@ impl GroupRecords {
 
     fn into_changes(self) -> GroupChanges {
         let deleted = self.existed && !self.exists();
-        GroupChanges { changes: self.records.into_changes(), deleted }
+        let state = Kind::GroupState.only();
+        let created = !self.records.loaded.contains_key(&state) && self.records.get(&state).is_some();
+        GroupChanges { cleared: false, records: self.records.into_changes(), created, deleted }
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use mls_keep_core::{Error, Result, SecretBytes, Value};
 use openmls_traits::storage::{StorageProvider, traits};
 
 use super::overlay::Overlay;
-use super::record_key::{self, Kind};
-use super::{Records, Scope, TransactionChanges, codec};
+use super::{Records, TransactionChanges};
+use crate::records::{self, Kind, codec};
+use crate::scope::Scope;
 
 /// The storage version that OpenMLS works with.
 const V: u16 = openmls_traits::storage::CURRENT_VERSION;
@@ -23,12 +24,14 @@ const V: u16 = openmls_traits::storage::CURRENT_VERSION;
 /// decode and `UnsupportedVersion` for one that a newer version wrote.
 pub struct TransactionStorage {
     overlay: Mutex<Overlay>,
+    /// The first error that OpenMLS was given: what OpenMLS makes of it need not show it.
+    failure: OnceLock<Error>,
 }
 
 impl TransactionStorage {
     /// Over the records of the client's own scope and those of the named groups, by group id.
     pub(crate) fn new(client: Arc<Records>, groups: BTreeMap<SecretBytes, Arc<Records>>) -> Self {
-        Self { overlay: Mutex::new(Overlay::new(client, groups)) }
+        Self { overlay: Mutex::new(Overlay::new(client, groups)), failure: OnceLock::new() }
     }
 
     /// Reads a record as it is.
@@ -47,8 +50,31 @@ impl TransactionStorage {
 
     /// Ends the transaction: collects what OpenMLS leaves dangling, and says what changed. What was written with the
     /// bytes that were loaded is no change.
-    pub(crate) fn into_changes(self) -> TransactionChanges {
-        self.overlay.into_inner().unwrap_or_else(PoisonError::into_inner).into_changes()
+    pub(crate) fn take_changes(&self) -> TransactionChanges {
+        let empty = Overlay::new(Default::default(), Default::default());
+        std::mem::replace(&mut *self.overlay(), empty).into_changes()
+    }
+
+    /// Whether OpenMLS was not given an error, and has changed nothing.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.failure().is_none() && self.overlay().is_unchanged()
+    }
+
+    /// The groups that were loaded from here.
+    pub(crate) fn loaded_groups(&self) -> Vec<SecretBytes> {
+        self.overlay().loaded_groups().cloned().collect()
+    }
+
+    /// The first error that OpenMLS was given.
+    pub(crate) fn failure(&self) -> Option<&Error> {
+        self.failure.get()
+    }
+
+    /// For OpenMLS. An error is remembered.
+    fn with<T>(&self, f: impl FnOnce(&mut Overlay) -> Result<T>) -> Result<T> {
+        f(&mut self.overlay()).inspect_err(|error| {
+            let _ = self.failure.set(error.clone());
+        })
     }
 
     fn overlay(&self) -> MutexGuard<'_, Overlay> {
@@ -64,18 +90,18 @@ macro_rules! one_per_group {
             group_id: &GroupId,
             value: &$Entity,
         ) -> Result<()> {
-            self.overlay().write_group(group_id, Kind::$kind, value)
+            self.with(|overlay| overlay.write_group(group_id, Kind::$kind, value))
         }
 
         fn $read<GroupId: traits::GroupId<V>, $Entity: traits::$Entity<V>>(
             &self,
             group_id: &GroupId,
         ) -> Result<Option<$Entity>> {
-            self.overlay().read_group(group_id, Kind::$kind)
+            self.with(|overlay| overlay.read_group(group_id, Kind::$kind))
         }
 
         fn $delete<GroupId: traits::GroupId<V>>(&self, group_id: &GroupId) -> Result<()> {
-            self.overlay().delete_group(group_id, Kind::$kind)
+            self.with(|overlay| overlay.delete_group(group_id, Kind::$kind))
         }
     };
 }
@@ -88,11 +114,11 @@ macro_rules! by_key {
             key: &$Key,
             value: &$Entity,
         ) -> Result<()> {
-            self.overlay().write_client(key, Kind::$kind, value)
+            self.with(|overlay| overlay.write_client(key, Kind::$kind, value))
         }
 
         fn $read<$Key: traits::$Key<V>, $Entity: traits::$Entity<V>>(&self, key: &$Key) -> Result<Option<$Entity>> {
-            self.overlay().read_client(key, Kind::$kind)
+            self.with(|overlay| overlay.read_client(key, Kind::$kind))
         }
     };
 }
@@ -133,18 +159,18 @@ impl StorageProvider<V> for TransactionStorage {
         group_id: &GroupId,
         group_state: &GroupState,
     ) -> Result<()> {
-        self.overlay().write_group(group_id, Kind::GroupState, group_state)
+        self.with(|overlay| overlay.write_group(group_id, Kind::GroupState, group_state))
     }
 
     fn group_state<GroupState: traits::GroupState<V>, GroupId: traits::GroupId<V>>(
         &self,
         group_id: &GroupId,
     ) -> Result<Option<GroupState>> {
-        self.overlay().read_group(group_id, Kind::GroupState)
+        self.with(|overlay| overlay.load_group(group_id))
     }
 
     fn delete_group_state<GroupId: traits::GroupId<V>>(&self, group_id: &GroupId) -> Result<()> {
-        self.overlay().delete_group(group_id, Kind::GroupState)
+        self.with(|overlay| overlay.delete_group(group_id, Kind::GroupState))
     }
 
     fn append_own_leaf_node<GroupId: traits::GroupId<V>, LeafNode: traits::LeafNode<V>>(
@@ -152,19 +178,21 @@ impl StorageProvider<V> for TransactionStorage {
         group_id: &GroupId,
         leaf_node: &LeafNode,
     ) -> Result<()> {
-        self.overlay().append_own_leaf_node(group_id, codec::encode(leaf_node, 0)?)
+        self.with(|overlay| overlay.append_own_leaf_node(group_id, codec::encode(Kind::OwnLeafNode, leaf_node, 0)?))
     }
 
     fn own_leaf_nodes<GroupId: traits::GroupId<V>, LeafNode: traits::LeafNode<V>>(
         &self,
         group_id: &GroupId,
     ) -> Result<Vec<LeafNode>> {
-        self.overlay().read_list(group_id, Kind::OwnLeafNode, codec::decode)
+        self.with(|overlay| overlay.read_list(group_id, Kind::OwnLeafNode, codec::decode))
     }
 
     fn delete_own_leaf_nodes<GroupId: traits::GroupId<V>>(&self, group_id: &GroupId) -> Result<()> {
-        self.overlay().group(group_id)?.delete_own_leaf_nodes();
-        Ok(())
+        self.with(|overlay| {
+            overlay.group(group_id)?.delete_own_leaf_nodes();
+            Ok(())
+        })
     }
 
     /// A proposal that is queued already is replaced, and keeps its place.
@@ -178,14 +206,14 @@ impl StorageProvider<V> for TransactionStorage {
         proposal_ref: &ProposalRef,
         proposal: &QueuedProposal,
     ) -> Result<()> {
-        self.overlay().queue_proposal(group_id, proposal_ref, proposal)
+        self.with(|overlay| overlay.queue_proposal(group_id, proposal_ref, proposal))
     }
 
     fn queued_proposal_refs<GroupId: traits::GroupId<V>, ProposalRef: traits::ProposalRef<V>>(
         &self,
         group_id: &GroupId,
     ) -> Result<Vec<ProposalRef>> {
-        self.overlay().read_list(group_id, Kind::QueuedProposal, codec::decode_first)
+        self.with(|overlay| overlay.read_list(group_id, Kind::QueuedProposal, codec::decode_first))
     }
 
     fn queued_proposals<
@@ -196,7 +224,7 @@ impl StorageProvider<V> for TransactionStorage {
         &self,
         group_id: &GroupId,
     ) -> Result<Vec<(ProposalRef, QueuedProposal)>> {
-        self.overlay().read_list(group_id, Kind::QueuedProposal, codec::decode)
+        self.with(|overlay| overlay.read_list(group_id, Kind::QueuedProposal, codec::decode))
     }
 
     fn remove_proposal<GroupId: traits::GroupId<V>, ProposalRef: traits::ProposalRef<V>>(
@@ -204,15 +232,17 @@ impl StorageProvider<V> for TransactionStorage {
         group_id: &GroupId,
         proposal_ref: &ProposalRef,
     ) -> Result<()> {
-        self.overlay().remove_proposal(group_id, proposal_ref)
+        self.with(|overlay| overlay.remove_proposal(group_id, proposal_ref))
     }
 
     fn clear_proposal_queue<GroupId: traits::GroupId<V>, ProposalRef: traits::ProposalRef<V>>(
         &self,
         group_id: &GroupId,
     ) -> Result<()> {
-        self.overlay().group(group_id)?.records.delete_all(Kind::QueuedProposal);
-        Ok(())
+        self.with(|overlay| {
+            overlay.group(group_id)?.records.delete_all(Kind::QueuedProposal);
+            Ok(())
+        })
     }
 
     fn write_encryption_epoch_key_pairs<
@@ -226,10 +256,12 @@ impl StorageProvider<V> for TransactionStorage {
         leaf_index: u32,
         key_pairs: &[HpkeKeyPair],
     ) -> Result<()> {
-        let key = record_key::epoch_key_pairs(epoch, leaf_index)?;
-        let value = codec::encode(key_pairs, 0)?;
-        self.overlay().group(group_id)?.put_epoch_key_pairs(key, value);
-        Ok(())
+        self.with(|overlay| {
+            let key = records::epoch_key_pairs(epoch, leaf_index)?;
+            let value = codec::encode(Kind::EpochKeyPairs, key_pairs, 0)?;
+            overlay.group(group_id)?.put_epoch_key_pairs(key, value);
+            Ok(())
+        })
     }
 
     fn encryption_epoch_key_pairs<
@@ -242,9 +274,11 @@ impl StorageProvider<V> for TransactionStorage {
         epoch: &EpochKey,
         leaf_index: u32,
     ) -> Result<Vec<HpkeKeyPair>> {
-        let key = record_key::epoch_key_pairs(epoch, leaf_index)?;
-        let value = self.overlay().group(group_id)?.records.get(&key).cloned();
-        value.map_or(Ok(Vec::new()), |value| codec::decode(Kind::EpochKeyPairs, &value))
+        self.with(|overlay| {
+            let key = records::epoch_key_pairs(epoch, leaf_index)?;
+            let value = overlay.group(group_id)?.records.get(&key);
+            value.map_or(Ok(Vec::new()), |value| codec::decode(Kind::EpochKeyPairs, value))
+        })
     }
 
     fn delete_encryption_epoch_key_pairs<GroupId: traits::GroupId<V>, EpochKey: traits::EpochKey<V>>(
@@ -253,9 +287,11 @@ impl StorageProvider<V> for TransactionStorage {
         epoch: &EpochKey,
         leaf_index: u32,
     ) -> Result<()> {
-        let key = record_key::epoch_key_pairs(epoch, leaf_index)?;
-        self.overlay().group(group_id)?.records.delete(&key);
-        Ok(())
+        self.with(|overlay| {
+            let key = records::epoch_key_pairs(epoch, leaf_index)?;
+            overlay.group(group_id)?.records.delete(&key);
+            Ok(())
+        })
     }
 
     fn write_encryption_key_pair<EncryptionKey: traits::EncryptionKey<V>, HpkeKeyPair: traits::HpkeKeyPair<V>>(
@@ -263,27 +299,31 @@ impl StorageProvider<V> for TransactionStorage {
         public_key: &EncryptionKey,
         key_pair: &HpkeKeyPair,
     ) -> Result<()> {
-        let value = codec::encode(key_pair, 0)?;
-        self.overlay().put_key_pair(codec::encode_key(public_key)?, value);
-        Ok(())
+        self.with(|overlay| {
+            let value = codec::encode(Kind::EncryptionKeyPair, key_pair, 0)?;
+            overlay.put_key_pair(codec::encode_key(public_key)?, value);
+            Ok(())
+        })
     }
 
     fn encryption_key_pair<HpkeKeyPair: traits::HpkeKeyPair<V>, EncryptionKey: traits::EncryptionKey<V>>(
         &self,
         public_key: &EncryptionKey,
     ) -> Result<Option<HpkeKeyPair>> {
-        let key = record_key::by_encoded(Kind::EncryptionKeyPair, &codec::encode_key(public_key)?);
-        let value = self.overlay().key_pair(&key).cloned();
-        value.map(|value| codec::decode(Kind::EncryptionKeyPair, &value)).transpose()
+        self.with(|overlay| {
+            let key = Kind::EncryptionKeyPair.by_encoded(&codec::encode_key(public_key)?);
+            overlay.key_pair(&key).map(|value| codec::decode(Kind::EncryptionKeyPair, value)).transpose()
+        })
     }
 
     fn delete_encryption_key_pair<EncryptionKey: traits::EncryptionKey<V>>(
         &self,
         public_key: &EncryptionKey,
     ) -> Result<()> {
-        let key = record_key::by_encoded(Kind::EncryptionKeyPair, &codec::encode_key(public_key)?);
-        self.overlay().delete_key_pair(&key);
-        Ok(())
+        self.with(|overlay| {
+            overlay.delete_key_pair(&Kind::EncryptionKeyPair.by_encoded(&codec::encode_key(public_key)?));
+            Ok(())
+        })
     }
 
     by_key!(SignatureKeyPair, SignaturePublicKey, SignatureKeyPair, write_signature_key_pair, signature_key_pair);
@@ -293,13 +333,13 @@ impl StorageProvider<V> for TransactionStorage {
         &self,
         public_key: &SignaturePublicKey,
     ) -> Result<()> {
-        self.overlay().delete_client(public_key, Kind::SignatureKeyPair)
+        self.with(|overlay| overlay.delete_client(public_key, Kind::SignatureKeyPair))
     }
 
     /// The material that a virtual client retained for the key package goes with it.
     fn delete_key_package<KeyPackageRef: traits::HashReference<V>>(&self, hash_ref: &KeyPackageRef) -> Result<()> {
-        self.overlay().delete_client(hash_ref, Kind::RetainedKeyPackageMaterial)?;
-        self.overlay().delete_client(hash_ref, Kind::KeyPackage)
+        self.with(|overlay| overlay.delete_client(hash_ref, Kind::RetainedKeyPackageMaterial))?;
+        self.with(|overlay| overlay.delete_client(hash_ref, Kind::KeyPackage))
     }
 
     fn write_psk<PskId: traits::PskId<V>, PskBundle: traits::PskBundle<V>>(
@@ -307,18 +347,18 @@ impl StorageProvider<V> for TransactionStorage {
         psk_id: &PskId,
         psk: &PskBundle,
     ) -> Result<()> {
-        self.overlay().write_client(psk_id, Kind::Psk, psk)
+        self.with(|overlay| overlay.write_client(psk_id, Kind::Psk, psk))
     }
 
     fn psk<PskBundle: traits::PskBundle<V>, PskId: traits::PskId<V>>(
         &self,
         psk_id: &PskId,
     ) -> Result<Option<PskBundle>> {
-        self.overlay().read_client(psk_id, Kind::Psk)
+        self.with(|overlay| overlay.read_client(psk_id, Kind::Psk))
     }
 
     fn delete_psk<PskKey: traits::PskId<V>>(&self, psk_id: &PskKey) -> Result<()> {
-        self.overlay().delete_client(psk_id, Kind::Psk)
+        self.with(|overlay| overlay.delete_client(psk_id, Kind::Psk))
     }
 
     #[cfg(feature = "extensions-draft")]
@@ -330,7 +370,7 @@ impl StorageProvider<V> for TransactionStorage {
         group_id: &GroupId,
         tree: &ApplicationExportTree,
     ) -> Result<()> {
-        self.overlay().write_group(group_id, Kind::ApplicationExportTree, tree)
+        self.with(|overlay| overlay.write_group(group_id, Kind::ApplicationExportTree, tree))
     }
 
     #[cfg(feature = "extensions-draft")]
@@ -338,7 +378,7 @@ impl StorageProvider<V> for TransactionStorage {
         &self,
         group_id: &GroupId,
     ) -> Result<Option<ApplicationExportTree>> {
-        self.overlay().read_group(group_id, Kind::ApplicationExportTree)
+        self.with(|overlay| overlay.read_group(group_id, Kind::ApplicationExportTree))
     }
 
     #[cfg(feature = "extensions-draft")]
@@ -349,7 +389,7 @@ impl StorageProvider<V> for TransactionStorage {
         &self,
         group_id: &GroupId,
     ) -> Result<()> {
-        self.overlay().delete_group(group_id, Kind::ApplicationExportTree)
+        self.with(|overlay| overlay.delete_group(group_id, Kind::ApplicationExportTree))
     }
 
     #[cfg(feature = "virtual-clients-draft")]
@@ -391,7 +431,7 @@ impl StorageProvider<V> for TransactionStorage {
         operation_tree: &VcOperationTree,
         materials: &[(KeyPackageRef, RetainedKeyPackageMaterial)],
     ) -> Result<()> {
-        self.overlay().retain_key_package_material(epoch_id, operation_tree, materials)
+        self.with(|overlay| overlay.retain_key_package_material(epoch_id, operation_tree, materials))
     }
 
     #[cfg(feature = "virtual-clients-draft")]
@@ -402,7 +442,7 @@ impl StorageProvider<V> for TransactionStorage {
         &self,
         hash_ref: &KeyPackageRef,
     ) -> Result<Option<RetainedKeyPackageMaterial>> {
-        self.overlay().retained_key_package_material(hash_ref)
+        self.with(|overlay| overlay.retained_key_package_material(hash_ref))
     }
 
     #[cfg(feature = "virtual-clients-draft")]
@@ -410,7 +450,7 @@ impl StorageProvider<V> for TransactionStorage {
         &self,
         epoch_id: &EpochId,
     ) -> Result<bool> {
-        self.overlay().is_epoch_retained(epoch_id)
+        self.with(|overlay| overlay.is_epoch_retained(epoch_id))
     }
 
     #[cfg(feature = "virtual-clients-draft")]
@@ -418,7 +458,7 @@ impl StorageProvider<V> for TransactionStorage {
         &self,
         epoch_id: &EpochId,
     ) -> Result<bool> {
-        self.overlay().delete_epoch_unless_retained(epoch_id)
+        self.with(|overlay| overlay.delete_epoch_unless_retained(epoch_id))
     }
 
     #[cfg(feature = "virtual-clients-draft")]
@@ -426,7 +466,7 @@ impl StorageProvider<V> for TransactionStorage {
         &self,
         hash_ref: &KeyPackageRef,
     ) -> Result<()> {
-        self.overlay().delete_client(hash_ref, Kind::RetainedKeyPackageMaterial)
+        self.with(|overlay| overlay.delete_client(hash_ref, Kind::RetainedKeyPackageMaterial))
     }
 }
 

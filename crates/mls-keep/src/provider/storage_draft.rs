@@ -4,9 +4,8 @@ use mls_keep_core::Result;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use super::codec;
 use super::overlay::Overlay;
-use super::record_key::{self, Kind};
+use crate::records::{Kind, codec};
 
 impl Overlay {
     /// Writes the advanced operation tree and what it was advanced for, or nothing.
@@ -16,13 +15,13 @@ impl Overlay {
         operation_tree: &impl Serialize,
         materials: &[(impl Serialize, impl Serialize)],
     ) -> Result<()> {
-        let tree = codec::encode(operation_tree, 0)?;
-        let tree_key = record_key::by_encoded(Kind::VcOperationTree, &codec::encode_key(epoch_id)?);
+        let tree = codec::encode(Kind::VcOperationTree, operation_tree, 0)?;
+        let tree_key = Kind::VcOperationTree.by_encoded(&codec::encode_key(epoch_id)?);
         let mut records = vec![(tree_key, tree)];
         for (reference, material) in materials {
             let reference = codec::encode_key(reference)?;
-            let key = record_key::by_encoded(Kind::RetainedKeyPackageMaterial, &reference);
-            records.push((key, codec::encode(&(epoch_id, material), 0)?));
+            let key = Kind::RetainedKeyPackageMaterial.by_encoded(&reference);
+            records.push((key, codec::encode(Kind::RetainedKeyPackageMaterial, &(epoch_id, material), 0)?));
         }
         for (key, value) in records {
             self.client.put(key, value);

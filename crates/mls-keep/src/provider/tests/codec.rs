@@ -3,7 +3,6 @@
 use mls_keep_core::ErrorKind;
 use openmls_traits::storage::StorageProvider;
 
-use super::super::record_key::{self, Kind};
 use super::lists::{Thing, thing};
 use super::*;
 
@@ -12,15 +11,15 @@ const ID: &[u8] = b"g";
 /// What reading a GroupContext says if this is the record.
 fn read(record: &[u8]) -> mls_keep_core::Result<Option<Thing>> {
     let storage = empty_storage(&[ID]);
-    let key = record_key::only(Kind::GroupContext);
-    storage.put(&Scope::Group(ID.into()), key, Some(Value::from(record.to_vec())));
+    let key = Kind::GroupContext.only();
+    storage.put(&Scope::Group(GroupId::from_slice(ID)), key, Some(Value::from(record.to_vec())));
     storage.group_context(&GroupId::from_slice(ID))
 }
 
 fn record(value: &Thing) -> Vec<u8> {
     let storage = empty_storage(&[ID]);
     storage.write_context(&GroupId::from_slice(ID), value).unwrap();
-    storage.get(&Scope::Group(ID.into()), &record_key::only(Kind::GroupContext)).unwrap().as_slice().to_vec()
+    storage.get(&Scope::Group(GroupId::from_slice(ID)), &Kind::GroupContext.only()).unwrap().as_slice().to_vec()
 }
 
 #[test]
@@ -71,7 +70,7 @@ fn any_bytes_at_all_are_refused_or_read_and_never_a_panic() {
 fn a_damaged_proposal_is_an_error_of_whoever_reads_the_queue() {
     let storage = empty_storage(&[ID]);
     let id = GroupId::from_slice(ID);
-    storage.put(&Scope::Group(ID.into()), record_key::item(Kind::QueuedProposal, 0), Some(Value::from(vec![1, 0, 1])));
+    storage.put(&Scope::Group(GroupId::from_slice(ID)), Kind::QueuedProposal.item(0), Some(Value::from(vec![1, 0, 1])));
     assert_eq!(storage.queued_proposals::<_, Thing, Thing>(&id).unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(storage.queued_proposal_refs::<_, Thing>(&id).unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(storage.remove_proposal(&id, &thing("r")).unwrap_err().kind(), ErrorKind::Corrupt);

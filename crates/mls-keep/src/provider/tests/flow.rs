@@ -1,6 +1,5 @@
 //! The life of a group, with everything going through the encoding after each step.
 
-use super::super::record_key::Kind;
 use super::*;
 
 const ID: &[u8] = b"a group";
@@ -140,7 +139,7 @@ fn an_operation_that_changes_nothing_leaves_no_change() {
     let mut group = load(&provider, ID).unwrap();
     let config = group.configuration().clone();
     group.set_configuration(provider.storage(), &config).unwrap();
-    let changes = provider.into_storage().into_changes();
+    let changes = provider.storage().take_changes();
     assert!(changes.client.is_empty() && changes.groups.is_empty() && changes.taken_as_absent.is_empty());
     alice.step(&[ID], |_, provider| assert!(load(provider, ID).is_some()));
     assert_eq!(alice.groups, before);
@@ -151,7 +150,7 @@ fn a_group_that_is_not_named_reads_as_absent_and_is_reported() {
     let [alice, ..] = trio();
     let provider = Provider::new(Arc::clone(&alice.crypto), empty_storage(&[]));
     assert!(load(&provider, ID).is_none());
-    let changes = provider.into_storage().into_changes();
+    let changes = provider.storage().take_changes();
     assert!(changes.groups.is_empty());
     assert_eq!(changes.taken_as_absent.into_iter().collect::<Vec<_>>(), [ID.into()]);
 }

@@ -2,7 +2,6 @@
 
 use openmls_traits::storage::StorageProvider;
 
-use super::super::record_key::Kind;
 use super::lists::{reload, thing};
 use super::*;
 

@@ -48,10 +48,10 @@ pub(super) fn reload(
     client: &mut Records,
     groups: &mut BTreeMap<SecretBytes, Records>,
 ) -> TransactionStorage {
-    let changes = storage.into_changes();
+    let changes = storage.take_changes();
     apply(client, changes.client);
     for (id, group) in changes.groups {
-        apply(groups.entry(id).or_default(), group.changes);
+        apply(groups.entry(id).or_default(), group.records);
     }
     let named = groups.iter().map(|(id, records)| (id.clone(), Arc::new(records.clone()))).collect();
     TransactionStorage::new(Arc::new(client.clone()), named)
@@ -136,7 +136,7 @@ fn what_is_absent_is_none_or_empty_and_can_be_deleted() {
     storage.delete_key_package(&thing("k")).unwrap();
     storage.delete_psk(&thing("p")).unwrap();
     storage.delete_signature_key_pair(&thing("s")).unwrap();
-    let changes = storage.into_changes();
+    let changes = storage.take_changes();
     assert!(changes.client.is_empty() && changes.groups.is_empty());
 }
 
@@ -160,7 +160,7 @@ fn the_key_pairs_of_an_epoch_are_told_apart_by_epoch_and_leaf() {
 fn the_application_s_records_ride_along() {
     let (mut client, mut groups) = Default::default();
     let mut storage = empty_storage(&[b"g"]);
-    let scopes = [Scope::Client, Scope::Group(b"g".into()), Scope::Group(b"new".into())];
+    let scopes = [Scope::Client, Scope::Group(id(b"g")), Scope::Group(id(b"new"))];
     for (at, scope) in scopes.iter().enumerate() {
         storage.put(scope, (&[0x80, 1]).into(), Some(Value::from(vec![at as u8])));
         storage.put(scope, (&[0x80, 2]).into(), Some(Value::from(vec![9])));
@@ -179,5 +179,5 @@ fn a_group_id_that_is_too_long_is_refused() {
     storage.write_tree(&id(&[7; 255]), &thing("t")).unwrap();
     let error = storage.write_tree(&id(&[7; 256]), &thing("t")).unwrap_err();
     assert_eq!(error.kind(), mls_keep_core::ErrorKind::Invalid);
-    assert_eq!(storage.into_changes().groups.into_keys().collect::<Vec<_>>(), [vec![7; 255].into()]);
+    assert_eq!(storage.take_changes().groups.into_keys().collect::<Vec<_>>(), [vec![7; 255].into()]);
 }

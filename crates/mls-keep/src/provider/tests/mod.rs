@@ -18,9 +18,10 @@ use openmls::prelude::*;
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::RustCrypto;
 
-use crate::record_key::is_loaded;
+use crate::records::{Kind, is_loaded};
+use crate::scope::Scope;
 
-use super::{Provider, Records, Scope, TransactionChanges, TransactionStorage};
+use super::{Provider, Records, TransactionChanges, TransactionStorage};
 
 const CIPHERSUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519;
 
@@ -50,7 +51,7 @@ impl Device {
         let storage = TransactionStorage::new(Arc::new(self.client.clone()), named.collect());
         let provider = Provider::new(Arc::clone(&self.crypto), storage);
         let result = run(self, &provider);
-        self.apply(provider.into_storage().into_changes());
+        self.apply(provider.storage().take_changes());
         result
     }
 
@@ -69,7 +70,7 @@ impl Device {
         apply(&mut self.client, changes.client);
         for (id, group) in changes.groups {
             let records = self.groups.entry(id.clone()).or_default();
-            apply(records, group.changes);
+            apply(records, group.records);
             if group.deleted {
                 assert!(records.is_empty(), "records of a deleted group are left: {:?}", kinds(records));
                 self.groups.remove(&id);
@@ -166,7 +167,7 @@ impl Device {
     }
 
     /// How many records of a kind a group has.
-    fn count(&self, id: &[u8], kind: super::record_key::Kind) -> usize {
+    fn count(&self, id: &[u8], kind: Kind) -> usize {
         self.groups.get(id).map_or(0, |records| records.keys().filter(|key| key[0] == kind as u8).count())
     }
 }
@@ -175,7 +176,7 @@ fn load(provider: &Provider<RustCrypto>, id: &[u8]) -> Option<MlsGroup> {
     MlsGroup::load(provider.storage(), &GroupId::from_slice(id)).unwrap()
 }
 
-fn apply(records: &mut Records, changes: super::Changes) {
+fn apply(records: &mut Records, changes: super::RecordChanges) {
     for (key, change) in changes {
         let is_change = !is_loaded(&key) || records.get(&key) != change.as_ref();
         assert!(is_change, "a change that changes nothing: {key:02x?}");

@@ -1,8 +1,8 @@
-//! How OpenMLS's values become the values of records, and back.
+//! How values become records, and back.
 //!
-//! A value is a codec byte (1: MessagePack), the OpenMLS storage version as two bytes, big-endian, and the encoding.
-//! OpenMLS supports self-describing encodings only, since its types gain fields: structs are maps with field names,
-//! byte strings are `bin`.
+//! A record is a codec byte (1: MessagePack), for OpenMLS's kinds the OpenMLS storage version as two bytes, big-endian, and
+//! the encoding. OpenMLS supports self-describing encodings only, since its types gain fields: structs are maps with
+//! field names, byte strings are `bin`.
 
 use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, Value};
 use openmls_traits::storage::CURRENT_VERSION;
@@ -12,12 +12,11 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::record_key::Kind;
-use crate::buffer::Buffer;
+use super::Kind;
+use super::buffer::Buffer;
 
 /// The only codec so far: MessagePack.
 const MESSAGE_PACK: u8 = 1;
-const HEADER_LEN: usize = 3;
 
 /// How deep arrays and maps may stand in each other. OpenMLS's are less than half as deep, with its drafts too. A type that
 /// has an untagged enum in it takes 1 MiB for each array or map that claims to be long, before it has seen what is in it.
@@ -26,12 +25,14 @@ const MAX_DEPTH: usize = 64;
 /// How MessagePack begins an array of two.
 const PAIR: u8 = 0x92;
 
-/// The value of a record. `expected` is the length of the value that it replaces, if there is one: the buffer is
+/// The record of `kind` that holds `value`. `expected` is the length of the value that it replaces, if there is one: the buffer is
 /// reserved for that, because growing it copies.
-pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, expected: usize) -> Result<Value> {
+pub(crate) fn encode<T: Serialize + ?Sized>(kind: Kind, value: &T, expected: usize) -> Result<Value> {
     let mut buffer = Buffer::with_capacity(expected + expected / 16 + 256);
     buffer.append(&[MESSAGE_PACK]);
-    buffer.append(&CURRENT_VERSION.to_be_bytes());
+    if kind.is_of_openmls() {
+        buffer.append(&CURRENT_VERSION.to_be_bytes());
+    }
     write(value, &mut buffer)?;
     Ok(SecretBytes::from(buffer.into_inner()).into())
 }
@@ -78,13 +79,16 @@ pub(crate) fn encode_key<T: Serialize + ?Sized>(key: &T) -> Result<Zeroizing<Vec
 
 fn write<T: Serialize + ?Sized>(value: &T, buffer: &mut Buffer) -> Result<()> {
     let mut output = rmp_serde::Serializer::new(buffer).with_struct_map().with_bytes(BytesMode::ForceAll);
-    value.serialize(&mut output).map_err(|_| Error::new(ErrorKind::Internal, "a value of OpenMLS cannot be encoded"))
+    value.serialize(&mut output).map_err(|_| Error::new(ErrorKind::Internal, "a record cannot be encoded"))
 }
 
 fn body(kind: Kind, value: &Value) -> Result<&[u8]> {
-    let (header, body) = value.as_slice().split_at_checked(HEADER_LEN).ok_or_else(|| corrupt(kind))?;
-    match header {
-        [MESSAGE_PACK, high, low] if u16::from_be_bytes([*high, *low]) <= CURRENT_VERSION => Ok(body),
+    match (value.as_slice(), kind.is_of_openmls()) {
+        ([MESSAGE_PACK, high, low, body @ ..], true) if u16::from_be_bytes([*high, *low]) <= CURRENT_VERSION => {
+            Ok(body)
+        }
+        ([MESSAGE_PACK, body @ ..], false) => Ok(body),
+        ([] | [_] | [_, _], true) | ([], false) => Err(corrupt(kind)),
         _ => Err(Error::new(
             ErrorKind::UnsupportedVersion,
             format!("a {kind:?} record was written by a newer version; update the program"),

@@ -1,34 +1,10 @@
-//! The encoding of records that are not OpenMLS's: a codec byte and MessagePack with field names.
+//! [`Wiped`]: fields of records that are wiped when they are dropped.
 
 use std::fmt;
 
-use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, Value};
-use rmp_serde::config::BytesMode;
-use serde::de::{DeserializeOwned, Error as _, IgnoredAny, SeqAccess, Unexpected, Visitor};
+use serde::de::{Error as _, IgnoredAny, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::{Zeroize, Zeroizing};
-
-use crate::buffer::Buffer;
-
-const MESSAGE_PACK: u8 = 1;
-
-pub(crate) fn encode<T: Serialize>(record: &T) -> Result<Value> {
-    let mut buffer = Buffer::with_capacity(256);
-    buffer.append(&[MESSAGE_PACK]);
-    let mut output = rmp_serde::Serializer::new(&mut buffer).with_struct_map().with_bytes(BytesMode::ForceAll);
-    record.serialize(&mut output).map_err(|_| Error::new(ErrorKind::Internal, "a record cannot be encoded"))?;
-    Ok(SecretBytes::from(buffer.into_inner()).into())
-}
-
-pub(crate) fn decode<T: DeserializeOwned>(value: &Value) -> Result<T> {
-    match value.as_slice() {
-        // Without a source: what serde says about a value that does not decode can quote it.
-        [MESSAGE_PACK, body @ ..] => {
-            rmp_serde::from_slice(body).map_err(|_| Error::new(ErrorKind::Corrupt, "a record does not decode"))
-        }
-        _ => Err(Error::new(ErrorKind::UnsupportedVersion, "a record is encoded in a way this program does not know")),
-    }
-}
 
 /// A field of a record that is wiped when the record is dropped, also one that decodes half-way only.
 #[derive(Default)]
@@ -113,6 +89,7 @@ impl<'de> Visitor<'de> for WholeBytes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Kind, codec};
     use super::*;
 
     #[derive(Deserialize, Serialize)]
@@ -132,9 +109,9 @@ mod tests {
         for len in [0, 1, 200, 255, 256, 70_000] {
             let plain = Plain { content: vec![7; len], name: "n".repeat(len) };
             let wiping = Wiping { content: plain.content.clone().into(), name: plain.name.clone().into() };
-            let stored = encode(&plain).unwrap();
-            assert_eq!(encode(&wiping).unwrap(), stored, "{len} bytes");
-            let loaded: Wiping = decode(&stored).unwrap();
+            let stored = codec::encode(Kind::Message, &plain, 0).unwrap();
+            assert_eq!(codec::encode(Kind::Message, &wiping, 0).unwrap(), stored, "{len} bytes");
+            let loaded: Wiping = codec::decode(Kind::Message, &stored).unwrap();
             assert_eq!((loaded.content.release(), loaded.name.release()), (plain.content, plain.name));
         }
     }

@@ -1,0 +1,72 @@
+//! Keys and credentials that change, and credentials of other types.
+
+use futures_executor::block_on;
+use mls_keep::openmls::credentials::{BasicCredential, Credential, CredentialType, CredentialWithKey, NewSignerBundle};
+use mls_keep::openmls::prelude::{LeafNodeParameters, OpenMlsProvider as _};
+use mls_keep::{Client, ErrorKind, Persistence, SavePolicy};
+use openmls_basic_credential::SignatureKeyPair;
+
+use super::{bytes, client, gather, keep, load, talk};
+
+#[test]
+fn after_a_new_signer_messages_are_signed_with_it() {
+    let manager = keep();
+    let [mut alice, mut bob] = ["alice", "bob"].map(|name| client(&manager, name, SavePolicy::EveryOperation));
+    let group = block_on(alice.create_group("tea")).unwrap();
+    gather(&mut alice, &group, &mut [&mut bob]);
+    let signer = SignatureKeyPair::new(alice.ciphersuite().signature_algorithm()).unwrap();
+    let commit = block_on(alice.transact(&group, |tx| {
+        signer.store(tx.provider.storage())?;
+        let credential_with_key = CredentialWithKey {
+            credential: BasicCredential::new(b"alice".to_vec()).into(),
+            signature_key: signer.to_public_vec().into(),
+        };
+        let new = NewSignerBundle { signer: &signer, credential_with_key };
+        let parameters = LeafNodeParameters::default();
+        let bundle = tx.group.self_update_with_new_signer(tx.provider, tx.signer, new, parameters)?;
+        tx.group.merge_pending_commit(tx.provider)?;
+        Ok(bundle.into_commit())
+    }))
+    .unwrap();
+    block_on(bob.receive(bytes(&commit))).unwrap();
+    talk(&group, &mut [&mut alice, &mut bob]);
+    let mut alice = load(&manager, "alice");
+    talk(&group, &mut [&mut alice, &mut bob]);
+    let commit = block_on(alice.self_update(&group)).unwrap();
+    block_on(bob.receive(bytes(&commit))).unwrap();
+    talk(&group, &mut [&mut alice, &mut bob]);
+}
+
+#[test]
+fn a_new_signer_that_is_not_stored_is_refused() {
+    let manager = keep();
+    let mut alice = client(&manager, "alice", SavePolicy::EveryOperation);
+    let group = block_on(alice.create_group("tea")).unwrap();
+    let signer = SignatureKeyPair::new(alice.ciphersuite().signature_algorithm()).unwrap();
+    let refused = block_on(alice.transact(&group, |tx| {
+        let credential_with_key = CredentialWithKey {
+            credential: BasicCredential::new(b"alice".to_vec()).into(),
+            signature_key: signer.to_public_vec().into(),
+        };
+        let new = NewSignerBundle { signer: &signer, credential_with_key };
+        tx.group.self_update_with_new_signer(tx.provider, tx.signer, new, LeafNodeParameters::default())?;
+        Ok(tx.group.merge_pending_commit(tx.provider)?)
+    }));
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Invalid);
+    block_on(alice.send(&group, "with the old key")).unwrap();
+}
+
+#[test]
+fn groups_of_clients_with_other_credentials_can_be_joined() {
+    for credential_type in [CredentialType::X509, CredentialType::Other(0xf0ca)] {
+        let manager = keep();
+        let [mut alice, mut bob] = ["alice", "bob"].map(|name| {
+            let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
+            let credential = Credential::new(credential_type, name.as_bytes().to_vec());
+            block_on(Client::builder(name).credential(credential).persistence(persistence).create()).unwrap()
+        });
+        let group = block_on(alice.create_group("tea")).unwrap();
+        gather(&mut alice, &group, &mut [&mut bob]);
+        talk(&group, &mut [&mut alice, &mut bob]);
+    }
+}

@@ -1,0 +1,73 @@
+//! What an operation costs does not depend on how much else a client has in memory.
+
+// A test fails by panicking.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+use allocation_counter::measure;
+use futures_executor::block_on;
+use mls_keep::openmls::group::GroupId;
+use mls_keep::{Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received, SavePolicy};
+
+fn client(name: &str, save: SavePolicy) -> Client {
+    block_on(async {
+        let encryption = Encryption::hkdf_sha256(MasterKey::new([7; 32]));
+        let manager = PersistenceManager::builder(MemoryBackend::new()).encryption(encryption).open().await.unwrap();
+        Client::builder(name).persistence(Persistence { manager, save }).create().await.unwrap()
+    })
+}
+
+fn pair(save: SavePolicy) -> (Client, Client, GroupId) {
+    let (mut alice, mut bob) = (client("alice", save), client("bob", save));
+    let group = block_on(alice.create_group("tea")).unwrap();
+    let package = block_on(bob.key_package()).unwrap().to_bytes().unwrap();
+    let welcome = block_on(alice.invite(&group, &[package])).unwrap().welcome.to_bytes().unwrap();
+    block_on(bob.join(welcome)).unwrap();
+    (alice, bob, group)
+}
+
+fn allocations_of_a_send(client: &mut Client, group: &GroupId) -> u64 {
+    block_on(client.send(group, "warm")).unwrap();
+    measure(|| drop(block_on(client.send(group, "measured")).unwrap())).count_total
+}
+
+#[test]
+fn a_send_does_not_weigh_every_group_in_memory() {
+    // Without the directory of the store, which grows with its groups.
+    let (mut alice, _, group) = pair(SavePolicy::Manual);
+    let alone = allocations_of_a_send(&mut alice, &group);
+    for _ in 0..200 {
+        block_on(alice.create_group("other")).unwrap();
+    }
+    block_on(alice.save()).unwrap();
+    let among_many = allocations_of_a_send(&mut alice, &group);
+    assert!(among_many < alone + 5, "{alone} allocations, {among_many} among 200 groups");
+}
+
+#[test]
+fn a_send_does_not_copy_what_is_unsaved() {
+    let (mut alice, _, group) = pair(SavePolicy::Manual);
+    let nothing = allocations_of_a_send(&mut alice, &group);
+    block_on(alice.transact(&group, |tx| {
+        (0..2000_u32).try_for_each(|at| tx.records.put(at.to_be_bytes(), *b"unsaved"))?;
+        Ok(())
+    }))
+    .unwrap();
+    let much = allocations_of_a_send(&mut alice, &group);
+    assert!(much < nothing + 50, "{nothing} allocations, {much} with 2,000 unsaved records");
+}
+
+#[test]
+fn a_duplicate_or_junk_does_not_throw_the_group_away() {
+    let (mut alice, mut bob, group) = pair(SavePolicy::EveryOperation);
+    let usual = allocations_of_a_send(&mut bob, &group);
+    let message = block_on(alice.send(&group, "once")).unwrap().to_bytes().unwrap();
+    block_on(bob.receive(&message)).unwrap();
+    assert!(matches!(block_on(bob.receive(&message)).unwrap(), Received::AlreadyReceived(Some(_))));
+    let after_duplicate = measure(|| drop(block_on(bob.send(&group, "measured")).unwrap())).count_total;
+    let mut junk = message;
+    *junk.last_mut().unwrap() ^= 1;
+    block_on(bob.receive(&junk)).unwrap_err();
+    let after_junk = measure(|| drop(block_on(bob.send(&group, "measured")).unwrap())).count_total;
+    assert!(after_duplicate < usual + 30, "{usual} allocations, {after_duplicate} after a duplicate");
+    assert!(after_junk < usual + 30, "{usual} allocations, {after_junk} after junk");
+}
