@@ -11,10 +11,8 @@ use mls_keep_core::{Capabilities, Commit, Durability, Error, ErrorKind, Key, Res
 use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{Config, MAX_VALUE_LEN};
+use crate::open::checked;
 use crate::store::Store;
-
-/// Most bytes of a prefix: with the longest key it stays below S3's 1024.
-const MAX_PREFIX_LEN: usize = 512;
 
 /// A store below one prefix of a bucket. Its futures may be awaited from any executor.
 pub struct S3Backend {
@@ -122,29 +120,6 @@ impl S3Backend {
     }
 }
 
-/// The prefix with its end.
-pub(crate) fn checked(bucket: &str, prefix: &str) -> Result<String> {
-    let named = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if bucket.is_empty() || bucket.len() > 255 || !bucket.bytes().all(named) {
-        return Err(Error::new(ErrorKind::Invalid, "a bucket's name has 1 to 255 of the bytes A-Z a-z 0-9 . _ -"));
-    }
-    let prefix = prefix.trim_end_matches('/');
-    if prefix.is_empty() {
-        return Ok(String::new());
-    }
-    let is_odd = |segment: &str| matches!(segment, "" | "." | "..");
-    if prefix.len() > MAX_PREFIX_LEN
-        || !prefix.bytes().all(|byte| named(byte) || byte == b'/')
-        || prefix.split('/').any(is_odd)
-    {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            "a prefix has at most 512 of the bytes A-Z a-z 0-9 . _ - /, and no segment that is empty, \".\" or \"..\"",
-        ));
-    }
-    Ok(format!("{prefix}/"))
-}
-
 /// Applies a commit, and leaves its deletions to a task of their own.
 async fn commit(store: &Arc<Store>, commit: &Commit) -> Result<()> {
     let deletes = store.commit(commit).await?;
@@ -246,22 +221,5 @@ impl StorageBackend for S3Backend {
         done.await?;
         self.closed.store(true, Ordering::Release);
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_checked() {
-        assert_eq!(checked("bucket", "").unwrap(), "");
-        assert_eq!(checked("bucket", "a/b/").unwrap(), "a/b/");
-        for (bucket, prefix) in
-            [("", "a"), ("a b", ""), ("a/b", ""), ("b", "/a"), ("b", "a//b"), ("b", "a/../b"), ("b", "a?b")]
-        {
-            assert_eq!(checked(bucket, prefix).unwrap_err().kind(), ErrorKind::Invalid, "{bucket} {prefix}");
-        }
-        assert_eq!(checked("b", &"x".repeat(513)).unwrap_err().kind(), ErrorKind::Invalid);
     }
 }

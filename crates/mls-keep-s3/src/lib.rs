@@ -24,15 +24,19 @@ mod backend;
 mod bucket;
 mod cache;
 mod config;
-mod failure;
+mod error;
 #[cfg(test)]
 mod fuzz;
 mod layout;
 mod location;
 mod object;
+mod open;
 mod pending;
 mod probe;
+mod retry;
 mod store;
+mod swap;
+mod versions;
 
 pub use backend::{OldVersionsFound, S3Backend};
 pub use config::{Config, Credentials, MAX_INLINE_LEN, MAX_VALUE_LEN, OldVersions, ServerSideEncryption};

@@ -5,8 +5,9 @@ use std::str::FromStr;
 use mls_keep_core::{Error, ErrorKind, Result};
 use percent_encoding::percent_decode_str;
 
-use crate::backend::{S3Backend, checked};
+use crate::backend::S3Backend;
 use crate::config::{Config, OldVersions, ServerSideEncryption};
+use crate::open::checked;
 
 /// A store by its URL, `s3://BUCKET/PREFIX?endpoint=URL&region=NAME`, as programs take it from people.
 ///

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use mls_keep_core::{Error, ErrorKind, Result};
 
 use crate::bucket::{Bucket, Condition, Quotes};
-use crate::failure::Failure;
+use crate::error::Failure;
 use crate::layout::PROBES;
 use crate::object::Object;
 

@@ -109,3 +109,15 @@ fn innermost<'a>(error: Option<&'a (dyn StdError + 'static)>) -> Option<&'a (dyn
     }
     Some(error)
 }
+
+/// The error of a write of which it is not known whether it landed.
+pub(crate) fn outcome_unknown() -> Error {
+    Error::new(
+        ErrorKind::OutcomeUnknown,
+        "the service did not say whether the write was applied, and cannot be asked now: read the root back",
+    )
+}
+
+pub(crate) fn failed_to_compare() -> Error {
+    Error::new(ErrorKind::Unavailable, "the service refused the write and cannot be asked now why: try again")
+}

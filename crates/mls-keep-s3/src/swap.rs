@@ -1,0 +1,198 @@
+//! Replacing the object of a root: [`Store::commit`], and the conditional write below it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mls_keep_core::{Commit, Error, ErrorKind, Key, Result};
+
+use crate::bucket::Condition;
+use crate::cache::Seen;
+use crate::error::{Applied, Failure, failed_to_compare, outcome_unknown};
+use crate::layout::{is_root, name, root_of};
+use crate::object::{Object, nodes_len};
+use crate::store::{Store, ensure_fits, unknown_if_for_now};
+
+/// What is to be written.
+pub(crate) struct Plan {
+    pub(crate) value: Option<Bytes>,
+    /// The nodes that ride with it.
+    pub(crate) nodes: BTreeMap<Key, Bytes>,
+    /// Nodes with objects of their own, which are written before it.
+    pub(crate) own: Vec<(Key, Bytes)>,
+}
+
+/// What became of a conditional write.
+enum Swapped {
+    Done,
+    /// Something else is there, or nothing.
+    Lost(Option<Arc<Seen>>),
+}
+
+impl Store {
+    /// Applies `commit` and says which keys are to be deleted afterwards.
+    pub(crate) async fn commit(&self, commit: &Commit) -> Result<Vec<Key>> {
+        for data in commit.puts.iter().map(|(_, data)| data).chain(&commit.swap.replacement) {
+            ensure_fits(data)?;
+        }
+        let swap = &commit.swap;
+        let puts: Vec<Key> = commit.puts.iter().map(|(key, _)| key.clone()).collect();
+        self.pending.wait_for(&puts).await;
+        let seen = match self.cache.get(&swap.key) {
+            Some(seen) if seen.object.value == swap.expected => Some(seen),
+            // Most likely there is nothing, and the write itself finds out.
+            None if swap.expected.is_none() && swap.replacement.is_some() => None,
+            _ => self.fetch(&swap.key).await?,
+        };
+        let make = |seen: Option<&Arc<Seen>>| {
+            if seen.and_then(|seen| seen.object.value.as_ref()) != swap.expected.as_ref() {
+                return Err(Error::new(ErrorKind::Conflict, "the root is not the one that the commit was made from"));
+            }
+            // Nothing is there, and nothing is to be.
+            if seen.is_none() && swap.replacement.is_none() {
+                return Ok(None);
+            }
+            Ok(Some(self.place(commit, seen)))
+        };
+        let Some(done) = self.rewrite(&swap.key, seen, make).await? else {
+            self.save_all(commit.puts.iter().cloned()).await?;
+            return Ok(commit.deletes.clone());
+        };
+        let rode = |key: &Key| done.before.as_ref().is_some_and(|seen| seen.object.nodes.contains_key(key));
+        let deletes = commit.deletes.iter().filter(|key| !rode(key)).cloned();
+        Ok(deletes.chain(done.written_in_vain).collect())
+    }
+
+    /// Which nodes ride with the root after `commit`, and which get objects of their own.
+    fn place(&self, commit: &Commit, seen: Option<&Arc<Seen>>) -> Plan {
+        let root = &commit.swap.key;
+        let mut nodes = nodes_of(seen);
+        let mut own = Vec::new();
+        for (key, data) in &commit.puts {
+            if is_root(root) && root_of(key).as_ref() == Some(root) {
+                nodes.insert(key.clone(), data.clone());
+            } else {
+                own.push((key.clone(), data.clone()));
+            }
+        }
+        for key in &commit.deletes {
+            nodes.remove(key);
+        }
+        if commit.swap.replacement.is_none() || nodes_len(&nodes) > self.inline_len {
+            own.extend(std::mem::take(&mut nodes));
+        }
+        Plan { value: commit.swap.replacement.clone(), nodes, own }
+    }
+
+    /// Replaces the object of a root by what `make` makes of the one that is there, `seen` at first, until nobody is in
+    /// between. If it makes `None`, all stays as it is.
+    pub(crate) async fn rewrite(
+        &self,
+        key: &Key,
+        mut seen: Option<Arc<Seen>>,
+        make: impl Fn(Option<&Arc<Seen>>) -> Result<Option<Plan>>,
+    ) -> Result<Option<Rewritten>> {
+        let mut patience = self.bucket.patience();
+        let mut written = HashSet::new();
+        loop {
+            let Some(Plan { value, nodes, own }) = make(seen.as_ref())? else { return Ok(None) };
+            // Objects first: the root names them.
+            let own: Vec<_> = own.into_iter().filter(|(key, _)| !written.contains(key)).collect();
+            written.extend(own.iter().map(|(key, _)| key.clone()));
+            self.save_all(own.into_iter()).await?;
+            let riding: HashSet<Key> = nodes.keys().cloned().collect();
+            match self.swap(key, seen.as_ref(), Object::new(value, nodes)?).await? {
+                Swapped::Done => {
+                    let written_in_vain = written.into_iter().filter(|key| riding.contains(key)).collect();
+                    return Ok(Some(Rewritten { before: seen, written_in_vain }));
+                }
+                Swapped::Lost(now) => seen = now,
+            }
+            // Before it waits: mostly there is nothing to be done any more.
+            make(seen.as_ref())?;
+            patience.after(Failure::InTheWay).await.map_err(Failure::into_error)?;
+        }
+    }
+
+    /// Writes `object` in place of what was `seen`. One write whose answer is lost is looked for and not repeated blindly.
+    async fn swap(&self, key: &Key, seen: Option<&Arc<Seen>>, object: Object) -> Result<Swapped> {
+        let (name, body) = (name(key), object.encode());
+        let condition = seen.map_or(Condition::Absent, |seen| Condition::Is(seen.tag.etag.clone()));
+        let mut patience = self.bucket.patience();
+        let tag = loop {
+            let failure = match self.bucket.put_once(&name, body.clone(), &condition).await {
+                Ok(tag) => break tag,
+                Err(failure) => failure,
+            };
+            let lost = matches!(failure, Failure::Lost | Failure::Missing);
+            if !lost {
+                let applied = patience.applied;
+                if let Err(failure) = patience.after(failure).await {
+                    self.cache.remove(key);
+                    // A refusal says nothing about an earlier attempt.
+                    return Err(match applied {
+                        Applied::Unknown => outcome_unknown(),
+                        Applied::No => unknown_if_for_now(failure),
+                    });
+                }
+                if patience.applied == Applied::No {
+                    continue;
+                }
+            }
+            // Whose object is there?
+            let now = match self.bucket.get(&name, None).await {
+                Ok(now) => now,
+                Err(_) => {
+                    self.cache.remove(key);
+                    return Err(if patience.applied == Applied::Unknown {
+                        outcome_unknown()
+                    } else {
+                        failed_to_compare()
+                    });
+                }
+            };
+            let Some(now) = now else {
+                self.cache.remove(key);
+                match (lost, &condition) {
+                    // Not there yet: the same write once more.
+                    (false, Condition::Absent) => continue,
+                    _ if patience.applied == Applied::Unknown => return Err(outcome_unknown()),
+                    _ => return Ok(Swapped::Lost(None)),
+                }
+            };
+            if now.body == body {
+                break now.tag;
+            }
+            let now = Arc::new(Seen { object: Object::decode(now.body)?, tag: now.tag });
+            self.cache.insert(key, Arc::clone(&now));
+            if !lost && seen.is_some_and(|seen| seen.object.id == now.object.id) {
+                continue;
+            }
+            if patience.applied == Applied::Unknown {
+                // Ours may have been there in between.
+                return Err(outcome_unknown());
+            }
+            return Ok(Swapped::Lost(Some(now)));
+        };
+        self.cache.insert(key, Arc::new(Seen { object, tag }));
+        if self.purges
+            && let Some(version) = seen.and_then(|seen| seen.tag.version.as_deref())
+        {
+            // The commit stands; a version that stays is found by `purge_old_versions`.
+            let _ = self.bucket.delete(&name, Some(version)).await;
+        }
+        Ok(Swapped::Done)
+    }
+}
+
+/// What [`Store::rewrite`] did.
+pub(crate) struct Rewritten {
+    /// What was there before.
+    pub(crate) before: Option<Arc<Seen>>,
+    /// Nodes that were given objects of their own in a lost attempt, and for which there was room in the end.
+    written_in_vain: Vec<Key>,
+}
+
+pub(crate) fn nodes_of(seen: Option<&Arc<Seen>>) -> BTreeMap<Key, Bytes> {
+    seen.map(|seen| seen.object.nodes.clone()).unwrap_or_default()
+}
