@@ -124,9 +124,9 @@ impl S3Backend {
 async fn commit(store: &Arc<Store>, commit: &Commit) -> Result<()> {
     let deletes = store.commit(commit).await?;
     if !deletes.is_empty() {
-        store.pending.begin(&deletes);
+        let deletion = store.pending.begin(deletes);
         let (store, root) = (Arc::clone(store), commit.swap.key.clone());
-        tokio::spawn(async move { store.delete_all(&root, &deletes).await });
+        tokio::spawn(async move { store.delete_all(&root, deletion).await });
     }
     Ok(())
 }
@@ -215,7 +215,7 @@ impl StorageBackend for S3Backend {
             return Ok(());
         }
         let done = self.run(async move {
-            store.pending.wait_for_all().await;
+            store.pending.wait_below("").await;
             Ok(())
         });
         done.await?;

@@ -1,7 +1,8 @@
 //! [`Store`]: the contract of a backend on top of a bucket.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
@@ -13,7 +14,7 @@ use crate::config::{Config, MAX_VALUE_LEN, OldVersions};
 use crate::error::{Applied, Failure, outcome_unknown};
 use crate::layout::{Roots, VALUES, is_root, name, root_of, roots_of};
 use crate::object::{Object, REMOVED_LEN};
-use crate::pending::Pending;
+use crate::pending::{Deletion, Pending};
 use crate::probe;
 use crate::swap::{Plan, nodes_of};
 
@@ -23,7 +24,29 @@ pub(crate) struct Store {
     /// Whether old versions are to be deleted.
     pub(crate) purges: bool,
     pub(crate) cache: Cache,
-    pub(crate) pending: Pending,
+    pub(crate) pending: Arc<Pending>,
+    /// What the last page of a listing left.
+    rest: Mutex<Option<Rest>>,
+    /// How many writes began or ended.
+    writes: AtomicU64,
+}
+
+/// The keys of a listing that come after those that were given already.
+struct Rest {
+    prefix: String,
+    after: Key,
+    keys: Vec<Key>,
+    /// [`Store::writes`] when it was listed.
+    writes: u64,
+}
+
+/// A write that is under way.
+pub(crate) struct Writing<'a>(&'a AtomicU64);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
 }
 
 impl Store {
@@ -36,13 +59,21 @@ impl Store {
             inline_len: config.inline_len as usize,
             purges: found.versioned && config.old_versions == OldVersions::Purge,
             cache: Cache::default(),
-            pending: Pending::default(),
+            pending: Arc::default(),
+            rest: Mutex::default(),
+            writes: AtomicU64::default(),
         };
         if store.purges {
             // Of the probe; and so the permission is tried before anything depends on it.
             store.purge(crate::layout::PROBES).await?;
         }
         Ok(store)
+    }
+
+    /// What was listed is old when a write begins, and when it ends.
+    pub(crate) fn writing(&self) -> Writing<'_> {
+        self.writes.fetch_add(1, Ordering::Release);
+        Writing(&self.writes)
     }
 
     pub(crate) async fn load_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
@@ -111,6 +142,7 @@ impl Store {
 
     pub(crate) async fn save(&self, key: &Key, data: Bytes) -> Result<()> {
         ensure_fits(&data)?;
+        let _writing = self.writing();
         self.pending.wait_for(std::slice::from_ref(key)).await;
         if is_root(key) {
             let value = |seen: Option<&Arc<Seen>>| {
@@ -137,6 +169,7 @@ impl Store {
     }
 
     pub(crate) async fn delete(&self, key: &Key) -> Result<()> {
+        let _writing = self.writing();
         self.pending.wait_for(std::slice::from_ref(key)).await;
         self.remove(key).await
     }
@@ -196,9 +229,10 @@ impl Store {
         .map(drop)
     }
 
-    /// Deletes `keys` after a commit of `root`, with which they do not ride. What stays, the next opening of the client finds.
-    pub(crate) async fn delete_all(&self, root: &Key, keys: &[Key]) {
-        join_all(keys.iter().map(|key| async move {
+    /// Deletes keys after a commit of `root`, with which they do not ride. What stays, the next opening of the client finds.
+    pub(crate) async fn delete_all(&self, root: &Key, deletion: Deletion) {
+        let _writing = self.writing();
+        join_all(deletion.keys.iter().map(|key| async move {
             let _ = match root_of(key) {
                 Some(other) if other != *root => self.remove(key).await,
                 _ if is_root(key) => self.remove(key).await,
@@ -206,21 +240,40 @@ impl Store {
             };
         }))
         .await;
-        self.pending.end(keys);
     }
 
+    /// A page continues the listing of the page before, if nothing was written here in between: a service lists from the
+    /// beginning each time (see [`Bucket::list`]).
     pub(crate) async fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
-        self.pending.wait_for_all().await;
+        let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writes = self.writes.load(Ordering::Acquire);
+        let continues = |rest: &Rest| rest.prefix == prefix && Some(&rest.after) == after && rest.writes == writes;
+        let mut keys = match rest.filter(continues) {
+            Some(rest) => rest.keys,
+            None => {
+                let mut keys = self.list_whole(prefix).await?;
+                keys.retain(|key| after.is_none_or(|after| key > after));
+                keys
+            }
+        };
+        let later = keys.split_off(limit.min(keys.len()));
+        if let Some(after) = keys.last().filter(|_| !later.is_empty()).cloned() {
+            let rest = Rest { prefix: prefix.to_owned(), after, keys: later, writes };
+            *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = Some(rest);
+        }
+        Ok(keys)
+    }
+
+    async fn list_whole(&self, prefix: &str) -> Result<Vec<Key>> {
+        self.pending.wait_below(prefix).await;
         // Those that ride are looked for first: one that moves to an object of its own meanwhile is then found there.
         let mut keys: Vec<Key> = self.riding(prefix).await?;
-        keys.retain(|key| key.as_str().starts_with(prefix) && after.is_none_or(|after| key > after));
+        keys.retain(|key| key.as_str().starts_with(prefix));
         let listed = self.bucket.list(&format!("{VALUES}{prefix}")).await.map_err(Failure::into_error)?;
         let values = listed.iter().filter(|listed| listed.len != REMOVED_LEN as u64);
-        let own = values.filter_map(|listed| Key::new(listed.name.strip_prefix(VALUES)?).ok());
-        keys.extend(own.filter(|key| after.is_none_or(|after| key > after)));
+        keys.extend(values.filter_map(|listed| Key::new(listed.name.strip_prefix(VALUES)?).ok()));
         keys.sort_unstable();
         keys.dedup();
-        keys.truncate(limit);
         Ok(keys)
     }
 

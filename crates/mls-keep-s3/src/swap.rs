@@ -35,6 +35,7 @@ impl Store {
         for data in commit.puts.iter().map(|(_, data)| data).chain(&commit.swap.replacement) {
             ensure_fits(data)?;
         }
+        let _writing = self.writing();
         let swap = &commit.swap;
         let puts: Vec<Key> = commit.puts.iter().map(|(key, _)| key.clone()).collect();
         self.pending.wait_for(&puts).await;

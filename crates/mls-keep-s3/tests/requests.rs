@@ -10,7 +10,7 @@ use common::{Bucket, config};
 use futures_executor::block_on;
 use mls_keep_core::{Commit, Key, StorageBackend, Swap};
 use mls_keep_s3::{Config, S3Backend, ServerSideEncryption};
-use s3_test_server::{BUCKET, Fault, Hold, Request, Server};
+use s3_test_server::{BUCKET, Fault, Hold, Quirks, Request, Server};
 
 fn key(name: &str) -> Key {
     Key::new(name).unwrap()
@@ -125,4 +125,37 @@ fn the_encryption_that_is_configured_is_asked_for() {
         assert!(writes.len() >= 4);
         assert!(writes.iter().all(|write| write.encryption.as_deref() == Some(wanted)), "{writes:?}");
     }
+}
+
+/// A listing does not wait for deletions elsewhere, and its pages are one listing.
+#[test]
+fn a_listing_waits_for_what_it_lists_and_is_made_once() {
+    let server = Server::with(Quirks { page_len: 100, ..Quirks::default() });
+    let backend = block_on(S3Backend::open(BUCKET, "", Config { inline_len: 0, ..config(server.endpoint()) })).unwrap();
+    block_on(backend.commit(commit(None, "a", 1, 100))).unwrap();
+    for number in 0..250 {
+        block_on(backend.save(&key(&format!("m/{number:03}")), bytes("m", 10))).unwrap();
+    }
+    // The third request of this commit is the deletion of its old node, which stands still.
+    let hold = Hold::before();
+    server.fail(3, Fault::Hold(hold.clone()), false);
+    block_on(backend.commit(commit(Some("a"), "b", 1, 100))).unwrap();
+    block_on(hold.reached());
+    let _ = server.take_requests();
+    let mut pages = vec![block_on(backend.list_page("m/", None, 90)).unwrap()];
+    while pages.last().is_some_and(|page| page.len() == 90) {
+        let after = pages.last().and_then(|page| page.last()).cloned();
+        pages.push(block_on(backend.list_page("m/", after.as_ref(), 90)).unwrap());
+    }
+    assert_eq!(pages.concat().len(), 250);
+    assert_eq!(server.take_requests().len(), 3, "three pages of the service, asked for once");
+    // What was written meanwhile is there.
+    let first = block_on(backend.list_page("m/", None, 90)).unwrap();
+    block_on(backend.save(&key("m/089x"), bytes("m", 10))).unwrap();
+    let second = block_on(backend.list_page("m/", first.last(), 90)).unwrap();
+    assert_eq!(second[0], key("m/089x"));
+    hold.release();
+    block_on(backend.close()).unwrap();
+    let fresh = block_on(S3Backend::open(BUCKET, "", config(server.endpoint()))).unwrap();
+    assert_eq!(block_on(fresh.list("n/")).unwrap(), [key("n/x/b-0")]);
 }
