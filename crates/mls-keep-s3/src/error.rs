@@ -10,7 +10,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use mls_keep_core::{Error, ErrorKind};
 
 /// Why a request did not do what it should.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Failure {
     /// There is no such object.
     Missing,
@@ -20,6 +20,10 @@ pub(crate) enum Failure {
     Lost,
     /// Another request was in the way. Not applied; to be repeated.
     InTheWay,
+    /// The condition holds, and the service says that it does not. Not applied.
+    Refused,
+    /// What is there is not ours, or damaged.
+    Unreadable(Error),
     /// It failed for now. Repeating it may help.
     ForNow { text: Cow<'static, str>, applied: Applied },
     /// It fails again as often as it is repeated. Not applied.
@@ -89,11 +93,20 @@ impl Failure {
         Self::ForNow { text: "the service's answer broke off, or did not end".into(), applied: Applied::Unknown }
     }
 
+    pub(crate) fn may_be_applied(&self) -> bool {
+        matches!(self, Self::ForNow { applied: Applied::Unknown, .. })
+    }
+
     /// The error of a call that gives up, of which nothing was applied, or nothing that counts.
     pub(crate) fn into_error(self) -> Error {
         match self {
             Self::ForGood { kind, text } => Error::new(kind, text),
             Self::ForNow { text, .. } => Error::new(ErrorKind::Unavailable, text),
+            Self::Refused => Error::new(
+                ErrorKind::Invalid,
+                "the service refuses a write whose condition holds (If-Match with the ETag that it gives itself): take another one",
+            ),
+            Self::Unreadable(error) => error,
             Self::InTheWay => Error::new(ErrorKind::Busy, "other requests for the same object are in the way"),
             Self::Missing | Self::NotModified | Self::Lost => {
                 Error::new(ErrorKind::Internal, "the service answered what does not fit the request")
@@ -111,13 +124,13 @@ fn innermost<'a>(error: Option<&'a (dyn StdError + 'static)>) -> Option<&'a (dyn
 }
 
 /// The error of a write of which it is not known whether it landed.
-pub(crate) fn outcome_unknown() -> Error {
-    Error::new(
-        ErrorKind::OutcomeUnknown,
-        "the service did not say whether the write was applied, and cannot be asked now: read the root back",
-    )
+pub(crate) fn outcome_unknown(why: &str) -> Error {
+    let text = format!("the service did not say whether the write was applied, {why}: read the root back");
+    Error::new(ErrorKind::OutcomeUnknown, text)
 }
 
-pub(crate) fn failed_to_compare() -> Error {
-    Error::new(ErrorKind::Unavailable, "the service refused the write and cannot be asked now why: try again")
+/// A write was refused, and what is there cannot be read.
+pub(crate) fn failed_to_compare() -> Failure {
+    let text = "the service refused the write and cannot be asked now why".into();
+    Failure::ForNow { text, applied: Applied::No }
 }

@@ -6,12 +6,16 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 
 use crate::error::{Applied, Failure};
 
+/// How often a service may refuse what it should take before that is the answer: it may have been busy with another write.
+const MAX_REFUSALS: usize = 6;
+
 /// How long a call goes on repeating a request.
 pub(crate) struct Patience {
     until: Instant,
     delays: backon::ExponentialBackoff,
     /// Whether an attempt may have been applied.
     pub(crate) applied: Applied,
+    refusals: usize,
 }
 
 impl Patience {
@@ -21,7 +25,7 @@ impl Patience {
             .with_max_delay(Duration::from_secs(2))
             .with_jitter()
             .without_max_times();
-        Self { until: Instant::now() + deadline, delays: delays.build(), applied: Applied::No }
+        Self { until: Instant::now() + deadline, delays: delays.build(), applied: Applied::No, refusals: 0 }
     }
 
     /// Repeats `attempt` until it has an answer, or fails in a way that repeating does not help.
@@ -45,6 +49,7 @@ impl Patience {
         match &failure {
             Failure::ForNow { applied: Applied::Unknown, .. } => self.applied = Applied::Unknown,
             Failure::ForNow { .. } | Failure::InTheWay => {}
+            Failure::Refused if self.refusals < MAX_REFUSALS => self.refusals += 1,
             _ => return Err(failure),
         }
         let delay = self.delays.next().unwrap_or(Duration::from_secs(2));

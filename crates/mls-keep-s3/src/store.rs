@@ -11,7 +11,7 @@ use mls_keep_core::{Error, ErrorKind, Key, Result};
 use crate::bucket::Bucket;
 use crate::cache::{Cache, Seen};
 use crate::config::{Config, MAX_VALUE_LEN, OldVersions};
-use crate::error::{Applied, Failure, outcome_unknown};
+use crate::error::{Failure, outcome_unknown};
 use crate::layout::{Roots, VALUES, is_root, name, root_of, roots_of};
 use crate::object::{Object, REMOVED_LEN};
 use crate::pending::{Deletion, Pending};
@@ -309,9 +309,6 @@ pub(crate) fn ensure_fits(data: &Bytes) -> Result<()> {
 }
 
 /// The error of a single write that gave up.
-pub(crate) fn unknown_if_for_now(failure: Failure) -> Error {
-    match failure {
-        Failure::ForNow { applied: Applied::Unknown, .. } => outcome_unknown(),
-        failure => failure.into_error(),
-    }
+fn unknown_if_for_now(failure: Failure) -> Error {
+    if failure.may_be_applied() { outcome_unknown("and it cannot be asked") } else { failure.into_error() }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mls_keep_core::{Commit, Error, ErrorKind, Key, Result};
 
-use crate::bucket::Condition;
+use crate::bucket::{Condition, Read, Tag};
 use crate::cache::Seen;
 use crate::error::{Applied, Failure, failed_to_compare, outcome_unknown};
 use crate::layout::{is_root, name, root_of};
 use crate::object::{Object, nodes_len};
-use crate::store::{Store, ensure_fits, unknown_if_for_now};
+use crate::store::{Store, ensure_fits};
 
 /// What is to be written.
 pub(crate) struct Plan {
@@ -115,67 +115,61 @@ impl Store {
         }
     }
 
-    /// Writes `object` in place of what was `seen`. One write whose answer is lost is looked for and not repeated blindly.
+    /// Writes `object` in place of what was `seen`. A write whose answer is lost is looked for before it is repeated.
     async fn swap(&self, key: &Key, seen: Option<&Arc<Seen>>, object: Object) -> Result<Swapped> {
+        let object = object.in_place_of(seen.map(|seen| &seen.object));
         let (name, body) = (name(key), object.encode());
         let condition = seen.map_or(Condition::Absent, |seen| Condition::Is(seen.tag.etag.clone()));
         let mut patience = self.bucket.patience();
-        let tag = loop {
+        let attempt = || async {
             let failure = match self.bucket.put_once(&name, body.clone(), &condition).await {
-                Ok(tag) => break tag,
+                Ok(tag) => return Ok(Answer::Taken(tag)),
                 Err(failure) => failure,
             };
             let lost = matches!(failure, Failure::Lost | Failure::Missing);
-            if !lost {
-                let applied = patience.applied;
-                if let Err(failure) = patience.after(failure).await {
-                    self.cache.remove(key);
-                    // A refusal says nothing about an earlier attempt.
-                    return Err(match applied {
-                        Applied::Unknown => outcome_unknown(),
-                        Applied::No => unknown_if_for_now(failure),
-                    });
-                }
-                if patience.applied == Applied::No {
-                    continue;
-                }
+            if !lost && !failure.may_be_applied() {
+                return Err(failure);
             }
             // Whose object is there?
-            let now = match self.bucket.get(&name, None).await {
-                Ok(now) => now,
-                Err(_) => {
-                    self.cache.remove(key);
-                    return Err(if patience.applied == Applied::Unknown {
-                        outcome_unknown()
-                    } else {
-                        failed_to_compare()
-                    });
+            match self.bucket.get_once(&name, None).await {
+                Ok(now) if now.body == body => Ok(Answer::Taken(now.tag)),
+                Ok(Read { body, tag }) => {
+                    let object = Object::decode(body).map_err(Failure::Unreadable)?;
+                    match seen.filter(|seen| seen.object.id == object.id) {
+                        Some(seen) if lost && seen.tag.etag == tag.etag => Err(Failure::Refused),
+                        Some(_) if !lost => Err(failure),
+                        _ => Ok(Answer::Other { now: Some(Arc::new(Seen { object, tag })), lost }),
+                    }
                 }
-            };
-            let Some(now) = now else {
-                self.cache.remove(key);
-                match (lost, &condition) {
-                    // Not there yet: the same write once more.
-                    (false, Condition::Absent) => continue,
-                    _ if patience.applied == Applied::Unknown => return Err(outcome_unknown()),
-                    _ => return Ok(Swapped::Lost(None)),
-                }
-            };
-            if now.body == body {
-                break now.tag;
+                Err(Failure::Missing) if lost || seen.is_some() => Ok(Answer::Other { now: None, lost }),
+                Err(_) if lost => Err(failed_to_compare()),
+                // Not there yet, or it cannot be asked: the same write once more.
+                Err(_) => Err(failure),
             }
-            let now = Arc::new(Seen { object: Object::decode(now.body)?, tag: now.tag });
-            self.cache.insert(key, Arc::clone(&now));
-            if !lost && seen.is_some_and(|seen| seen.object.id == now.object.id) {
-                continue;
-            }
-            if patience.applied == Applied::Unknown {
-                // Ours may have been there in between.
-                return Err(outcome_unknown());
-            }
-            return Ok(Swapped::Lost(Some(now)));
         };
-        self.cache.insert(key, Arc::new(Seen { object, tag }));
+        let answer = patience.repeat(attempt).await;
+        let unknown = patience.applied == Applied::Unknown;
+        // Whatever is not known after this is asked for.
+        self.cache.remove(key);
+        match answer {
+            Ok(Answer::Taken(tag)) => self.cache.insert(key, Arc::new(Seen { object: object.clone(), tag })),
+            Ok(Answer::Other { now, lost }) => {
+                let mine =
+                    now.as_ref().and_then(|now| now.object.came_after(object.id, seen.map(|seen| seen.object.id)));
+                if let Some(now) = &now {
+                    self.cache.insert(key, Arc::clone(now));
+                }
+                match mine {
+                    Some(true) => {}
+                    Some(false) => return Ok(Swapped::Lost(now)),
+                    None if lost && !unknown => return Ok(Swapped::Lost(now)),
+                    None => return Err(outcome_unknown("and others wrote too often since to say it now")),
+                }
+            }
+            // A refusal says nothing about an earlier attempt.
+            Err(_) if unknown => return Err(outcome_unknown("and cannot be asked now")),
+            Err(failure) => return Err(failure.into_error()),
+        }
         if self.purges
             && let Some(version) = seen.and_then(|seen| seen.tag.version.as_deref())
         {
@@ -184,6 +178,14 @@ impl Store {
         }
         Ok(Swapped::Done)
     }
+}
+
+/// What is known after a conditional write.
+enum Answer {
+    /// The object is there.
+    Taken(Tag),
+    /// Another one is there, or none. `lost` if the service refused the write.
+    Other { now: Option<Arc<Seen>>, lost: bool },
 }
 
 /// What [`Store::rewrite`] did.

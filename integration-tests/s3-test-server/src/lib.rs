@@ -132,6 +132,16 @@ impl Server {
         self.shared.objects.lock().unwrap().put(key, body.to_vec().into());
     }
 
+    /// Whether no `If-Match` holds from here on.
+    pub fn refuse_conditions(&self, refuse: bool) {
+        self.shared.objects.lock().unwrap().quirks.refuses_if_match = refuse;
+    }
+
+    /// Whether versions are kept from here on: `Some(false)` where that was suspended, `None` where it never was.
+    pub fn set_versioning(&self, versioning: Option<bool>) {
+        self.shared.objects.lock().unwrap().set_versioning(versioning);
+    }
+
     /// Whether `marker` stands in any version of any object.
     #[must_use]
     pub fn contains(&self, marker: &[u8]) -> bool {

@@ -91,6 +91,18 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming
             apply();
             std::future::pending().await
         }
+        Some(Fault::HoldThenReset(hold)) => {
+            let _applied = hold.after.then(&apply);
+            hold.stop().await;
+            cut()
+        }
+        Some(Fault::Answer(status, code, headers)) => {
+            let mut answer = error(status, code);
+            for (name, value) in headers {
+                answer.headers_mut().insert(*name, hyper::header::HeaderValue::from_static(value));
+            }
+            Ok(answer)
+        }
         Some(Fault::Hold(hold)) => {
             let applied = hold.after.then(&apply);
             hold.stop().await;
@@ -123,12 +135,12 @@ fn apply(
         Method::GET if key.is_empty() && asks_for("versions") => {
             let prefix = parameter("prefix").unwrap_or_default();
             let marker = parameter("key-marker").filter(|_| !objects.quirks.stuck_versions).unwrap_or_default();
-            let id = parameter("version-id-marker").and_then(|id| id.parse().ok());
-            let (page, more) = objects.list_versions(&prefix, &marker, id);
-            let next = page.last().filter(|_| more).map(|version| (version.key.clone(), version.id));
+            let id = parameter("version-id-marker");
+            let (page, more) = objects.list_versions(&prefix, &marker, id.as_deref());
+            let next = page.last().filter(|_| more).map(|version| (version.key.clone(), version.id.clone()));
             let mut text = format!("<ListVersionsResult><IsTruncated>{more}</IsTruncated>");
             for version in page {
-                let ListedVersion { key, id, is_latest, len } = version;
+                let ListedVersion { key, id, is_latest, len, .. } = version;
                 let size = len.map_or_else(String::new, |len| format!("<Size>{len}</Size>"));
                 let tag = if len.is_some() { "Version" } else { "DeleteMarker" };
                 let _ = write!(
@@ -167,16 +179,19 @@ fn apply(
                 let answer = Response::builder().status(304).header(ETAG, etag);
                 answer.body(body_of(Bytes::new())).unwrap()
             }
-            Some((body, etag, id)) => {
+            Some((body, etag, version)) => {
                 let mut answer = Response::builder().header(ETAG, etag).header(CONTENT_LENGTH, body.len());
-                if objects.quirks.versioning {
-                    answer = answer.header("x-amz-version-id", id);
+                if let Some(version) = version {
+                    answer = answer.header("x-amz-version-id", version);
                 }
                 answer.body(body_of(body)).unwrap()
             }
         },
         Method::PUT => match objects.put_if(key, body, matches, none.is_some()) {
-            Written::PreconditionFailed => error(412, "PreconditionFailed"),
+            Written::PreconditionFailed => {
+                let (status, code) = objects.lost(key);
+                error(status, code)
+            }
             Written::NoSuchKey => error(404, "NoSuchKey"),
             Written::Done { etag, version } => {
                 let mut answer = Response::builder().header(ETAG, etag);
@@ -187,8 +202,11 @@ fn apply(
             }
         },
         Method::DELETE => {
-            objects.delete(key, parameter("versionId").as_deref());
-            Response::builder().status(204).body(body_of(Bytes::new())).unwrap()
+            let mut answer = Response::builder().status(204);
+            if let Some(marker) = objects.delete(key, parameter("versionId").as_deref()) {
+                answer = answer.header("x-amz-delete-marker", "true").header("x-amz-version-id", marker);
+            }
+            answer.body(body_of(Bytes::new())).unwrap()
         }
         _ => error(501, "NotImplemented"),
     }
