@@ -63,14 +63,17 @@ pub struct OldVersionsFound {
 }
 
 impl S3Backend {
-    /// Opens the store below `prefix` in `bucket`, which has to be there. An empty prefix is the whole bucket.
+    /// Opens the store below `prefix` in `bucket`. An empty prefix is the whole bucket.
     ///
-    /// Writes and deletes one small object, to see whether the service's conditional writes can decide between two writers.
+    /// This asks the service for nothing. Before anything is written, one small object of its own is written and deleted, to
+    /// see whether the service's conditional writes can decide between two writers; unless what was read says that this was
+    /// done within a day. A service that fails it can be read from all the same.
     ///
     /// # Errors
-    /// `Invalid` if they cannot, or if the configuration, the name or the prefix breaks a rule, or no credentials are found;
-    /// `NotFound` if there is no such bucket, `ReadOnly` if the credentials may not write to it, `Unavailable` if it cannot
-    /// be reached before the deadline.
+    /// `Invalid` if the configuration, the name or the prefix breaks a rule, or no credentials are found. The first call that
+    /// asks the service is `NotFound` if there is no such bucket, `Invalid` if the credentials are wrong, `Unavailable` if it
+    /// cannot be reached before the deadline; the first one that writes is `ReadOnly` if the credentials do not permit it,
+    /// and `Invalid` if conditional writes do not compare.
     pub async fn open(bucket: &str, prefix: &str, config: Config) -> Result<Self> {
         config.check()?;
         let prefix = checked(bucket, prefix)?;
@@ -109,7 +112,13 @@ impl S3Backend {
     /// As [`run`](Self::run), for what changes the store: a task that ends without an answer may have changed it.
     async fn write<T: Send + 'static>(&self, call: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         self.ensure_open()?;
-        self.runtime.run(call, ErrorKind::OutcomeUnknown).await
+        let store = Arc::clone(&self.store);
+        let write = async move {
+            store.look().await?;
+            let _writing = store.writing();
+            call.await
+        };
+        self.runtime.run(write, ErrorKind::OutcomeUnknown).await
     }
 
     fn ensure_open(&self) -> Result<()> {

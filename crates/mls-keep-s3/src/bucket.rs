@@ -6,14 +6,14 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types;
 use bytes::{Bytes, BytesMut};
-use mls_keep_core::{ErrorKind, Result};
+use mls_keep_core::ErrorKind;
 use tokio::sync::Semaphore;
 
 use crate::answer::{AtMost, MAX_ANSWER_LEN};
 use crate::config::{Config, ServerSideEncryption};
 use crate::error::Failure;
+use crate::look::Quotes;
 use crate::object::MAX_OBJECT_LEN;
-use crate::open::connect;
 use crate::retry::Patience;
 
 /// The condition of a write.
@@ -23,15 +23,7 @@ pub(crate) enum Condition {
     /// There is no object.
     Absent,
     /// The object has this ETag.
-    Is(String),
-}
-
-/// How a service wants the ETag in `If-Match`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) enum Quotes {
-    #[default]
-    With,
-    Without,
+    Is(String, Quotes),
 }
 
 /// An object that was read.
@@ -45,9 +37,29 @@ pub(crate) struct Read {
 pub(crate) struct Tag {
     /// As it came.
     pub(crate) etag: String,
-    /// `None` where no versions are kept.
+    /// `None` or "null" where no versions are kept, or were not when it was written.
     pub(crate) version: Option<String>,
 }
+
+impl Tag {
+    /// The id of its version, if versions were kept when it was written.
+    pub(crate) fn kept(&self) -> Option<&str> {
+        self.version.as_deref().filter(|id| !matches!(*id, NULL | ""))
+    }
+
+    /// The version that is left where an object of this tag was replaced by one of the tag `by`, if one is.
+    pub(crate) fn left_by(&self, by: &Self) -> Option<&str> {
+        match (self.kept(), by.kept()) {
+            (old, new) if old == new => None,
+            // Versioning was switched on in between.
+            (None, Some(_)) => Some(NULL),
+            (old, _) => old,
+        }
+    }
+}
+
+/// The id of a version that was written while none were kept.
+const NULL: &str = "null";
 
 /// An object in a listing.
 pub(crate) struct Listed {
@@ -73,27 +85,20 @@ pub(crate) struct Bucket {
     /// What every object's key begins with: empty, or ending with `/`.
     prefix: String,
     encryption: Option<ServerSideEncryption>,
-    quotes: Quotes,
     permits: Semaphore,
     deadline: Duration,
 }
 
 impl Bucket {
-    pub(crate) async fn new(name: String, prefix: String, config: &Config) -> Result<Self> {
-        let client = connect(config).await?;
-        Ok(Self {
+    pub(crate) fn new(client: Client, name: String, prefix: String, config: &Config) -> Self {
+        Self {
             client,
             name,
             prefix,
             encryption: config.encryption.clone(),
-            quotes: Quotes::default(),
             permits: Semaphore::new(config.connections),
             deadline: config.deadline,
-        })
-    }
-
-    pub(crate) fn set_quotes(&mut self, quotes: Quotes) {
-        self.quotes = quotes;
+        }
     }
 
     /// The patience of one call.
@@ -112,9 +117,9 @@ impl Bucket {
         match condition {
             Condition::None => {}
             Condition::Absent => request = request.if_none_match("*"),
-            Condition::Is(etag) => {
+            Condition::Is(etag, quotes) => {
                 let bare = etag.trim_matches('"');
-                request = request.if_match(match self.quotes {
+                request = request.if_match(match quotes {
                     Quotes::With => format!("\"{bare}\""),
                     Quotes::Without => bare.to_owned(),
                 });
@@ -133,7 +138,7 @@ impl Bucket {
         let request = request.customize().interceptor(AtMost(MAX_ANSWER_LEN));
         let answer = request.send().await.map_err(|error| Failure::of(&error))?;
         match answer.e_tag {
-            Some(etag) => Ok(Tag { etag, version: known(answer.version_id) }),
+            Some(etag) => Ok(Tag { etag, version: answer.version_id }),
             // Some services send an error in the body of a 200.
             None => Err(Failure::broken_off()),
         }
@@ -148,8 +153,7 @@ impl Bucket {
         let mut answer = request.send().await.map_err(|error| Failure::of(&error))?;
         let len = usize::try_from(answer.content_length.unwrap_or_default()).unwrap_or(usize::MAX);
         if len > MAX_OBJECT_LEN {
-            let text = "an object in the bucket is longer than any of ours".into();
-            return Err(Failure::ForGood { kind: ErrorKind::Corrupt, text });
+            return Err(Failure::for_good(ErrorKind::Corrupt, "an object in the bucket is longer than any of ours"));
         }
         let Some(etag) = answer.e_tag else { return Err(Failure::broken_off()) };
         let mut body = BytesMut::with_capacity(len);
@@ -159,7 +163,7 @@ impl Bucket {
         if body.len() < len {
             return Err(Failure::broken_off());
         }
-        Ok(Read { body: body.freeze(), tag: Tag { etag, version: known(answer.version_id) } })
+        Ok(Read { body: body.freeze(), tag: Tag { etag, version: answer.version_id } })
     }
 
     /// The object `name`, or `None` if there is none.
@@ -176,19 +180,19 @@ impl Bucket {
         self.patience().repeat(|| self.put_once(name, body.clone(), &Condition::None)).await
     }
 
-    /// Deletes an object, or one version of it.
-    pub(crate) async fn delete(&self, name: &str, version: Option<&str>) -> Result<(), Failure> {
-        let attempt = || async {
-            let _permit = self.permits.acquire().await;
-            let request = self.client.delete_object().bucket(&self.name).key(self.key(name));
-            let request = request.set_version_id(version.map(str::to_owned));
-            let request = request.customize().interceptor(AtMost(MAX_ANSWER_LEN));
-            request.send().await.map_err(|error| Failure::of(&error))
-        };
-        match self.patience().repeat(attempt).await {
-            Ok(_) | Err(Failure::Missing) => Ok(()),
-            Err(failure) => Err(failure),
-        }
+    /// Deletes an object, or one version of it. Returns whether older versions stay, and a marker that hides them.
+    pub(crate) async fn delete(&self, name: &str, version: Option<&str>) -> Result<bool, Failure> {
+        self.patience().repeat(|| self.delete_once(name, version)).await.or_else(Failure::if_missing)
+    }
+
+    /// One attempt to do that.
+    pub(crate) async fn delete_once(&self, name: &str, version: Option<&str>) -> Result<bool, Failure> {
+        let _permit = self.permits.acquire().await;
+        let request = self.client.delete_object().bucket(&self.name).key(self.key(name));
+        let request = request.set_version_id(version.map(str::to_owned));
+        let request = request.customize().interceptor(AtMost(MAX_ANSWER_LEN));
+        let answer = request.send().await.map_err(|error| Failure::of(&error))?;
+        Ok(version.is_none() && answer.delete_marker.unwrap_or_default())
     }
 
     /// All objects whose names begin with `prefix`, in byte order.
@@ -275,11 +279,5 @@ impl Bucket {
 }
 
 fn endless_listing() -> Failure {
-    let text = "the service says that a listing goes on, and not how";
-    Failure::ForGood { kind: ErrorKind::Invalid, text: text.into() }
-}
-
-/// A bucket that keeps no versions says so by none, or by "null".
-fn known(version: Option<String>) -> Option<String> {
-    version.filter(|id| id != "null" && !id.is_empty())
+    Failure::for_good(ErrorKind::Invalid, "the service says that a listing goes on, and not how")
 }

@@ -7,6 +7,7 @@ use mls_keep_core::limits::MAX_KEY_LEN;
 use mls_keep_core::{Error, ErrorKind, Key, Result};
 
 use crate::config::{MAX_INLINE_LEN, MAX_VALUE_LEN};
+use crate::look::Look;
 
 /// The first bytes of every object.
 pub(crate) const MAGIC: [u8; 4] = *b"mlsk";
@@ -38,14 +39,22 @@ const MAX_BEFORE: usize = 64;
 /// Stands for the absence of an object among [`Object::before`].
 const NOTHING: Earlier = [0; 8];
 
+/// What an object says of how it came about.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct History {
+    /// The last look at the service before it.
+    pub(crate) look: Look,
+    /// The writes that this one came after, the newest first: what it replaced, what that had replaced, and so on. A writer
+    /// that finds its own id here was applied; one that finds what it meant to replace and not itself never will be.
+    before: Vec<Earlier>,
+}
+
 /// A value, and the nodes that ride with it.
 #[derive(Clone)]
 pub(crate) struct Object {
     pub(crate) id: WriteId,
-    /// The writes that this one came after, the newest first: what it replaced, what that had replaced, and so on. A writer
-    /// that finds its own id here was applied; one that finds what it meant to replace and not itself never will be.
     /// `None` of one that was written without a condition.
-    pub(crate) before: Option<Vec<Earlier>>,
+    pub(crate) history: Option<History>,
     /// `None` if the value was removed; then no nodes ride with it.
     pub(crate) value: Option<Bytes>,
     pub(crate) nodes: BTreeMap<Key, Bytes>,
@@ -59,24 +68,27 @@ impl Object {
         getrandom::fill(&mut id).map_err(|source| {
             Error::new(ErrorKind::Unavailable, "the system gives no random bytes").with_source(source)
         })?;
-        Ok(Self { id, before: None, value, nodes })
+        Ok(Self { id, history: None, value, nodes })
     }
 
     /// The same object, to be written in place of `replaced` and of nothing else.
-    pub(crate) fn in_place_of(mut self, replaced: Option<&Self>) -> Self {
+    pub(crate) fn in_place_of(mut self, replaced: Option<&Self>, look: Look) -> Self {
+        let before = [replaced.map_or(NOTHING, |replaced| earlier_of(&replaced.id))];
+        let earlier = replaced.map_or(&[][..], Self::before);
+        let before = before.iter().chain(earlier).take(MAX_BEFORE).copied().collect();
         // One that is removed has room for no more than its id: no other object is as short.
-        self.before = self.value.is_some().then(|| {
-            let before = replaced.and_then(|replaced| replaced.before.as_deref()).unwrap_or_default();
-            let replaced = replaced.map_or(NOTHING, |replaced| earlier_of(&replaced.id));
-            [replaced].iter().chain(before).take(MAX_BEFORE).copied().collect()
-        });
+        self.history = self.value.is_some().then_some(History { look, before });
         self
+    }
+
+    fn before(&self) -> &[Earlier] {
+        self.history.as_ref().map_or(&[], |history| &history.before)
     }
 
     /// Whether the write `id`, which was to replace `replaced`, was applied before this one: yes, no and never will be, or
     /// `None` if this one does not know it any more. If the key was deleted in between, that is not seen.
     pub(crate) fn came_after(&self, id: WriteId, replaced: Option<WriteId>) -> Option<bool> {
-        let before = self.before.as_deref().unwrap_or_default();
+        let before = self.before();
         if before.contains(&earlier_of(&id)) {
             return Some(true);
         }
@@ -87,14 +99,15 @@ impl Object {
         let mut bytes = BytesMut::with_capacity(self.len());
         bytes.put_slice(&MAGIC);
         bytes.put_u8(VERSION);
-        bytes.put_u8(match (&self.value, &self.before) {
+        bytes.put_u8(match (&self.value, &self.history) {
             (None, _) => REMOVED,
             (Some(_), None) => VALUE,
             (Some(_), Some(_)) => SWAPPED,
         });
         bytes.put_slice(&self.id);
         if let Some(value) = &self.value {
-            if let Some(before) = &self.before {
+            if let Some(History { look, before }) = &self.history {
+                look.encode(&mut bytes);
                 bytes.put_u8(before.len() as u8);
                 before.iter().for_each(|id| bytes.put_slice(id));
             }
@@ -112,8 +125,8 @@ impl Object {
 
     fn len(&self) -> usize {
         let Some(value) = &self.value else { return REMOVED_LEN };
-        let before = self.before.as_ref().map_or(0, |before| 1 + before.len() * size_of::<Earlier>());
-        REMOVED_LEN + before + 4 + value.len() + nodes_len(&self.nodes)
+        let history = |history: &History| Look::LEN + 1 + history.before.len() * size_of::<Earlier>();
+        REMOVED_LEN + self.history.as_ref().map_or(0, history) + 4 + value.len() + nodes_len(&self.nodes)
     }
 
     /// # Errors
@@ -131,12 +144,12 @@ impl Object {
         }
         let id = take(16).and_then(|id| WriteId::try_from(&*id).ok()).ok_or_else(bad)?;
         if kind == REMOVED {
-            let removed = Self { id, before: None, value: None, nodes: BTreeMap::new() };
+            let removed = Self { id, history: None, value: None, nodes: BTreeMap::new() };
             return if bytes.is_empty() { Ok(removed) } else { Err(bad()) };
         }
-        let before = match kind {
+        let history = match kind {
             VALUE => None,
-            SWAPPED => Some(take_before(&mut bytes).ok_or_else(bad)?),
+            SWAPPED => Some(take_history(&mut bytes).ok_or_else(bad)?),
             _ => return Err(bad()),
         };
         let value = take_long(&mut bytes, MAX_VALUE_LEN).ok_or_else(bad)?;
@@ -149,7 +162,7 @@ impl Object {
             }
             nodes.insert(key, node);
         }
-        Ok(Self { id, before, value: Some(value), nodes })
+        Ok(Self { id, history, value: Some(value), nodes })
     }
 }
 
@@ -162,14 +175,16 @@ fn earlier_of(id: &WriteId) -> Earlier {
     id.first_chunk().copied().unwrap_or(NOTHING)
 }
 
-fn take_before(bytes: &mut Bytes) -> Option<Vec<Earlier>> {
-    let [count] = *bytes.first_chunk()?;
-    let len = usize::from(count) * size_of::<Earlier>();
-    if usize::from(count) > MAX_BEFORE || len > bytes.len() - 1 {
+fn take_history(bytes: &mut Bytes) -> Option<History> {
+    let look = Look::decode(bytes.first_chunk()?)?;
+    let count = usize::from(*bytes.get(Look::LEN)?);
+    let len = Look::LEN + 1 + count * size_of::<Earlier>();
+    if count > MAX_BEFORE || len > bytes.len() {
         return None;
     }
-    let ids = bytes.split_to(1 + len).slice(1..);
-    ids.chunks_exact(size_of::<Earlier>()).map(|id| id.try_into().ok()).collect()
+    let ids = bytes.split_to(len).slice(Look::LEN + 1..);
+    let before = ids.chunks_exact(size_of::<Earlier>()).map(|id| id.try_into().ok()).collect::<Option<_>>()?;
+    Some(History { look, before })
 }
 
 fn take_long(bytes: &mut Bytes, most: usize) -> Option<Bytes> {
@@ -190,6 +205,9 @@ fn take_key(bytes: &mut Bytes) -> Option<Key> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::look::Quotes;
+
+    const LOOK: Look = Look { at: 1_700_000_000, place: [7; 8], quotes: Quotes::Without };
 
     fn object() -> Object {
         let nodes = [("n/x/1", "one"), ("n/x/2", "")].map(|(key, node)| (Key::new(key).unwrap(), Bytes::from(node)));
@@ -199,12 +217,12 @@ mod tests {
     #[test]
     fn what_is_encoded_is_decoded() {
         let (object, removed) = (object(), Object::new(None, BTreeMap::new()).unwrap());
-        let swapped = object.clone().in_place_of(Some(&removed));
+        let swapped = object.clone().in_place_of(Some(&removed), LOOK);
         for object in [object, removed, swapped] {
             let bytes = object.encode();
             assert_eq!(bytes.len(), object.len());
             let found = Object::decode(bytes).unwrap();
-            assert_eq!((found.id, found.before), (object.id, object.before));
+            assert_eq!((found.id, found.history), (object.id, object.history));
             assert_eq!((found.value, found.nodes), (object.value, object.nodes));
         }
     }
@@ -217,16 +235,16 @@ mod tests {
 
     #[test]
     fn the_newest_writes_are_named() {
-        let mut last = object().in_place_of(None);
-        assert_eq!(last.before.as_deref(), Some(&[NOTHING][..]));
+        let mut last = object().in_place_of(None, LOOK);
+        assert_eq!(last.before(), [NOTHING]);
         let mut ids = vec![NOTHING];
         for _ in 0..2 * MAX_BEFORE {
             ids.insert(0, earlier_of(&last.id));
             ids.truncate(MAX_BEFORE);
-            last = object().in_place_of(Some(&last));
-            assert_eq!(last.before.as_ref(), Some(&ids));
+            last = object().in_place_of(Some(&last), LOOK);
+            assert_eq!(last.before(), ids);
         }
-        assert_eq!(Object::decode(last.encode()).unwrap().before, Some(ids));
+        assert_eq!(Object::decode(last.encode()).unwrap().before(), ids);
     }
 
     #[test]
@@ -236,8 +254,8 @@ mod tests {
 
     #[test]
     fn damage_is_told_and_never_panics() {
-        let bytes = object().in_place_of(None).encode();
-        let value = REMOVED_LEN + 1 + 8;
+        let bytes = object().in_place_of(None, LOOK).encode();
+        let value = REMOVED_LEN + Look::LEN + 1 + 8;
         let whole_entries = [value + 8, value + 8 + 14, bytes.len()];
         for len in (0..bytes.len()).filter(|len| !whole_entries.contains(len)) {
             let error = Object::decode(bytes.slice(..len)).err().unwrap_or_else(|| panic!("{len} bytes are taken"));

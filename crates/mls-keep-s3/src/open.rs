@@ -15,8 +15,9 @@ use crate::config::Config;
 /// Most bytes of a prefix: with the longest key it stays below S3's 1024.
 const MAX_PREFIX_LEN: usize = 512;
 
-/// A client with the credentials and the region that `config` names, or that AWS's default chains find.
-pub(crate) async fn connect(config: &Config) -> Result<Client> {
+/// A client with the credentials and the region that `config` names, or that AWS's default chains find; and its endpoint,
+/// if that is not AWS.
+pub(crate) async fn connect(config: &Config) -> Result<(Client, Option<String>)> {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
         .build_https();
@@ -37,7 +38,8 @@ pub(crate) async fn connect(config: &Config) -> Result<Client> {
         ));
     }
     let shared = loader.load().await;
-    let has_endpoint = shared.endpoint_url().is_some();
+    let endpoint = shared.endpoint_url().map(str::to_owned);
+    let has_endpoint = endpoint.is_some();
     let region = match shared.region() {
         Some(region) => region.clone(),
         None if has_endpoint => Region::from_static("us-east-1"),
@@ -65,7 +67,7 @@ pub(crate) async fn connect(config: &Config) -> Result<Client> {
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .build();
-    Ok(Client::from_conf(built))
+    Ok((Client::from_conf(built), endpoint))
 }
 
 /// The prefix with its end.

@@ -13,8 +13,7 @@ const MAX_REFUSALS: usize = 6;
 pub(crate) struct Patience {
     until: Instant,
     delays: backon::ExponentialBackoff,
-    /// Whether an attempt may have been applied.
-    pub(crate) applied: Applied,
+    applied: Applied,
     refusals: usize,
 }
 
@@ -26,6 +25,11 @@ impl Patience {
             .with_jitter()
             .without_max_times();
         Self { until: Instant::now() + deadline, delays: delays.build(), applied: Applied::No, refusals: 0 }
+    }
+
+    /// Whether an attempt that failed may have been applied.
+    pub(crate) fn may_be_applied(&self) -> bool {
+        self.applied == Applied::Unknown
     }
 
     /// Repeats `attempt` until it has an answer, or fails in a way that repeating does not help.

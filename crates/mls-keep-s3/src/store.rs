@@ -1,28 +1,33 @@
 //! [`Store`]: the contract of a backend on top of a bucket.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
 use mls_keep_core::{Error, ErrorKind, Key, Result};
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, Read};
 use crate::cache::{Cache, Seen};
 use crate::config::{Config, MAX_VALUE_LEN, OldVersions};
 use crate::error::{Failure, outcome_unknown};
 use crate::layout::{Roots, VALUES, is_root, name, root_of, roots_of};
+use crate::look::{Look, Looks};
 use crate::object::{Object, REMOVED_LEN};
+use crate::open::connect;
 use crate::pending::{Deletion, Pending};
-use crate::probe;
+use crate::probe::probe;
 use crate::swap::{Plan, nodes_of};
 
 pub(crate) struct Store {
     pub(crate) bucket: Bucket,
     pub(crate) inline_len: usize,
+    pub(crate) looks: Looks,
     /// Whether old versions are to be deleted.
     pub(crate) purges: bool,
+    /// Whether the bucket was seen to keep any.
+    pub(crate) keeps_versions: AtomicBool,
     pub(crate) cache: Cache,
     pub(crate) pending: Arc<Pending>,
     /// What the last page of a listing left.
@@ -51,23 +56,31 @@ impl Drop for Writing<'_> {
 
 impl Store {
     pub(crate) async fn open(bucket: String, prefix: String, config: &Config) -> Result<Self> {
-        let mut bucket = Bucket::new(bucket, prefix, config).await?;
-        let found = probe::probe(&mut bucket).await?;
-        bucket.set_quotes(found.quotes);
-        let store = Self {
-            bucket,
+        let (client, endpoint) = connect(config).await?;
+        let looks = Looks::new(endpoint.as_deref(), &bucket);
+        Ok(Self {
+            bucket: Bucket::new(client, bucket, prefix, config),
+            looks,
             inline_len: config.inline_len as usize,
-            purges: found.versioned && config.old_versions == OldVersions::Purge,
+            purges: config.old_versions == OldVersions::Purge,
+            keeps_versions: AtomicBool::default(),
             cache: Cache::default(),
             pending: Arc::default(),
             rest: Mutex::default(),
             writes: AtomicU64::default(),
-        };
-        if store.purges {
-            // Of the probe; and so the permission is tried before anything depends on it.
-            store.purge(crate::layout::PROBES).await?;
+        })
+    }
+
+    /// Looks whether the service's conditional writes can decide a root, if nobody has lately. Before every write.
+    pub(crate) async fn look(&self) -> Result<Look> {
+        if let Some(look) = self.looks.standing() {
+            return Ok(look);
         }
-        Ok(store)
+        let _looking = self.looks.looking.lock().await;
+        match self.looks.standing() {
+            Some(look) => Ok(look),
+            None => Ok(self.looks.looked(probe(&self.bucket, self.purges).await?)),
+        }
     }
 
     /// What was listed is old when a write begins, and when it ends.
@@ -114,7 +127,7 @@ impl Store {
         if is_root(key) {
             return Ok(self.fetch(key).await?.and_then(|seen| seen.object.value.clone()));
         }
-        Ok(self.read(key, None).await?.and_then(|seen| seen.object.value.clone()))
+        Ok(self.read(key).await?.and_then(|seen| seen.object.value.clone()))
     }
 
     /// The object of the root `key`, as it is now.
@@ -130,19 +143,30 @@ impl Store {
             self.cache.remove(key);
             return Ok(None);
         };
-        let seen = Arc::new(Seen { object: Object::decode(read.body)?, tag: read.tag });
+        let seen = Arc::new(self.seen(read)?);
         self.cache.insert(key, Arc::clone(&seen));
         Ok(Some(seen))
     }
 
-    async fn read(&self, key: &Key, etag: Option<&str>) -> Result<Option<Seen>> {
-        let Some(read) = self.bucket.get(&name(key), etag).await.map_err(Failure::into_error)? else { return Ok(None) };
-        Ok(Some(Seen { object: Object::decode(read.body)?, tag: read.tag }))
+    async fn read(&self, key: &Key) -> Result<Option<Seen>> {
+        let read = self.bucket.get(&name(key), None).await.map_err(Failure::into_error)?;
+        read.map(|read| self.seen(read)).transpose()
+    }
+
+    /// What was read, after learning from it.
+    pub(crate) fn seen(&self, read: Read) -> Result<Seen> {
+        let object = Object::decode(read.body)?;
+        if let Some(history) = &object.history {
+            self.looks.learn(history.look);
+        }
+        if read.tag.kept().is_some() {
+            self.keeps_versions.store(true, Ordering::Relaxed);
+        }
+        Ok(Seen { object, tag: read.tag })
     }
 
     pub(crate) async fn save(&self, key: &Key, data: Bytes) -> Result<()> {
         ensure_fits(&data)?;
-        let _writing = self.writing();
         self.pending.wait_for(std::slice::from_ref(key)).await;
         if is_root(key) {
             let value = |seen: Option<&Arc<Seen>>| {
@@ -169,7 +193,6 @@ impl Store {
     }
 
     pub(crate) async fn delete(&self, key: &Key) -> Result<()> {
-        let _writing = self.writing();
         self.pending.wait_for(std::slice::from_ref(key)).await;
         self.remove(key).await
     }

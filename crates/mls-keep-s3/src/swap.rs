@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mls_keep_core::{Commit, Error, ErrorKind, Key, Result};
 
-use crate::bucket::{Condition, Read, Tag};
+use crate::bucket::{Condition, Tag};
 use crate::cache::Seen;
-use crate::error::{Applied, Failure, failed_to_compare, outcome_unknown};
+use crate::error::{Failure, failed_to_compare, outcome_unknown};
 use crate::layout::{is_root, name, root_of};
 use crate::object::{Object, nodes_len};
 use crate::store::{Store, ensure_fits};
@@ -35,7 +35,6 @@ impl Store {
         for data in commit.puts.iter().map(|(_, data)| data).chain(&commit.swap.replacement) {
             ensure_fits(data)?;
         }
-        let _writing = self.writing();
         let swap = &commit.swap;
         let puts: Vec<Key> = commit.puts.iter().map(|(key, _)| key.clone()).collect();
         self.pending.wait_for(&puts).await;
@@ -117,9 +116,10 @@ impl Store {
 
     /// Writes `object` in place of what was `seen`. A write whose answer is lost is looked for before it is repeated.
     async fn swap(&self, key: &Key, seen: Option<&Arc<Seen>>, object: Object) -> Result<Swapped> {
-        let object = object.in_place_of(seen.map(|seen| &seen.object));
+        let look = self.look().await?;
+        let object = object.in_place_of(seen.map(|seen| &seen.object), look);
         let (name, body) = (name(key), object.encode());
-        let condition = seen.map_or(Condition::Absent, |seen| Condition::Is(seen.tag.etag.clone()));
+        let condition = seen.map_or(Condition::Absent, |seen| Condition::Is(seen.tag.etag.clone(), look.quotes));
         let mut patience = self.bucket.patience();
         let attempt = || async {
             let failure = match self.bucket.put_once(&name, body.clone(), &condition).await {
@@ -133,12 +133,12 @@ impl Store {
             // Whose object is there?
             match self.bucket.get_once(&name, None).await {
                 Ok(now) if now.body == body => Ok(Answer::Taken(now.tag)),
-                Ok(Read { body, tag }) => {
-                    let object = Object::decode(body).map_err(Failure::Unreadable)?;
-                    match seen.filter(|seen| seen.object.id == object.id) {
-                        Some(seen) if lost && seen.tag.etag == tag.etag => Err(Failure::Refused),
+                Ok(read) => {
+                    let now = self.seen(read).map_err(Failure::Unreadable)?;
+                    match seen.filter(|seen| seen.object.id == now.object.id) {
+                        Some(seen) if lost && seen.tag.etag == now.tag.etag => Err(Failure::Refused),
                         Some(_) if !lost => Err(failure),
-                        _ => Ok(Answer::Other { now: Some(Arc::new(Seen { object, tag })), lost }),
+                        _ => Ok(Answer::Other { now: Some(Arc::new(now)), lost }),
                     }
                 }
                 Err(Failure::Missing) if lost || seen.is_some() => Ok(Answer::Other { now: None, lost }),
@@ -148,11 +148,15 @@ impl Store {
             }
         };
         let answer = patience.repeat(attempt).await;
-        let unknown = patience.applied == Applied::Unknown;
+        let unknown = patience.may_be_applied();
         // Whatever is not known after this is asked for.
         self.cache.remove(key);
-        match answer {
-            Ok(Answer::Taken(tag)) => self.cache.insert(key, Arc::new(Seen { object: object.clone(), tag })),
+        let left = match answer {
+            Ok(Answer::Taken(tag)) => {
+                let left = seen.and_then(|seen| seen.tag.left_by(&tag));
+                self.cache.insert(key, Arc::new(Seen { object, tag }));
+                left
+            }
             Ok(Answer::Other { now, lost }) => {
                 let mine =
                     now.as_ref().and_then(|now| now.object.came_after(object.id, seen.map(|seen| seen.object.id)));
@@ -160,7 +164,7 @@ impl Store {
                     self.cache.insert(key, Arc::clone(now));
                 }
                 match mine {
-                    Some(true) => {}
+                    Some(true) => seen.zip(now).and_then(|(seen, now)| seen.tag.left_by(&now.tag)),
                     Some(false) => return Ok(Swapped::Lost(now)),
                     None if lost && !unknown => return Ok(Swapped::Lost(now)),
                     None => return Err(outcome_unknown("and others wrote too often since to say it now")),
@@ -168,11 +172,14 @@ impl Store {
             }
             // A refusal says nothing about an earlier attempt.
             Err(_) if unknown => return Err(outcome_unknown("and cannot be asked now")),
-            Err(failure) => return Err(failure.into_error()),
-        }
-        if self.purges
-            && let Some(version) = seen.and_then(|seen| seen.tag.version.as_deref())
-        {
+            Err(failure) => {
+                if matches!(failure, Failure::Refused) {
+                    self.looks.forget();
+                }
+                return Err(failure.into_error());
+            }
+        };
+        if let Some(version) = left.filter(|_| self.purges) {
             // The commit stands; a version that stays is found by `purge_old_versions`.
             let _ = self.bucket.delete(&name, Some(version)).await;
         }

@@ -1,5 +1,7 @@
 //! Versions that the bucket keeps beside the current ones: deleting and counting them.
 
+use std::sync::atomic::Ordering;
+
 use futures_util::future::{join_all, try_join_all};
 use mls_keep_core::{Key, Result};
 
@@ -13,15 +15,19 @@ impl Store {
     pub(crate) async fn delete_own(&self, key: &Key) -> Result<(), Failure> {
         let name = name(key);
         if !self.purges {
-            return self.bucket.delete(&name, None).await;
+            return self.bucket.delete(&name, None).await.map(drop);
+        }
+        if !self.keeps_versions.load(Ordering::Relaxed) {
+            if !self.bucket.delete(&name, None).await? {
+                return Ok(());
+            }
+            self.keeps_versions.store(true, Ordering::Relaxed);
         }
         let versions = self.bucket.versions(&name).await?;
         let versions: Vec<_> = versions.into_iter().filter(|version| version.name == name).collect();
         // The current one goes last: what was replaced is not to come back meanwhile.
-        for version in versions.iter().filter(|version| !version.is_latest) {
-            self.bucket.delete(&name, Some(&version.id)).await?;
-        }
-        for version in versions.iter().filter(|version| version.is_latest) {
+        let (latest, old): (Vec<_>, Vec<_>) = versions.iter().partition(|version| version.is_latest);
+        for version in old.into_iter().chain(latest) {
             self.bucket.delete(&name, Some(&version.id)).await?;
         }
         Ok(())

@@ -210,9 +210,10 @@ fn single_calls_survive_faults() {
         for k in 1..30 {
             let server = Server::start();
             server.fail(k, fault.clone(), false);
-            let opened = open(&server, impatient(server.endpoint()));
-            assert!(opened.is_ok(), "{fault:?} at request {k} of opening: {:?}", opened.err());
-            assert!(server.keys().is_empty(), "{fault:?} at request {k} of opening: the probe leaves nothing");
+            let backend = open(&server, impatient(server.endpoint())).unwrap();
+            let deleted = block_on(backend.delete(&key("k")));
+            assert!(deleted.is_ok(), "{fault:?} at request {k} of a first write: {:?}", deleted.err());
+            assert!(server.keys().is_empty(), "{fault:?} at request {k} of a first write: the probe leaves nothing");
             if !server.heal() {
                 break;
             }

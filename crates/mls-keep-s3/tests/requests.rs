@@ -39,6 +39,8 @@ fn methods(requests: &[Request]) -> Vec<String> {
 fn a_commit_of_a_small_group_is_one_request() {
     let bucket = Bucket::new(64 << 10);
     let backend = block_on(bucket.backend()).unwrap();
+    // The service is looked at before the first write.
+    block_on(backend.delete(&key("absent"))).unwrap();
     let _ = bucket.server.take_requests();
     for (from, to) in [(None, "a"), (Some("a"), "b"), (Some("b"), "c")] {
         block_on(backend.commit(commit(from, to, 5, 2000))).unwrap();
@@ -51,6 +53,34 @@ fn a_commit_of_a_small_group_is_one_request() {
     let found = block_on(backend.load_many(&nodes)).unwrap();
     assert!(found.iter().all(|node| node.as_ref() == Some(&bytes("c", 2000))));
     assert_eq!(methods(&bucket.server.take_requests()), ["GET keeps/alice/v/r/x"], "five nodes are one request");
+}
+
+/// The service is looked at before the first write of all, and by nobody who reads what was written after that.
+#[test]
+fn the_service_is_looked_at_once() {
+    let bucket = Bucket::new(64 << 10);
+    let probes = || bucket.server.take_requests().iter().filter(|request| request.key.contains("/probe/")).count();
+    let first = block_on(bucket.backend()).unwrap();
+    assert_eq!(block_on(first.load(&key("r/x"))).unwrap(), None);
+    assert_eq!(bucket.server.take_requests().len(), 1, "reading needs no look");
+    block_on(first.commit(commit(None, "a", 1, 100))).unwrap();
+    assert_eq!(probes(), 7);
+    let second = block_on(bucket.backend()).unwrap();
+    block_on(second.load(&key("r/x"))).unwrap();
+    block_on(second.commit(commit(Some("a"), "b", 1, 100))).unwrap();
+    assert_eq!(methods(&bucket.server.take_requests()), ["GET keeps/alice/v/r/x", "PUT keeps/alice/v/r/x"]);
+    // A surprise: the service is looked at again by the next write, and refused.
+    bucket.server.refuse_conditions(true);
+    block_on(second.commit(commit(Some("b"), "c", 1, 100))).unwrap_err();
+    assert_eq!(probes(), 0);
+    let refused = block_on(second.commit(commit(Some("b"), "c", 1, 100))).unwrap_err();
+    assert!(refused.to_string().contains("cannot decide between two writers"), "{refused}");
+    assert!(probes() > 0);
+    // Nothing read: a blind write looks too.
+    bucket.server.refuse_conditions(false);
+    let third = block_on(bucket.backend()).unwrap();
+    block_on(third.save(&key("k"), bytes("k", 5))).unwrap();
+    assert_eq!(probes(), 7);
 }
 
 #[test]
