@@ -1,6 +1,6 @@
 //! [`Store`]: the contract of a backend on top of a bucket.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -91,27 +91,32 @@ impl Store {
 
     pub(crate) async fn load_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
         self.pending.wait_for(keys).await;
-        // What was seen of the roots says where to look first.
-        let seen: BTreeMap<Key, Arc<Seen>> =
-            keys.iter().filter_map(root_of).filter_map(|root| Some((root.clone(), self.cache.get(&root)?))).collect();
-        let rides = |key: &Key| {
-            root_of(key).and_then(|root| seen.get(&root)).is_some_and(|seen| seen.object.nodes.contains_key(key))
-        };
         let roots: HashSet<Key> = keys.iter().filter_map(root_of).collect();
+        let seen: HashMap<_, _> =
+            roots.into_iter().filter_map(|root| Some((root.clone(), self.cache.get(&root)?))).collect();
+        let rides = |key: &Key| seen.get(&root_of(key)?)?.object.nodes.get(key).cloned();
+        // A node is written once: what rides with its root as it was seen last is its value.
+        let known: Vec<Option<Bytes>> = keys.iter().map(rides).collect();
+        let missing: Vec<&Key> =
+            keys.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(key, _)| key).collect();
+        let mut missing = self.ask_for(&missing).await?.into_iter();
+        Ok(known.into_iter().map(|known| known.or_else(|| missing.next().flatten())).collect())
+    }
+
+    async fn ask_for(&self, keys: &[&Key]) -> Result<Vec<Option<Bytes>>> {
+        let roots: HashSet<Key> = keys.iter().filter_map(|key| root_of(key)).collect();
         let now = try_join_all(roots.into_iter().map(|root| async move {
             let seen = self.fetch(&root).await?;
             Ok::<_, Error>((root, seen))
         }));
-        let own = try_join_all(
-            keys.iter().map(|key| async move { if rides(key) { Ok(None) } else { self.load_own(key).await } }),
-        );
+        let own = try_join_all(keys.iter().map(|key| self.load_own(key)));
         let (now, own) = futures_util::future::try_join(now, own).await?;
-        let now: BTreeMap<Key, Option<Arc<Seen>>> = now.into_iter().collect();
+        let now: HashMap<Key, Option<Arc<Seen>>> = now.into_iter().collect();
         try_join_all(keys.iter().zip(own).map(|(key, own)| {
             let root = root_of(key).and_then(|root| now.get(&root).cloned());
             async move {
                 let Some(root) = root else { return Ok(own) };
-                let riding = root.and_then(|seen| seen.object.nodes.get(key).cloned());
+                let riding = root.and_then(|seen| seen.object.nodes.get(*key).cloned());
                 match riding.or(own) {
                     Some(value) => Ok(Some(value)),
                     // It may have moved to an object of its own since that was looked for.

@@ -50,9 +50,13 @@ fn a_commit_of_a_small_group_is_one_request() {
     }
     assert_eq!(bucket.server.keys(), ["keeps/alice/v/r/x"], "the nodes ride with the root");
     let nodes: Vec<Key> = (0..5).map(|index| key(&format!("n/x/c-{index}"))).collect();
-    let found = block_on(backend.load_many(&nodes)).unwrap();
-    assert!(found.iter().all(|node| node.as_ref() == Some(&bytes("c", 2000))));
-    assert_eq!(methods(&bucket.server.take_requests()), ["GET keeps/alice/v/r/x"], "five nodes are one request");
+    let fresh = block_on(bucket.backend()).unwrap();
+    assert!(block_on(fresh.load(&key("r/x"))).unwrap().is_some());
+    for backend in [&backend, &fresh] {
+        let found = block_on(backend.load_many(&nodes)).unwrap();
+        assert!(found.iter().all(|node| node.as_ref() == Some(&bytes("c", 2000))));
+    }
+    assert_eq!(methods(&bucket.server.take_requests()), ["GET keeps/alice/v/r/x"], "the nodes came with their root");
 }
 
 /// The service is looked at before the first write of all, and by nobody who reads what was written after that.
