@@ -104,7 +104,13 @@ async fn load_client(manager: &PersistenceManager, global: &Global) -> Result<Cl
             Err(error) if error.kind() == ErrorKind::NotFound => find_identity(&manager.clients().await?, typed)?,
             loaded => return Ok(loaded?),
         },
-        None => only_identity(manager.clients().await?)?,
+        None => match manager.load_only_client().await {
+            // None, or several: which, the failure says.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {
+                only_identity(manager.clients().await?)?
+            }
+            loaded => return Ok(loaded?),
+        },
     };
     Ok(manager.load_client_state(&identity).await?)
 }
