@@ -46,12 +46,17 @@ impl Session {
     }
 }
 
-/// Opens the keep that `global` names. With [`Access::Create`] it is made if there is none.
-pub(crate) async fn open_keep(global: &Global, access: Access) -> Result<PersistenceManager> {
+/// The store that `global` names, and its URL.
+pub(crate) fn store(global: &Global) -> Result<(&str, Store)> {
     let url = global.store.as_deref().ok_or_else(|| {
         Failure::usage("no store is named", format!("Say --store URL, or set MLS_KEEP_STORE. Known: {}", forms()))
     })?;
-    let store = Store::parse(url)?;
+    Ok((url, Store::parse(url)?))
+}
+
+/// Opens the keep that `global` names. With [`Access::Create`] it is made if there is none.
+pub(crate) async fn open_keep(global: &Global, access: Access) -> Result<PersistenceManager> {
+    let (url, store) = store(global)?;
     let encryption = match (&global.key, &global.passphrase_file) {
         (Some(path), None) => key::from_key_file(path)?,
         (None, Some(path)) => key::from_passphrase_file(path)?,

@@ -45,6 +45,8 @@ struct Shared {
     objects: Mutex<Objects>,
     script: Mutex<Script>,
     requests: Mutex<Vec<Request>>,
+    /// How many requests there were in all.
+    arrived: AtomicUsize,
     /// How many bytes went into bodies that have no end.
     endless: AtomicUsize,
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, ETAG, IF_MATCH, IF_NONE_MATCH};
 use hyper::{Method, Response, StatusCode};
 
@@ -20,6 +20,7 @@ use crate::{BUCKET, Shared};
 /// A request that arrived.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Request {
+    number: usize,
     /// `GET`, `PUT`, ...
     pub method: String,
     /// The object's key; empty for a request about the bucket.
@@ -32,6 +33,8 @@ pub struct Request {
     pub encryption: Option<String>,
     /// How long its body is, bytes.
     pub len: usize,
+    /// How long the body of the answer is that it was given; 0 if it met a fault.
+    pub answer_len: usize,
 }
 
 type Body = BoxBody<Bytes, io::Error>;
@@ -48,7 +51,9 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming
     };
     let (matches, none) = (header(IF_MATCH), header(IF_NONE_MATCH));
     let query = parts.uri.query().unwrap_or_default().to_owned();
+    let number = shared.arrived.fetch_add(1, Ordering::Relaxed);
     shared.requests.lock().unwrap().push(Request {
+        number,
         method: parts.method.to_string(),
         key: key.to_owned(),
         query: query.clone(),
@@ -58,13 +63,23 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming
             .collect(),
         encryption: header(hyper::header::HeaderName::from_static("x-amz-server-side-encryption")),
         len: body.len(),
+        answer_len: 0,
     });
     let apply =
         || apply(&shared, &parts.method, bucket, key, &query, body.clone(), matches.as_deref(), none.as_deref());
     let cut = || Err(io::Error::other("cut by the script"));
     let fault = shared.script.lock().unwrap().next();
     match fault {
-        None => Ok(apply()),
+        None => {
+            let answer = apply();
+            if let Some(len) = answer.body().size_hint().exact() {
+                let mut requests = shared.requests.lock().unwrap();
+                if let Some(request) = requests.iter_mut().rfind(|request| request.number == number) {
+                    request.answer_len = len as usize;
+                }
+            }
+            Ok(answer)
+        }
         Some(Fault::Status(status)) => Ok(error(status, "Scripted")),
         Some(Fault::AppliedThenStatus(status)) => {
             apply();
