@@ -12,7 +12,7 @@ use integration_tests::wait::block_on;
 use integration_tests::world::{client, keep};
 use mls_keep::openmls::group::GroupId;
 use mls_keep::{Client, ErrorKind, PersistenceManager, Received, SavePolicy, Scope};
-use mls_keep_conformance::fault::{Fault, FaultBackend, Faults, Lasting, Stall};
+use mls_keep_conformance::fault::{Fault, FaultBackend, FaultPoint, Faults, Lasting, Stall};
 use mls_keep_core::MemoryBackend;
 
 #[test]
@@ -147,7 +147,7 @@ fn in_doubt(at: u64, fault: Fault) -> (MemoryBackend, Faults, PersistenceManager
         bob.join(alice.invite(&group, &[package]).await.unwrap().welcome.to_bytes().unwrap()).await.unwrap();
         group
     });
-    faults.arm(at, fault, Lasting::Sticky);
+    faults.arm(FaultPoint { at, fault, lasting: Lasting::Sticky });
     let kind =
         block_on(manager.save_client_state(&mut alice)).map_or_else(|error| error.kind(), |()| ErrorKind::Internal);
     (store, faults, manager, alice, bob, group, kind)

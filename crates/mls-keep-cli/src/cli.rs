@@ -161,6 +161,11 @@ pub(crate) enum Command {
     ///
     /// Does no harm while others use the keep. An opening does it by itself for the client that it opens.
     Gc,
+    /// Delete the old versions that a bucket keeps of a store's objects
+    ///
+    /// Needed where versions were kept with `old-versions=report`, or a crash left some; `stat` counts them. No key is needed.
+    /// If versioning is suspended, nobody may write to the store meanwhile.
+    Purge,
     /// Copy a keep to another store, as ciphertext: no key is needed
     ///
     /// A run that was interrupted is taken up again by the next one, and at the end all of it is read back and compared. A

@@ -17,6 +17,8 @@ pub(crate) struct Failure {
     kind: Kind,
     what: String,
     advice: String,
+    /// Whether a service said it. Then the advice is about that, whatever the command is.
+    of_service: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,11 +33,11 @@ enum Kind {
 
 impl Failure {
     pub(crate) fn usage(what: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { kind: Kind::Usage, what: what.into(), advice: advice.into() }
+        Self { kind: Kind::Usage, what: what.into(), advice: advice.into(), of_service: false }
     }
 
     pub(crate) fn new(kind: ErrorKind, what: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { kind: Kind::Keep(kind), what: what.into(), advice: advice.into() }
+        Self { kind: Kind::Keep(kind), what: what.into(), advice: advice.into(), of_service: false }
     }
 
     /// A defect of the program at a place in its source.
@@ -70,7 +72,7 @@ impl Failure {
     /// Standard output does not take what is printed.
     pub(crate) fn stdout(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            return Self { kind: Kind::OutputClosed, what: String::new(), advice: String::new() };
+            return Self { kind: Kind::OutputClosed, ..Self::usage("", "") };
         }
         let kind = kind_of_io(error.kind());
         Self::new(kind, format!("standard output cannot be written: {error}"), "What the command did is durable.")
@@ -84,7 +86,7 @@ impl Failure {
 
     /// Another advice, if the failure is of this kind.
     pub(crate) fn advise(mut self, kind: ErrorKind, advice: impl Into<String>) -> Self {
-        if self.kind == Kind::Keep(kind) {
+        if self.kind == Kind::Keep(kind) && !self.of_service {
             self.advice = advice.into();
         }
         self
@@ -125,6 +127,9 @@ impl From<Error> for Failure {
         let kind = error.kind();
         // OpenMLS ends some of its sentences.
         let mut what = error.to_string().trim_end_matches('.').to_owned();
+        if is_of_service(&error) {
+            return Self { of_service: true, ..Self::new(kind, what, advice_on_service(kind)) };
+        }
         // What an engine said helps to find out why. Sources of other kinds say nothing that the text does not.
         if matches!(kind, ErrorKind::Unavailable | ErrorKind::OutcomeUnknown | ErrorKind::Internal)
             && let Some(source) = error.source()
@@ -132,6 +137,37 @@ impl From<Error> for Failure {
             what = format!("{what}: {source}");
         }
         Self::new(kind, what, advice(kind))
+    }
+}
+
+/// Whether it comes of what a service said, or of the way to it.
+fn is_of_service(error: &Error) -> bool {
+    #[cfg(feature = "s3")]
+    {
+        let mut causes = std::iter::successors(error.source(), |cause| (**cause).source());
+        causes.any(|cause| cause.is::<mls_keep_s3::OfTheService>())
+    }
+    #[cfg(not(feature = "s3"))]
+    false
+}
+
+/// What to do about each kind where a service said it.
+fn advice_on_service(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "Nothing was changed. Make the bucket first, or name one that is there.",
+        ErrorKind::ReadOnly => {
+            "Nothing was changed. Permit s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket; where versions are \
+             kept also s3:ListBucketVersions and s3:DeleteObjectVersion."
+        }
+        ErrorKind::Invalid => {
+            "Nothing was changed. Correct what the message names: the store's URL, the credentials, the clock; or take another \
+             service. Reading, `verify` and `copy` need no conditional writes."
+        }
+        ErrorKind::Unavailable => {
+            "Nothing was changed. Look at the endpoint, the network and the service, then run the command again."
+        }
+        ErrorKind::NoSpace => "Nothing was changed. Free some space at the service, or raise the quota of the bucket.",
+        kind => advice(kind),
     }
 }
 
@@ -158,7 +194,9 @@ fn advice(kind: ErrorKind) -> &'static str {
         ErrorKind::CommitPending => "Nothing was changed. A commit of this client is staged in the group already.",
         ErrorKind::ProposalPending => "Nothing was changed. A proposal waits for a commit: run `update`.",
         ErrorKind::Aborted => "Nothing was changed. Receive what the others sent first, in its order.",
-        ErrorKind::OutcomeUnknown => "Whether it was done is not known. Look with `mls-keep verify` before going on.",
+        ErrorKind::OutcomeUnknown => {
+            "Whether it was done is not known. Before anything else is sent, look with `mls-keep outbox list`: what was done waits there."
+        }
         ErrorKind::Poisoned => "Run the command again: the store has to be opened anew.",
         ErrorKind::Internal => "This is a defect of mls-keep: please report it.",
         _ => "Use a newer version of mls-keep, which knows this kind of error.",

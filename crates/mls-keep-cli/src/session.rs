@@ -46,12 +46,17 @@ impl Session {
     }
 }
 
-/// Opens the keep that `global` names. With [`Access::Create`] it is made if there is none.
-pub(crate) async fn open_keep(global: &Global, access: Access) -> Result<PersistenceManager> {
+/// The store that `global` names, and its URL.
+pub(crate) fn store(global: &Global) -> Result<(&str, Store)> {
     let url = global.store.as_deref().ok_or_else(|| {
         Failure::usage("no store is named", format!("Say --store URL, or set MLS_KEEP_STORE. Known: {}", forms()))
     })?;
-    let store = Store::parse(url)?;
+    Ok((url, Store::parse(url)?))
+}
+
+/// Opens the keep that `global` names. With [`Access::Create`] it is made if there is none.
+pub(crate) async fn open_keep(global: &Global, access: Access) -> Result<PersistenceManager> {
+    let (url, store) = store(global)?;
     let encryption = match (&global.key, &global.passphrase_file) {
         (Some(path), None) => key::from_key_file(path)?,
         (None, Some(path)) => key::from_passphrase_file(path)?,
@@ -104,7 +109,13 @@ async fn load_client(manager: &PersistenceManager, global: &Global) -> Result<Cl
             Err(error) if error.kind() == ErrorKind::NotFound => find_identity(&manager.clients().await?, typed)?,
             loaded => return Ok(loaded?),
         },
-        None => only_identity(manager.clients().await?)?,
+        None => match manager.load_only_client().await {
+            // None, or several: which, the failure says.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {
+                only_identity(manager.clients().await?)?
+            }
+            loaded => return Ok(loaded?),
+        },
     };
     Ok(manager.load_client_state(&identity).await?)
 }

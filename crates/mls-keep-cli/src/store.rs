@@ -41,6 +41,12 @@ pub(crate) enum Store {
     S3(Box<mls_keep_s3::Location>),
 }
 
+/// Versions that a bucket keeps.
+pub(crate) struct OldVersions {
+    pub(crate) count: usize,
+    pub(crate) bytes: u64,
+}
+
 impl Kind {
     /// The kinds that this program was built with, the one to recommend first.
     pub(crate) const ALL: &[Self] = &[
@@ -167,6 +173,25 @@ impl Store {
                 Arc::new(SledBackend::open(path, Config { create, ..Config::default() })?)
             }
         })
+    }
+
+    /// The versions that are kept of its objects beside the current ones, where it is a bucket.
+    pub(crate) async fn old_versions(&self) -> mls_keep::Result<Option<OldVersions>> {
+        #[cfg(feature = "s3")]
+        if let Self::S3(location) = self {
+            let found = location.open().await?.old_versions().await?;
+            return Ok(Some(OldVersions { count: found.count, bytes: found.bytes }));
+        }
+        Ok(None)
+    }
+
+    /// Deletes these versions and says how many there were.
+    pub(crate) async fn purge_old_versions(&self) -> mls_keep::Result<Option<usize>> {
+        #[cfg(feature = "s3")]
+        if let Self::S3(location) = self {
+            return location.open().await?.purge_old_versions().await.map(Some);
+        }
+        Ok(None)
     }
 
     /// Whether both are the same place.

@@ -87,7 +87,8 @@ fn every_command_prints_one_value() {
     assert_eq!(
         a(&["stat"]),
         json!({
-            "store": "sqlite:keep.db", "durability": "PowerLoss", "erases_deleted": true, "clients": [client],
+            "store": "sqlite:keep.db", "durability": "PowerLoss", "erases_deleted": true,
+            "old_versions": null, "clients": [client],
         })
     );
     assert!(a(&["completions", "bash"]).as_str().unwrap().contains("mls-keep"));

@@ -11,10 +11,8 @@ use mls_keep_core::{Capabilities, Commit, Durability, Error, ErrorKind, Key, Res
 use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{Config, MAX_VALUE_LEN};
+use crate::open::checked;
 use crate::store::Store;
-
-/// Most bytes of a prefix: with the longest key it stays below S3's 1024.
-const MAX_PREFIX_LEN: usize = 512;
 
 /// A store below one prefix of a bucket. Its futures may be awaited from any executor.
 pub struct S3Backend {
@@ -65,14 +63,17 @@ pub struct OldVersionsFound {
 }
 
 impl S3Backend {
-    /// Opens the store below `prefix` in `bucket`, which has to be there. An empty prefix is the whole bucket.
+    /// Opens the store below `prefix` in `bucket`. An empty prefix is the whole bucket.
     ///
-    /// Writes and deletes one small object, to see whether the service's conditional writes can decide between two writers.
+    /// This asks the service for nothing. Before anything is written, one small object of its own is written and deleted, to
+    /// see whether the service's conditional writes can decide between two writers; unless what was read says that this was
+    /// done within a day. A service that fails it can be read from all the same.
     ///
     /// # Errors
-    /// `Invalid` if they cannot, or if the configuration, the name or the prefix breaks a rule, or no credentials are found;
-    /// `NotFound` if there is no such bucket, `ReadOnly` if the credentials may not write to it, `Unavailable` if it cannot
-    /// be reached before the deadline.
+    /// `Invalid` if the configuration, the name or the prefix breaks a rule, or no credentials are found. The first call that
+    /// asks the service is `NotFound` if there is no such bucket, `Invalid` if the credentials are wrong, `Unavailable` if it
+    /// cannot be reached before the deadline; the first one that writes is `ReadOnly` if the credentials do not permit it,
+    /// and `Invalid` if conditional writes do not compare.
     pub async fn open(bucket: &str, prefix: &str, config: Config) -> Result<Self> {
         config.check()?;
         let prefix = checked(bucket, prefix)?;
@@ -111,7 +112,13 @@ impl S3Backend {
     /// As [`run`](Self::run), for what changes the store: a task that ends without an answer may have changed it.
     async fn write<T: Send + 'static>(&self, call: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         self.ensure_open()?;
-        self.runtime.run(call, ErrorKind::OutcomeUnknown).await
+        let store = Arc::clone(&self.store);
+        let write = async move {
+            store.look().await?;
+            let _writing = store.writing();
+            call.await
+        };
+        self.runtime.run(write, ErrorKind::OutcomeUnknown).await
     }
 
     fn ensure_open(&self) -> Result<()> {
@@ -122,36 +129,13 @@ impl S3Backend {
     }
 }
 
-/// The prefix with its end.
-pub(crate) fn checked(bucket: &str, prefix: &str) -> Result<String> {
-    let named = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if bucket.is_empty() || bucket.len() > 255 || !bucket.bytes().all(named) {
-        return Err(Error::new(ErrorKind::Invalid, "a bucket's name has 1 to 255 of the bytes A-Z a-z 0-9 . _ -"));
-    }
-    let prefix = prefix.trim_end_matches('/');
-    if prefix.is_empty() {
-        return Ok(String::new());
-    }
-    let is_odd = |segment: &str| matches!(segment, "" | "." | "..");
-    if prefix.len() > MAX_PREFIX_LEN
-        || !prefix.bytes().all(|byte| named(byte) || byte == b'/')
-        || prefix.split('/').any(is_odd)
-    {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            "a prefix has at most 512 of the bytes A-Z a-z 0-9 . _ - /, and no segment that is empty, \".\" or \"..\"",
-        ));
-    }
-    Ok(format!("{prefix}/"))
-}
-
 /// Applies a commit, and leaves its deletions to a task of their own.
 async fn commit(store: &Arc<Store>, commit: &Commit) -> Result<()> {
     let deletes = store.commit(commit).await?;
     if !deletes.is_empty() {
-        store.pending.begin(&deletes);
+        let deletion = store.pending.begin(deletes);
         let (store, root) = (Arc::clone(store), commit.swap.key.clone());
-        tokio::spawn(async move { store.delete_all(&root, &deletes).await });
+        tokio::spawn(async move { store.delete_all(&root, deletion).await });
     }
     Ok(())
 }
@@ -240,28 +224,11 @@ impl StorageBackend for S3Backend {
             return Ok(());
         }
         let done = self.run(async move {
-            store.pending.wait_for_all().await;
+            store.pending.wait_below("").await;
             Ok(())
         });
         done.await?;
         self.closed.store(true, Ordering::Release);
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_checked() {
-        assert_eq!(checked("bucket", "").unwrap(), "");
-        assert_eq!(checked("bucket", "a/b/").unwrap(), "a/b/");
-        for (bucket, prefix) in
-            [("", "a"), ("a b", ""), ("a/b", ""), ("b", "/a"), ("b", "a//b"), ("b", "a/../b"), ("b", "a?b")]
-        {
-            assert_eq!(checked(bucket, prefix).unwrap_err().kind(), ErrorKind::Invalid, "{bucket} {prefix}");
-        }
-        assert_eq!(checked("b", &"x".repeat(513)).unwrap_err().kind(), ErrorKind::Invalid);
     }
 }

@@ -1,26 +1,20 @@
 //! [`Bucket`]: requests for the objects below one prefix, each repeated until it has an answer or the deadline is there.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{
-    BehaviorVersion, ProvideCredentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    StalledStreamProtectionConfig,
-};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types;
-use aws_smithy_http_client::tls;
-use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::{Bytes, BytesMut};
-use mls_keep_core::{Error, ErrorKind, Result};
+use mls_keep_core::ErrorKind;
 use tokio::sync::Semaphore;
 
 use crate::answer::{AtMost, MAX_ANSWER_LEN};
 use crate::config::{Config, ServerSideEncryption};
-use crate::failure::{Applied, Failure};
+use crate::error::Failure;
+use crate::look::Quotes;
 use crate::object::MAX_OBJECT_LEN;
+use crate::retry::Patience;
 
 /// The condition of a write.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,15 +23,7 @@ pub(crate) enum Condition {
     /// There is no object.
     Absent,
     /// The object has this ETag.
-    Is(String),
-}
-
-/// How a service wants the ETag in `If-Match`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) enum Quotes {
-    #[default]
-    With,
-    Without,
+    Is(String, Quotes),
 }
 
 /// An object that was read.
@@ -51,9 +37,29 @@ pub(crate) struct Read {
 pub(crate) struct Tag {
     /// As it came.
     pub(crate) etag: String,
-    /// `None` where no versions are kept.
+    /// `None` or "null" where no versions are kept, or were not when it was written.
     pub(crate) version: Option<String>,
 }
+
+impl Tag {
+    /// The id of its version, if versions were kept when it was written.
+    pub(crate) fn kept(&self) -> Option<&str> {
+        self.version.as_deref().filter(|id| !matches!(*id, NULL | ""))
+    }
+
+    /// The version that is left where an object of this tag was replaced by one of the tag `by`, if one is.
+    pub(crate) fn left_by(&self, by: &Self) -> Option<&str> {
+        match (self.kept(), by.kept()) {
+            (old, new) if old == new => None,
+            // Versioning was switched on in between.
+            (None, Some(_)) => Some(NULL),
+            (old, _) => old,
+        }
+    }
+}
+
+/// The id of a version that was written while none were kept.
+const NULL: &str = "null";
 
 /// An object in a listing.
 pub(crate) struct Listed {
@@ -79,74 +85,20 @@ pub(crate) struct Bucket {
     /// What every object's key begins with: empty, or ending with `/`.
     prefix: String,
     encryption: Option<ServerSideEncryption>,
-    quotes: Quotes,
     permits: Semaphore,
     deadline: Duration,
 }
 
 impl Bucket {
-    pub(crate) async fn new(name: String, prefix: String, config: &Config) -> Result<Self> {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-            .build_https();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
-        if let Some(region) = &config.region {
-            loader = loader.region(Region::new(region.clone()));
-        }
-        if let Some(endpoint) = &config.endpoint {
-            loader = loader.endpoint_url(endpoint);
-        }
-        if let Some(found) = &config.credentials {
-            loader = loader.credentials_provider(aws_sdk_s3::config::Credentials::new(
-                &found.access_key_id,
-                &found.secret_access_key,
-                found.session_token.clone(),
-                None,
-                "mls-keep",
-            ));
-        }
-        let shared = loader.load().await;
-        let has_endpoint = shared.endpoint_url().is_some();
-        let region = match shared.region() {
-            Some(region) => region.clone(),
-            None if has_endpoint => Region::from_static("us-east-1"),
-            None => return Err(Error::new(ErrorKind::Invalid, "no region is configured: set AWS_REGION or name one")),
-        };
-        let found = match shared.credentials_provider() {
-            Some(provider) => provider.provide_credentials().await.is_ok(),
-            None => false,
-        };
-        if !found {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                "no credentials are found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile",
-            ));
-        }
-        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(config.attempt_timeout).build();
-        let built = aws_sdk_s3::config::Builder::from(&shared)
-            .region(region)
-            .force_path_style(config.path_style.unwrap_or(has_endpoint))
-            // A repetition by the SDK would find its own success and call it a conflict.
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts)
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            // Other services do not know checksums in trailers. The sealed bytes carry their own proof.
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-            .build();
-        Ok(Self {
-            client: Client::from_conf(built),
+    pub(crate) fn new(client: Client, name: String, prefix: String, config: &Config) -> Self {
+        Self {
+            client,
             name,
             prefix,
             encryption: config.encryption.clone(),
-            quotes: Quotes::default(),
             permits: Semaphore::new(config.connections),
             deadline: config.deadline,
-        })
-    }
-
-    pub(crate) fn set_quotes(&mut self, quotes: Quotes) {
-        self.quotes = quotes;
+        }
     }
 
     /// The patience of one call.
@@ -165,9 +117,9 @@ impl Bucket {
         match condition {
             Condition::None => {}
             Condition::Absent => request = request.if_none_match("*"),
-            Condition::Is(etag) => {
+            Condition::Is(etag, quotes) => {
                 let bare = etag.trim_matches('"');
-                request = request.if_match(match self.quotes {
+                request = request.if_match(match quotes {
                     Quotes::With => format!("\"{bare}\""),
                     Quotes::Without => bare.to_owned(),
                 });
@@ -186,7 +138,7 @@ impl Bucket {
         let request = request.customize().interceptor(AtMost(MAX_ANSWER_LEN));
         let answer = request.send().await.map_err(|error| Failure::of(&error))?;
         match answer.e_tag {
-            Some(etag) => Ok(Tag { etag, version: known(answer.version_id) }),
+            Some(etag) => Ok(Tag { etag, version: answer.version_id }),
             // Some services send an error in the body of a 200.
             None => Err(Failure::broken_off()),
         }
@@ -201,8 +153,7 @@ impl Bucket {
         let mut answer = request.send().await.map_err(|error| Failure::of(&error))?;
         let len = usize::try_from(answer.content_length.unwrap_or_default()).unwrap_or(usize::MAX);
         if len > MAX_OBJECT_LEN {
-            let text = "an object in the bucket is longer than any of ours".into();
-            return Err(Failure::ForGood { kind: ErrorKind::Corrupt, text });
+            return Err(Failure::for_good(ErrorKind::Corrupt, "an object in the bucket is longer than any of ours"));
         }
         let Some(etag) = answer.e_tag else { return Err(Failure::broken_off()) };
         let mut body = BytesMut::with_capacity(len);
@@ -212,48 +163,36 @@ impl Bucket {
         if body.len() < len {
             return Err(Failure::broken_off());
         }
-        Ok(Read { body: body.freeze(), tag: Tag { etag, version: known(answer.version_id) } })
+        Ok(Read { body: body.freeze(), tag: Tag { etag, version: answer.version_id } })
     }
 
     /// The object `name`, or `None` if there is none.
     pub(crate) async fn get(&self, name: &str, known_etag: Option<&str>) -> Result<Option<Read>, Failure> {
-        let mut patience = self.patience();
-        loop {
-            match self.get_once(name, known_etag).await {
-                Ok(read) => return Ok(Some(read)),
-                Err(Failure::Missing) => return Ok(None),
-                Err(failure) => patience.after(failure).await?,
-            }
+        match self.patience().repeat(|| self.get_once(name, known_etag)).await {
+            Ok(read) => Ok(Some(read)),
+            Err(Failure::Missing) => Ok(None),
+            Err(failure) => Err(failure),
         }
     }
 
     /// Writes an object that nobody else writes, or whose last writer wins.
     pub(crate) async fn put(&self, name: &str, body: Bytes) -> Result<Tag, Failure> {
-        let mut patience = self.patience();
-        loop {
-            match self.put_once(name, body.clone(), &Condition::None).await {
-                Ok(tag) => return Ok(tag),
-                Err(failure) => patience.after(failure).await?,
-            }
-        }
+        self.patience().repeat(|| self.put_once(name, body.clone(), &Condition::None)).await
     }
 
-    /// Deletes an object, or one version of it.
-    pub(crate) async fn delete(&self, name: &str, version: Option<&str>) -> Result<(), Failure> {
-        let mut patience = self.patience();
-        loop {
-            let attempt = async {
-                let _permit = self.permits.acquire().await;
-                let request = self.client.delete_object().bucket(&self.name).key(self.key(name));
-                let request = request.set_version_id(version.map(str::to_owned));
-                let request = request.customize().interceptor(AtMost(MAX_ANSWER_LEN));
-                request.send().await.map_err(|error| Failure::of(&error))
-            };
-            match attempt.await {
-                Ok(_) | Err(Failure::Missing) => return Ok(()),
-                Err(failure) => patience.after(failure).await?,
-            }
-        }
+    /// Deletes an object, or one version of it. Returns whether older versions stay, and a marker that hides them.
+    pub(crate) async fn delete(&self, name: &str, version: Option<&str>) -> Result<bool, Failure> {
+        self.patience().repeat(|| self.delete_once(name, version)).await.or_else(Failure::if_missing)
+    }
+
+    /// One attempt to do that.
+    pub(crate) async fn delete_once(&self, name: &str, version: Option<&str>) -> Result<bool, Failure> {
+        let _permit = self.permits.acquire().await;
+        let request = self.client.delete_object().bucket(&self.name).key(self.key(name));
+        let request = request.set_version_id(version.map(str::to_owned));
+        let request = request.customize().interceptor(AtMost(MAX_ANSWER_LEN));
+        let answer = request.send().await.map_err(|error| Failure::of(&error))?;
+        Ok(version.is_none() && answer.delete_marker.unwrap_or_default())
     }
 
     /// All objects whose names begin with `prefix`, in byte order.
@@ -263,22 +202,16 @@ impl Bucket {
     pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Failure> {
         let mut listed = Vec::new();
         let mut token = None::<String>;
-        let mut patience = self.patience();
         loop {
-            let attempt = async {
+            let attempt = || async {
                 let _permit = self.permits.acquire().await;
                 let request = self.client.list_objects_v2().bucket(&self.name).prefix(self.key(prefix));
                 let request = request.set_continuation_token(token.clone());
                 let request = request.customize().interceptor(AtMost(MAX_ANSWER_LEN));
                 request.send().await.map_err(|error| Failure::of(&error))
             };
-            let answer = match attempt.await {
-                Ok(answer) => answer,
-                Err(failure) => {
-                    patience.after(failure).await?;
-                    continue;
-                }
-            };
+            // Each page has the time of a call.
+            let answer = self.patience().repeat(attempt).await?;
             for object in answer.contents.unwrap_or_default() {
                 let name = object.key.as_deref().and_then(|key| key.strip_prefix(&self.prefix)).unwrap_or_default();
                 if name.starts_with(prefix) {
@@ -298,8 +231,6 @@ impl Bucket {
                 return Err(endless_listing());
             }
             token = answer.next_continuation_token;
-            // Each page has the time of a call.
-            patience = self.patience();
         }
     }
 
@@ -307,22 +238,16 @@ impl Bucket {
     pub(crate) async fn versions(&self, prefix: &str) -> Result<Vec<Version>, Failure> {
         let mut found = Vec::new();
         let mut marker = (None, None);
-        let mut patience = self.patience();
         loop {
-            let attempt = async {
+            let attempt = || async {
                 let _permit = self.permits.acquire().await;
                 let request = self.client.list_object_versions().bucket(&self.name).prefix(self.key(prefix));
                 let request = request.set_key_marker(marker.0.clone()).set_version_id_marker(marker.1.clone());
                 let request = request.customize().interceptor(AtMost(MAX_ANSWER_LEN));
                 request.send().await.map_err(|error| Failure::of(&error))
             };
-            let answer = match attempt.await {
-                Ok(answer) => answer,
-                Err(failure) => {
-                    patience.after(failure).await?;
-                    continue;
-                }
-            };
+            // Each page has the time of a call.
+            let answer = self.patience().repeat(attempt).await?;
             let mut add = |key: Option<String>, id: Option<String>, is_latest: Option<bool>, len: Option<i64>| {
                 let name = key.as_deref().and_then(|key| key.strip_prefix(&self.prefix));
                 if let (Some(name), Some(id)) = (name, id) {
@@ -349,54 +274,10 @@ impl Bucket {
                 return Err(endless_listing());
             }
             marker = next;
-            patience = self.patience();
         }
     }
 }
 
 fn endless_listing() -> Failure {
-    let text = "the service says that a listing goes on, and not how";
-    Failure::ForGood { kind: ErrorKind::Invalid, text: text.into() }
-}
-
-/// A bucket that keeps no versions says so by none, or by "null".
-fn known(version: Option<String>) -> Option<String> {
-    version.filter(|id| id != "null" && !id.is_empty())
-}
-
-/// How long a call goes on repeating a request.
-pub(crate) struct Patience {
-    until: Instant,
-    delays: backon::ExponentialBackoff,
-    /// Whether an attempt may have been applied.
-    pub(crate) applied: Applied,
-}
-
-impl Patience {
-    fn new(deadline: Duration) -> Self {
-        let delays = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(20))
-            .with_max_delay(Duration::from_secs(2))
-            .with_jitter()
-            .without_max_times();
-        Self { until: Instant::now() + deadline, delays: delays.build(), applied: Applied::No }
-    }
-
-    /// Waits before a repetition.
-    ///
-    /// # Errors
-    /// `failure`, if repeating it does not help or there is no time left.
-    pub(crate) async fn after(&mut self, failure: Failure) -> Result<(), Failure> {
-        match &failure {
-            Failure::ForNow { applied: Applied::Unknown, .. } => self.applied = Applied::Unknown,
-            Failure::ForNow { .. } | Failure::InTheWay => {}
-            _ => return Err(failure),
-        }
-        let delay = self.delays.next().unwrap_or(Duration::from_secs(2));
-        if Instant::now() + delay >= self.until {
-            return Err(failure);
-        }
-        tokio::time::sleep(delay).await;
-        Ok(())
-    }
+    Failure::for_good(ErrorKind::Invalid, "the service says that a listing goes on, and not how")
 }

@@ -1,4 +1,5 @@
-//! [`Cache`]: roots' objects as they were seen last. Never believed without asking the service.
+//! [`Cache`]: roots' objects as they were seen last. A root is never believed without asking the service; what rides with it
+//! never changes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -10,7 +10,7 @@
 //!   ([`Config::inline_len`]), or are written before it.
 //! - A write whose answer is lost is looked for, not repeated blindly: it ends applied once, not applied, or as
 //!   [`OutcomeUnknown`](mls_keep_core::ErrorKind::OutcomeUnknown), in bounded time ([`Config::deadline`]).
-//! - A bucket whose conditional writes do not compare is refused when it is opened.
+//! - Nothing is written to a service whose conditional writes do not compare. It can be read.
 //! - Old versions in a versioned bucket go, or are counted ([`Config::old_versions`]).
 //! - No error and no `Debug` shows a credential, a signature or an address.
 //!
@@ -24,16 +24,22 @@ mod backend;
 mod bucket;
 mod cache;
 mod config;
-mod failure;
+mod error;
 #[cfg(test)]
 mod fuzz;
 mod layout;
 mod location;
+mod look;
 mod object;
+mod open;
 mod pending;
 mod probe;
+mod retry;
 mod store;
+mod swap;
+mod versions;
 
 pub use backend::{OldVersionsFound, S3Backend};
 pub use config::{Config, Credentials, MAX_INLINE_LEN, MAX_VALUE_LEN, OldVersions, ServerSideEncryption};
+pub use error::OfTheService;
 pub use location::Location;

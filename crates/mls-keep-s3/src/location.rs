@@ -1,16 +1,19 @@
 //! [`Location`]: a store's URL.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use mls_keep_core::{Error, ErrorKind, Result};
 use percent_encoding::percent_decode_str;
 
-use crate::backend::{S3Backend, checked};
+use crate::backend::S3Backend;
 use crate::config::{Config, OldVersions, ServerSideEncryption};
+use crate::open::checked;
 
 /// A store by its URL, `s3://BUCKET/PREFIX?endpoint=URL&region=NAME`, as programs take it from people.
 ///
-/// More parameters: `path-style=yes|no`, `encryption=AES256|aws:kms|aws:kms:KEY`, `old-versions=purge|report`. Values may be
+/// More parameters: `path-style=yes|no`, `encryption=AES256|aws:kms|aws:kms:KEY`, `old-versions=purge|report`,
+/// `deadline=SECONDS` (1 to 3600). Values may be
 /// percent-encoded. Credentials never stand in a URL; they come from AWS's default chain.
 ///
 /// ```
@@ -68,9 +71,13 @@ impl FromStr for Location {
                     config.encryption =
                         Some(ServerSideEncryption::Kms(other.strip_prefix("aws:kms:").map(str::to_owned)));
                 }
+                ("deadline", seconds) if seconds.parse().is_ok_and(|seconds: u64| (1..=3600).contains(&seconds)) => {
+                    config.deadline = Duration::from_secs(seconds.parse().unwrap_or_default());
+                    config.attempt_timeout = config.attempt_timeout.min(config.deadline);
+                }
                 ("old-versions", "purge") => config.old_versions = OldVersions::Purge,
                 ("old-versions", "report") => config.old_versions = OldVersions::Report,
-                ("endpoint" | "path-style" | "encryption" | "old-versions", _) => {
+                ("endpoint" | "path-style" | "encryption" | "old-versions" | "deadline", _) => {
                     return Err(invalid(format!("{name} has a value that it does not take")));
                 }
                 _ => return Err(invalid("it has a parameter that is not known".to_owned())),
@@ -90,10 +97,11 @@ mod tests {
 
     #[test]
     fn what_a_url_says_is_configured() {
-        let url = "s3://b?endpoint=https%3A%2F%2Fs3.example&path-style=no&encryption=aws:kms:k&old-versions=report";
+        let url = "s3://b?endpoint=https%3A%2F%2Fs3.example&path-style=no&encryption=aws:kms:k&old-versions=report&deadline=5";
         let Location { bucket, prefix, config } = url.parse().unwrap();
         assert_eq!((&*bucket, &*prefix, config.endpoint.as_deref()), ("b", "", Some("https://s3.example")));
         assert_eq!((config.path_style, config.old_versions), (Some(false), OldVersions::Report));
+        assert_eq!((config.deadline, config.attempt_timeout), (Duration::from_secs(5), Duration::from_secs(5)));
         assert_eq!(config.encryption, Some(ServerSideEncryption::Kms(Some("k".to_owned()))));
     }
 
@@ -109,6 +117,8 @@ mod tests {
             "s3://b?endpoint=ftp://x",
             "s3://b?path-style=maybe",
             "s3://b?secret=x",
+            "s3://b?deadline=0",
+            "s3://b?deadline=soon",
         ] {
             assert_eq!(url.parse::<Location>().unwrap_err().kind(), ErrorKind::Invalid, "{url}");
         }

@@ -210,9 +210,10 @@ fn single_calls_survive_faults() {
         for k in 1..30 {
             let server = Server::start();
             server.fail(k, fault.clone(), false);
-            let opened = open(&server, impatient(server.endpoint()));
-            assert!(opened.is_ok(), "{fault:?} at request {k} of opening: {:?}", opened.err());
-            assert!(server.keys().is_empty(), "{fault:?} at request {k} of opening: the probe leaves nothing");
+            let backend = open(&server, impatient(server.endpoint())).unwrap();
+            let deleted = block_on(backend.delete(&key("k")));
+            assert!(deleted.is_ok(), "{fault:?} at request {k} of a first write: {:?}", deleted.err());
+            assert!(server.keys().is_empty(), "{fault:?} at request {k} of a first write: the probe leaves nothing");
             if !server.heal() {
                 break;
             }
@@ -280,6 +281,69 @@ fn two_writers_that_meet_anywhere() {
     }
     println!("{pairs} meetings");
     assert!(pairs >= 10, "{pairs} meetings");
+}
+
+/// A writer whose connection is cut while others write on top of its commit, or instead of it. The object that is there
+/// names the writes before it, so it is known which.
+#[test]
+fn a_lost_answer_is_found_under_the_commits_of_others() {
+    for inline_len in [0, 64 << 10] {
+        // How many commits of others follow, and what the writer is told: none that is known after more than an object names.
+        for (others, known) in [(1, true), (60, true), (70, false)] {
+            for applied in [true, false] {
+                let server = Server::start();
+                let config = Config { inline_len, ..config(server.endpoint()) };
+                let (writer, other) = (open(&server, config.clone()).unwrap(), open(&server, config).unwrap());
+                let root = |number: usize| Bytes::from(format!("other {number}"));
+                let swap = |from: Bytes, to: Bytes| Commit {
+                    puts: Vec::new(),
+                    swap: Swap { key: key("r/x"), expected: Some(from), replacement: Some(to) },
+                    deletes: Vec::new(),
+                };
+                block_on(writer.commit(step(None, "a"))).unwrap();
+                block_on(writer.close()).unwrap();
+                let writer = open(&server, Config { inline_len, ..common::config(server.endpoint()) }).unwrap();
+                block_on(writer.load(&key("r/x"))).unwrap();
+                let hold = if applied { Hold::after() } else { Hold::before() };
+                server.fail(1, Fault::HoldThenReset(hold.clone()), false);
+                let told = std::thread::scope(|scope| {
+                    let writing = scope.spawn(|| block_on(writer.commit(swap("a".into(), "b".into()))));
+                    block_on(hold.reached());
+                    let mut from = if applied { Bytes::from("b") } else { Bytes::from("a") };
+                    for number in 0..others {
+                        block_on(other.commit(swap(from, root(number)))).unwrap();
+                        from = root(number);
+                    }
+                    hold.release();
+                    writing.join().unwrap()
+                });
+                let told = told.map_err(|error| error.kind());
+                let wanted = match (known, applied) {
+                    (true, true) => Ok(()),
+                    (true, false) => Err(ErrorKind::Conflict),
+                    (false, _) => Err(ErrorKind::OutcomeUnknown),
+                };
+                assert_eq!(told, wanted, "applied: {applied}, {others} others");
+                assert_eq!(block_on(writer.load(&key("r/x"))).unwrap(), Some(root(others - 1)));
+            }
+        }
+    }
+}
+
+/// The service refuses a condition that holds: that is said, and soon.
+#[test]
+fn a_condition_that_holds_and_is_refused_is_told() {
+    let server = Server::start();
+    let backend = open(&server, config(server.endpoint())).unwrap();
+    block_on(backend.commit(step(None, "a"))).unwrap();
+    server.refuse_conditions(true);
+    let start = Instant::now();
+    let error = block_on(backend.commit(step(Some("a"), "b"))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
+    assert!(error.to_string().contains("condition holds"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    server.refuse_conditions(false);
+    block_on(backend.commit(step(Some("a"), "b"))).unwrap();
 }
 
 /// A value that panics when it is dropped, so in the middle of the call that it was given to.

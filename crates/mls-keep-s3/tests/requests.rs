@@ -10,7 +10,7 @@ use common::{Bucket, config};
 use futures_executor::block_on;
 use mls_keep_core::{Commit, Key, StorageBackend, Swap};
 use mls_keep_s3::{Config, S3Backend, ServerSideEncryption};
-use s3_test_server::{BUCKET, Fault, Hold, Request, Server};
+use s3_test_server::{BUCKET, Fault, Hold, Quirks, Request, Server};
 
 fn key(name: &str) -> Key {
     Key::new(name).unwrap()
@@ -39,6 +39,8 @@ fn methods(requests: &[Request]) -> Vec<String> {
 fn a_commit_of_a_small_group_is_one_request() {
     let bucket = Bucket::new(64 << 10);
     let backend = block_on(bucket.backend()).unwrap();
+    // The service is looked at before the first write.
+    block_on(backend.delete(&key("absent"))).unwrap();
     let _ = bucket.server.take_requests();
     for (from, to) in [(None, "a"), (Some("a"), "b"), (Some("b"), "c")] {
         block_on(backend.commit(commit(from, to, 5, 2000))).unwrap();
@@ -48,9 +50,41 @@ fn a_commit_of_a_small_group_is_one_request() {
     }
     assert_eq!(bucket.server.keys(), ["keeps/alice/v/r/x"], "the nodes ride with the root");
     let nodes: Vec<Key> = (0..5).map(|index| key(&format!("n/x/c-{index}"))).collect();
-    let found = block_on(backend.load_many(&nodes)).unwrap();
-    assert!(found.iter().all(|node| node.as_ref() == Some(&bytes("c", 2000))));
-    assert_eq!(methods(&bucket.server.take_requests()), ["GET keeps/alice/v/r/x"], "five nodes are one request");
+    let fresh = block_on(bucket.backend()).unwrap();
+    assert!(block_on(fresh.load(&key("r/x"))).unwrap().is_some());
+    for backend in [&backend, &fresh] {
+        let found = block_on(backend.load_many(&nodes)).unwrap();
+        assert!(found.iter().all(|node| node.as_ref() == Some(&bytes("c", 2000))));
+    }
+    assert_eq!(methods(&bucket.server.take_requests()), ["GET keeps/alice/v/r/x"], "the nodes came with their root");
+}
+
+/// The service is looked at before the first write of all, and by nobody who reads what was written after that.
+#[test]
+fn the_service_is_looked_at_once() {
+    let bucket = Bucket::new(64 << 10);
+    let probes = || bucket.server.take_requests().iter().filter(|request| request.key.contains("/probe/")).count();
+    let first = block_on(bucket.backend()).unwrap();
+    assert_eq!(block_on(first.load(&key("r/x"))).unwrap(), None);
+    assert_eq!(bucket.server.take_requests().len(), 1, "reading needs no look");
+    block_on(first.commit(commit(None, "a", 1, 100))).unwrap();
+    assert_eq!(probes(), 7);
+    let second = block_on(bucket.backend()).unwrap();
+    block_on(second.load(&key("r/x"))).unwrap();
+    block_on(second.commit(commit(Some("a"), "b", 1, 100))).unwrap();
+    assert_eq!(methods(&bucket.server.take_requests()), ["GET keeps/alice/v/r/x", "PUT keeps/alice/v/r/x"]);
+    // A surprise: the service is looked at again by the next write, and refused.
+    bucket.server.refuse_conditions(true);
+    block_on(second.commit(commit(Some("b"), "c", 1, 100))).unwrap_err();
+    assert_eq!(probes(), 0);
+    let refused = block_on(second.commit(commit(Some("b"), "c", 1, 100))).unwrap_err();
+    assert!(refused.to_string().contains("cannot decide between two writers"), "{refused}");
+    assert!(probes() > 0);
+    // Nothing read: a blind write looks too.
+    bucket.server.refuse_conditions(false);
+    let third = block_on(bucket.backend()).unwrap();
+    block_on(third.save(&key("k"), bytes("k", 5))).unwrap();
+    assert_eq!(probes(), 7);
 }
 
 #[test]
@@ -125,4 +159,37 @@ fn the_encryption_that_is_configured_is_asked_for() {
         assert!(writes.len() >= 4);
         assert!(writes.iter().all(|write| write.encryption.as_deref() == Some(wanted)), "{writes:?}");
     }
+}
+
+/// A listing does not wait for deletions elsewhere, and its pages are one listing.
+#[test]
+fn a_listing_waits_for_what_it_lists_and_is_made_once() {
+    let server = Server::with(Quirks { page_len: 100, ..Quirks::default() });
+    let backend = block_on(S3Backend::open(BUCKET, "", Config { inline_len: 0, ..config(server.endpoint()) })).unwrap();
+    block_on(backend.commit(commit(None, "a", 1, 100))).unwrap();
+    for number in 0..250 {
+        block_on(backend.save(&key(&format!("m/{number:03}")), bytes("m", 10))).unwrap();
+    }
+    // The third request of this commit is the deletion of its old node, which stands still.
+    let hold = Hold::before();
+    server.fail(3, Fault::Hold(hold.clone()), false);
+    block_on(backend.commit(commit(Some("a"), "b", 1, 100))).unwrap();
+    block_on(hold.reached());
+    let _ = server.take_requests();
+    let mut pages = vec![block_on(backend.list_page("m/", None, 90)).unwrap()];
+    while pages.last().is_some_and(|page| page.len() == 90) {
+        let after = pages.last().and_then(|page| page.last()).cloned();
+        pages.push(block_on(backend.list_page("m/", after.as_ref(), 90)).unwrap());
+    }
+    assert_eq!(pages.concat().len(), 250);
+    assert_eq!(server.take_requests().len(), 3, "three pages of the service, asked for once");
+    // What was written meanwhile is there.
+    let first = block_on(backend.list_page("m/", None, 90)).unwrap();
+    block_on(backend.save(&key("m/089x"), bytes("m", 10))).unwrap();
+    let second = block_on(backend.list_page("m/", first.last(), 90)).unwrap();
+    assert_eq!(second[0], key("m/089x"));
+    hold.release();
+    block_on(backend.close()).unwrap();
+    let fresh = block_on(S3Backend::open(BUCKET, "", config(server.endpoint()))).unwrap();
+    assert_eq!(block_on(fresh.list("n/")).unwrap(), [key("n/x/b-0")]);
 }

@@ -96,3 +96,69 @@ fn a_bucket_without_versions_has_none() {
     work(&backend);
     assert!(!server.contains(MARKER));
 }
+
+/// A keep that was made before its bucket began to keep versions, in a bucket that keeps them from the start, and in one that
+/// stops: what is replaced or deleted goes, and the probe leaves nothing.
+#[test]
+fn versioning_that_is_switched_leaves_nothing() {
+    let states = [None, Some(true), Some(false)];
+    for before in states {
+        for after in states.into_iter().filter(|after| before.is_none() || after.is_some()) {
+            let server = Server::start();
+            server.set_versioning(before);
+            let (key, marked) = (|name: &str| Key::new(name).unwrap(), Bytes::from_static(MARKER));
+            let swap = |from: Option<&Bytes>, to: Bytes, node: &str| Commit {
+                puts: vec![(key(node), to.clone())],
+                swap: Swap { key: key("r/x"), expected: from.cloned(), replacement: Some(to) },
+                deletes: Vec::new(),
+            };
+            let backend = open(&server, OldVersions::Purge);
+            block_on(async {
+                backend.commit(swap(None, marked.clone(), "n/x/1")).await.unwrap();
+                backend.save(&key("k"), marked.clone()).await.unwrap();
+                backend.save(&key("gone"), marked.clone()).await.unwrap();
+                server.set_versioning(after);
+                let plain = Bytes::from_static(b"plain");
+                let mut commit = swap(Some(&marked), plain.clone(), "n/x/2");
+                commit.deletes = vec![key("n/x/1")];
+                backend.commit(commit).await.unwrap();
+                backend.save(&key("k"), plain.clone()).await.unwrap();
+                backend.delete(&key("gone")).await.unwrap();
+                backend.commit(swap(Some(&plain), "last".into(), "n/x/3")).await.unwrap();
+                backend.close().await.unwrap();
+            });
+            assert!(!server.contains(MARKER), "{before:?} then {after:?}");
+            assert_eq!(server.old_versions(), 0, "{before:?} then {after:?}");
+            let fresh = open(&server, OldVersions::Purge);
+            assert_eq!(block_on(fresh.load(&key("r/x"))).unwrap().as_deref(), Some(&b"last"[..]));
+            assert_eq!(block_on(fresh.load(&key("n/x/2"))).unwrap().as_deref(), Some(&b"plain"[..]));
+            assert_eq!(block_on(fresh.load(&key("gone"))).unwrap(), None);
+        }
+    }
+}
+
+/// A service that fails the probe because of versions, as Ceph does: nothing of the probe stays, and the keep can be read.
+#[test]
+fn a_refusal_leaves_no_versions() {
+    for old_versions in [OldVersions::Purge, OldVersions::Report] {
+        let server = Server::with(Quirks { ignores_if_none_match_with_versions: true, ..Quirks::default() });
+        let key = Key::new("k").unwrap();
+        block_on(open(&server, old_versions).save(&key, "v".into())).unwrap();
+        server.set_versioning(Some(true));
+        let backend = open(&server, old_versions);
+        let refused = block_on(backend.save(&key, "w".into())).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused:?}");
+        assert_eq!((server.old_versions(), server.keys()), (0, vec!["p/v/k".to_owned()]));
+        assert_eq!(block_on(backend.load(&key)).unwrap().as_deref(), Some(&b"v"[..]));
+        assert_eq!(block_on(backend.old_versions()).unwrap().count, 0);
+    }
+}
+
+/// Versions that stay are those of the store: none of the probe.
+#[test]
+fn the_probe_leaves_no_versions_where_others_stay() {
+    let server = Server::with(Quirks { versioning: true, ..Quirks::default() });
+    let key = Key::new("k").unwrap();
+    block_on(open(&server, OldVersions::Report).save(&key, "v".into())).unwrap();
+    assert_eq!(server.old_versions(), 0);
+}

@@ -80,6 +80,15 @@ impl PersistenceManager {
         self.load_client_state_with(identity, Arc::new(RustCrypto::default())).await
     }
 
+    /// Loads the only client that the keep has.
+    ///
+    /// # Errors
+    /// `NotFound` if it has none, `Invalid` if it has several; and as [`load_client_state`](Self::load_client_state).
+    pub async fn load_only_client(&self) -> Result<Client> {
+        let store = self.keep.open_only_client().await?;
+        Client::load(store, Arc::new(RustCrypto::default()), SavePolicy::EveryOperation).await
+    }
+
     /// Loads a client with the cryptography of the caller's choice.
     ///
     /// # Errors

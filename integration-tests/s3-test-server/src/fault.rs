@@ -28,6 +28,10 @@ pub enum Fault {
     Silence,
     /// Waits until the test lets it go on.
     Hold(Hold),
+    /// Waits until the test lets it go on, then the connection is cut. Applied only if it waited after that.
+    HoldThenReset(Hold),
+    /// Answered with this status, this code and these headers, not applied.
+    Answer(u16, &'static str, &'static [(&'static str, &'static str)]),
 }
 
 /// Stops a request before it is applied, or after that and before the answer.

@@ -45,6 +45,8 @@ struct Shared {
     objects: Mutex<Objects>,
     script: Mutex<Script>,
     requests: Mutex<Vec<Request>>,
+    /// How many requests there were in all.
+    arrived: AtomicUsize,
     /// How many bytes went into bodies that have no end.
     endless: AtomicUsize,
 }
@@ -130,6 +132,16 @@ impl Server {
     /// Puts `body` in place of the object `key`, behind everybody's back.
     pub fn tamper(&self, key: &str, body: &[u8]) {
         self.shared.objects.lock().unwrap().put(key, body.to_vec().into());
+    }
+
+    /// Whether no `If-Match` holds from here on.
+    pub fn refuse_conditions(&self, refuse: bool) {
+        self.shared.objects.lock().unwrap().quirks.refuses_if_match = refuse;
+    }
+
+    /// Whether versions are kept from here on: `Some(false)` where that was suspended, `None` where it never was.
+    pub fn set_versioning(&self, versioning: Option<bool>) {
+        self.shared.objects.lock().unwrap().set_versioning(versioning);
     }
 
     /// Whether `marker` stands in any version of any object.

@@ -13,8 +13,14 @@ pub struct Quirks {
     pub bare_if_match: bool,
     /// `If-Match` is not looked at.
     pub ignores_if_match: bool,
+    /// `If-Match` never holds.
+    pub refuses_if_match: bool,
     /// `If-None-Match` is not looked at when something is written.
     pub ignores_if_none_match: bool,
+    /// The same, where versions are kept: as Ceph does.
+    pub ignores_if_none_match_with_versions: bool,
+    /// Who loses to another conditional write is answered 500, as Ceph does in a race. Nobody races for the objects of a probe.
+    pub lost_is_500: bool,
     /// Listings come in the opposite order within a page.
     pub reversed_pages: bool,
     /// Most keys or versions on a page of a listing; 1000 if it is 0.
@@ -26,7 +32,16 @@ pub struct Quirks {
 /// One version of an object; `None` marks its deletion.
 struct Version {
     id: u64,
+    /// Whether it was written while no versions were kept. Its id is `null` then, and the next of its kind replaces it.
+    is_null: bool,
+    is_conditional: bool,
     body: Option<Bytes>,
+}
+
+impl Version {
+    fn name(&self) -> String {
+        if self.is_null { "null".to_owned() } else { self.id.to_string() }
+    }
 }
 
 #[derive(Default)]
@@ -35,6 +50,8 @@ pub(crate) struct Objects {
     /// The versions of each key, the current one last.
     versions: BTreeMap<String, Vec<Version>>,
     last_id: u64,
+    /// `None` where versions were never kept.
+    versioning: Option<bool>,
 }
 
 /// What is answered to a conditional write.
@@ -54,69 +71,89 @@ pub(crate) struct Entry {
 /// A line of a listing of versions; one without a length marks a deletion.
 pub(crate) struct ListedVersion {
     pub(crate) key: String,
-    pub(crate) id: u64,
+    pub(crate) id: String,
+    number: u64,
     pub(crate) is_latest: bool,
     pub(crate) len: Option<usize>,
 }
 
 impl Objects {
     pub(crate) fn new(quirks: Quirks) -> Self {
-        Self { quirks, ..Self::default() }
+        Self { quirks, versioning: quirks.versioning.then_some(true), ..Self::default() }
     }
 
-    pub(crate) fn get(&self, key: &str) -> Option<(Bytes, String, u64)> {
+    pub(crate) fn set_versioning(&mut self, versioning: Option<bool>) {
+        self.versioning = versioning;
+    }
+
+    /// The object with its ETag, and the id of its version where versions are or were kept.
+    pub(crate) fn get(&self, key: &str) -> Option<(Bytes, String, Option<String>)> {
         let version = self.versions.get(key)?.last()?;
         let body = version.body.clone()?;
         let etag = etag(&body);
-        Some((body, etag, version.id))
+        Some((body, etag, self.versioning.map(|_| version.name())))
     }
 
     pub(crate) fn put_if(&mut self, key: &str, body: Bytes, matches: Option<&str>, none: bool) -> Written {
         let current = self.get(key).map(|(_, etag, _)| etag);
-        if none && !self.quirks.ignores_if_none_match && current.is_some() {
+        let ignores = self.quirks.ignores_if_none_match
+            || self.quirks.ignores_if_none_match_with_versions && self.versioning == Some(true);
+        if none && !ignores && current.is_some() {
             return Written::PreconditionFailed;
         }
         if let Some(wanted) = matches.filter(|_| !self.quirks.ignores_if_match) {
             let Some(current) = current else { return Written::NoSuchKey };
             let current = if self.quirks.bare_if_match { current.trim_matches('"').to_owned() } else { current };
-            if wanted != current {
+            if wanted != current || self.quirks.refuses_if_match {
                 return Written::PreconditionFailed;
             }
         }
         let etag = etag(&body);
-        let id = self.put(key, body);
-        Written::Done { etag, version: self.quirks.versioning.then(|| id.to_string()) }
+        let version = self.push(key, Some(body), none || matches.is_some());
+        Written::Done { etag, version: self.versioning.map(|_| version) }
     }
 
-    pub(crate) fn put(&mut self, key: &str, body: Bytes) -> u64 {
-        self.push(key, Some(body))
+    /// What is answered to a conditional write that lost.
+    pub(crate) fn lost(&self, key: &str) -> (u16, &'static str) {
+        let raced = self.versions.get(key).and_then(|versions| versions.last()).is_some_and(|last| last.is_conditional);
+        if self.quirks.lost_is_500 && raced && !key.contains("probe/") {
+            return (500, "UnknownError");
+        }
+        (412, "PreconditionFailed")
     }
 
-    fn push(&mut self, key: &str, body: Option<Bytes>) -> u64 {
+    pub(crate) fn put(&mut self, key: &str, body: Bytes) -> String {
+        self.push(key, Some(body), false)
+    }
+
+    fn push(&mut self, key: &str, body: Option<Bytes>, is_conditional: bool) -> String {
         self.last_id += 1;
         let versions = self.versions.entry(key.to_owned()).or_default();
-        if !self.quirks.versioning {
-            versions.clear();
+        let version = Version { id: self.last_id, is_null: self.versioning != Some(true), is_conditional, body };
+        if version.is_null {
+            versions.retain(|version| !version.is_null);
         }
-        versions.push(Version { id: self.last_id, body });
-        self.last_id
+        let name = version.name();
+        versions.push(version);
+        name
     }
 
-    pub(crate) fn delete(&mut self, key: &str, version: Option<&str>) {
+    /// Deletes a version, or the object. Returns the id of the marker that this makes.
+    pub(crate) fn delete(&mut self, key: &str, version: Option<&str>) -> Option<String> {
+        let mut marker = None;
         match version {
             Some(id) => {
                 if let Some(versions) = self.versions.get_mut(key) {
-                    versions.retain(|version| version.id.to_string() != id);
+                    versions.retain(|version| version.name() != id);
                 }
             }
-            None if self.quirks.versioning => {
-                self.push(key, None);
-            }
+            None if self.versioning.is_some() => marker = Some(self.push(key, None, false)),
             None => {
                 self.versions.remove(key);
             }
         }
         self.versions.retain(|_, versions| !versions.is_empty());
+        marker
     }
 
     /// Current objects that begin with `prefix` and come after `after`; and whether there are more.
@@ -140,22 +177,26 @@ impl Objects {
     }
 
     /// Versions of the objects whose keys begin with `prefix`, the latest of each first, that come after the version `id` of
-    /// the object `key`; and whether there are more. None where old ones are not kept.
-    pub(crate) fn list_versions(&self, prefix: &str, key: &str, id: Option<u64>) -> (Vec<ListedVersion>, bool) {
-        let mut left = self.all_versions(prefix).into_iter().filter(|version| {
-            version.key.as_str() > key || version.key == key && id.is_some_and(|after| version.id < after)
+    /// the object `key`; and whether there are more.
+    pub(crate) fn list_versions(&self, prefix: &str, key: &str, id: Option<&str>) -> (Vec<ListedVersion>, bool) {
+        let all = self.all_versions(prefix);
+        let is_last = |version: &&ListedVersion| version.key == key && Some(version.id.as_str()) == id;
+        let last = all.iter().find(is_last).map(|version| version.number);
+        let mut left = all.into_iter().filter(|version| {
+            version.key.as_str() > key || version.key == key && last.is_some_and(|last| version.number < last)
         });
         let page = left.by_ref().take(self.page_len()).collect();
         (page, left.next().is_some())
     }
 
     fn all_versions(&self, prefix: &str) -> Vec<ListedVersion> {
-        let kept = self.versions.iter().filter(|(key, _)| self.quirks.versioning && key.starts_with(prefix));
+        let kept = self.versions.iter().filter(|(key, _)| key.starts_with(prefix));
         kept.flat_map(|(key, versions)| {
             let latest = versions.last().map(|version| version.id);
             versions.iter().rev().map(move |version| ListedVersion {
                 key: key.clone(),
-                id: version.id,
+                id: version.name(),
+                number: version.id,
                 is_latest: Some(version.id) == latest,
                 len: version.body.as_ref().map(Bytes::len),
             })

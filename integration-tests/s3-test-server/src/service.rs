@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, ETAG, IF_MATCH, IF_NONE_MATCH};
 use hyper::{Method, Response, StatusCode};
 
@@ -20,6 +20,7 @@ use crate::{BUCKET, Shared};
 /// A request that arrived.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Request {
+    number: usize,
     /// `GET`, `PUT`, ...
     pub method: String,
     /// The object's key; empty for a request about the bucket.
@@ -32,6 +33,8 @@ pub struct Request {
     pub encryption: Option<String>,
     /// How long its body is, bytes.
     pub len: usize,
+    /// How long the body of the answer is that it was given; 0 if it met a fault.
+    pub answer_len: usize,
 }
 
 type Body = BoxBody<Bytes, io::Error>;
@@ -48,7 +51,9 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming
     };
     let (matches, none) = (header(IF_MATCH), header(IF_NONE_MATCH));
     let query = parts.uri.query().unwrap_or_default().to_owned();
+    let number = shared.arrived.fetch_add(1, Ordering::Relaxed);
     shared.requests.lock().unwrap().push(Request {
+        number,
         method: parts.method.to_string(),
         key: key.to_owned(),
         query: query.clone(),
@@ -58,13 +63,23 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming
             .collect(),
         encryption: header(hyper::header::HeaderName::from_static("x-amz-server-side-encryption")),
         len: body.len(),
+        answer_len: 0,
     });
     let apply =
         || apply(&shared, &parts.method, bucket, key, &query, body.clone(), matches.as_deref(), none.as_deref());
     let cut = || Err(io::Error::other("cut by the script"));
     let fault = shared.script.lock().unwrap().next();
     match fault {
-        None => Ok(apply()),
+        None => {
+            let answer = apply();
+            if let Some(len) = answer.body().size_hint().exact() {
+                let mut requests = shared.requests.lock().unwrap();
+                if let Some(request) = requests.iter_mut().rfind(|request| request.number == number) {
+                    request.answer_len = len as usize;
+                }
+            }
+            Ok(answer)
+        }
         Some(Fault::Status(status)) => Ok(error(status, "Scripted")),
         Some(Fault::AppliedThenStatus(status)) => {
             apply();
@@ -90,6 +105,18 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming
         Some(Fault::Silence) => {
             apply();
             std::future::pending().await
+        }
+        Some(Fault::HoldThenReset(hold)) => {
+            let _applied = hold.after.then(&apply);
+            hold.stop().await;
+            cut()
+        }
+        Some(Fault::Answer(status, code, headers)) => {
+            let mut answer = error(status, code);
+            for (name, value) in headers {
+                answer.headers_mut().insert(*name, hyper::header::HeaderValue::from_static(value));
+            }
+            Ok(answer)
         }
         Some(Fault::Hold(hold)) => {
             let applied = hold.after.then(&apply);
@@ -123,12 +150,12 @@ fn apply(
         Method::GET if key.is_empty() && asks_for("versions") => {
             let prefix = parameter("prefix").unwrap_or_default();
             let marker = parameter("key-marker").filter(|_| !objects.quirks.stuck_versions).unwrap_or_default();
-            let id = parameter("version-id-marker").and_then(|id| id.parse().ok());
-            let (page, more) = objects.list_versions(&prefix, &marker, id);
-            let next = page.last().filter(|_| more).map(|version| (version.key.clone(), version.id));
+            let id = parameter("version-id-marker");
+            let (page, more) = objects.list_versions(&prefix, &marker, id.as_deref());
+            let next = page.last().filter(|_| more).map(|version| (version.key.clone(), version.id.clone()));
             let mut text = format!("<ListVersionsResult><IsTruncated>{more}</IsTruncated>");
             for version in page {
-                let ListedVersion { key, id, is_latest, len } = version;
+                let ListedVersion { key, id, is_latest, len, .. } = version;
                 let size = len.map_or_else(String::new, |len| format!("<Size>{len}</Size>"));
                 let tag = if len.is_some() { "Version" } else { "DeleteMarker" };
                 let _ = write!(
@@ -167,16 +194,19 @@ fn apply(
                 let answer = Response::builder().status(304).header(ETAG, etag);
                 answer.body(body_of(Bytes::new())).unwrap()
             }
-            Some((body, etag, id)) => {
+            Some((body, etag, version)) => {
                 let mut answer = Response::builder().header(ETAG, etag).header(CONTENT_LENGTH, body.len());
-                if objects.quirks.versioning {
-                    answer = answer.header("x-amz-version-id", id);
+                if let Some(version) = version {
+                    answer = answer.header("x-amz-version-id", version);
                 }
                 answer.body(body_of(body)).unwrap()
             }
         },
         Method::PUT => match objects.put_if(key, body, matches, none.is_some()) {
-            Written::PreconditionFailed => error(412, "PreconditionFailed"),
+            Written::PreconditionFailed => {
+                let (status, code) = objects.lost(key);
+                error(status, code)
+            }
             Written::NoSuchKey => error(404, "NoSuchKey"),
             Written::Done { etag, version } => {
                 let mut answer = Response::builder().header(ETAG, etag);
@@ -187,8 +217,11 @@ fn apply(
             }
         },
         Method::DELETE => {
-            objects.delete(key, parameter("versionId").as_deref());
-            Response::builder().status(204).body(body_of(Bytes::new())).unwrap()
+            let mut answer = Response::builder().status(204);
+            if let Some(marker) = objects.delete(key, parameter("versionId").as_deref()) {
+                answer = answer.header("x-amz-delete-marker", "true").header("x-amz-version-id", marker);
+            }
+            answer.body(body_of(Bytes::new())).unwrap()
         }
         _ => error(501, "NotImplemented"),
     }

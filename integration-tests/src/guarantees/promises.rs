@@ -398,8 +398,8 @@ pub const SECTIONS: &[Section] = &[
                 &["faults.rs::a_fault_that_passes_is_survived", "faults.rs::silence_is_survived"],
             ),
             promise(
-                "One that stays ends the commit in bounded time, as not applied or as `OutcomeUnknown`",
-                &["faults.rs::a_fault_that_stays_is_told"],
+                "One that stays ends the commit in bounded time, as not applied or as `OutcomeUnknown`; a refusal that would be repeated is said at once",
+                &["faults.rs::a_fault_that_stays_is_told", "refuses.rs::what_a_service_says_is_passed_on"],
             ),
             promise(
                 "An answer that does not end is broken off before it fills the memory; a listing that does not move on is refused",
@@ -409,8 +409,11 @@ pub const SECTIONS: &[Section] = &[
                 ],
             ),
             promise(
-                "A writer's own success is no conflict for it, when the answer to it was lost",
-                &["faults.rs::its_own_success_is_no_conflict"],
+                "A writer whose answer was lost is told Ok or `Conflict`, also when up to 64 commits of others are on top of its own; its own success is no conflict for it",
+                &[
+                    "faults.rs::a_lost_answer_is_found_under_the_commits_of_others",
+                    "faults.rs::its_own_success_is_no_conflict",
+                ],
             ),
             promise(
                 "Of two writers that meet at any pair of requests exactly one wins",
@@ -424,16 +427,17 @@ pub const SECTIONS: &[Section] = &[
                 ],
             ),
             promise(
-                "A service that does not look at the conditions of a write is refused when it is opened",
-                &["refuses.rs::a_service_that_looks_at_no_conditions"],
+                "Nothing is written to a service that does not look at the conditions of a write; it can be read",
+                &["refuses.rs::a_service_that_looks_at_no_conditions", "refuses.rs::a_refused_service_can_be_read"],
             ),
             promise(
-                "One that compares first and writes later is found by the conformance suite, not by the opening",
+                "One that compares first and writes later is found by the conformance suite, not by that look",
                 &["refuses.rs::a_service_whose_conditional_writes_race_is_found"],
             ),
             promise(
-                "Old versions are deleted right after they are replaced, or counted, as configured",
+                "Old versions are deleted right after they are replaced, or counted, as configured; also if versioning is switched on or suspended later",
                 &[
+                    "versions.rs::versioning_that_is_switched_leaves_nothing",
                     "versions.rs::purged_versions_are_gone",
                     "versions.rs::versions_that_stay_are_counted_and_can_be_purged",
                 ],

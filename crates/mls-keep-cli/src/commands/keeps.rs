@@ -10,8 +10,8 @@ use crate::failure::{Failure, Result};
 use crate::names::{escape, put_bytes};
 use crate::output::{columns, note};
 use crate::session::{close, identities, open_keep};
-use crate::store::Access;
-use crate::{key, progress};
+use crate::store::{Access, OldVersions};
+use crate::{key, progress, session};
 
 /// `keygen`
 pub(super) fn keygen(global: &Global, file: &Path) -> Result<()> {
@@ -60,12 +60,22 @@ pub(super) async fn stat(global: &Global) -> Result<()> {
     let checked = check_all(&manager, global).await?;
     let promised = manager.keep().capabilities();
     close(&manager).await;
+    let versions = match session::store(global)?.1.old_versions().await {
+        Ok(versions) => versions,
+        Err(error) => {
+            note(&format!("old versions cannot be counted: {error}"));
+            None
+        }
+    };
 
     let output = global.output();
     let durable = format!("{:?}", promised.durability);
     output.line(format!("store: {}", global.store.as_deref().unwrap_or_default()))?;
     output.line(format!("an acknowledged operation survives: {durable}"))?;
     output.line(format!("deleted bytes are erased from its files: {}", yes(promised.erases_deleted)))?;
+    if let Some(OldVersions { count, bytes }) = &versions {
+        output.line(format!("old versions in the bucket: {count}, {bytes} bytes; `mls-keep purge` deletes them"))?;
+    }
     output.line("")?;
     let header = ["CLIENT", "COMMITS", "GROUPS", "RECORDS", "NODES", "STORED BYTES", "VALUE BYTES", "ORPHANS"];
     output.line(columns(&header, checked.iter().map(Checked::row).collect()))?;
@@ -74,6 +84,7 @@ pub(super) async fn stat(global: &Global) -> Result<()> {
             "store": global.store,
             "durability": durable,
             "erases_deleted": promised.erases_deleted,
+            "old_versions": versions.map(|OldVersions { count, bytes }| json!({ "count": count, "bytes": bytes })),
             "clients": checked.iter().map(Checked::to_json).collect::<Vec<_>>(),
         })
     })
@@ -124,6 +135,17 @@ pub(super) async fn gc(global: &Global) -> Result<()> {
         note(&format!("clients left as they are: {}; `mls-keep verify` says why", swept.skipped));
     }
     Ok(())
+}
+
+/// `purge`
+pub(super) async fn purge(global: &Global) -> Result<()> {
+    let (url, store) = session::store(global)?;
+    let deleted = store.purge_old_versions().await.map_err(|error| Failure::from(error).about(url))?;
+    let deleted = deleted.ok_or_else(|| {
+        Failure::usage(format!("the store `{url}` is not in a bucket"), "Only buckets keep old versions of objects.")
+    })?;
+    global.output().line(format!("old versions deleted: {deleted}"))?;
+    global.output().json(|| json!({ "deleted": deleted }))
 }
 
 /// A client that was walked through.

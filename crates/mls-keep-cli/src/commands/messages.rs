@@ -17,9 +17,17 @@ use crate::session::Session;
 pub(super) async fn send(session: &mut Session, typed: &str, text: &str, parcel: Parcel) -> Result<()> {
     let (groups, group) = session.group(typed).await?;
     let text = if text == "-" { files::read_text()? } else { text.as_bytes().to_vec() };
-    let message = session.client.send(&group, text).await?;
+    let before = session.client.outbox(&group).await?;
+    let message = match session.client.send(&group, text).await {
+        Ok(message) => to_bytes(&message)?,
+        // What is sent after a message that nobody has written may make it unreadable.
+        Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {
+            outbox::made(session, &group, &before, error.into()).await?.message
+        }
+        Err(error) => return Err(error.into()),
+    };
     let (lines, files) = (parcel.to_lines(), parcel.to_json("file"));
-    outbox::deliver(session, &group, &to_bytes(&message)?, None, parcel).await?;
+    outbox::deliver(session, &group, &message, None, parcel).await?;
     lines.iter().try_for_each(|line| session.output.line(line))?;
     session.output.json(|| extended(json!({ "group": groups.to_json(&group) }), files))
 }

@@ -29,6 +29,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
         Command::Stat => keeps::stat(global).await,
         Command::Verify => keeps::verify(global).await,
         Command::Gc => keeps::gc(global).await,
+        Command::Purge => keeps::purge(global).await,
         Command::Copy { from, to } => copy::copy(global, from, to).await,
         Command::Demo { on, dir } => crate::demo::run(global.output(), on.clone(), dir.as_deref()).await,
         Command::Completions { shell } => completions(global, *shell),

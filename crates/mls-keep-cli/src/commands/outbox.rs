@@ -85,6 +85,22 @@ pub(super) async fn deliver(
     Ok(())
 }
 
+/// What an operation made that ended with `failure`, which does not say whether it was applied: if it was, the outbox has
+/// something that was not there `before`.
+pub(super) async fn made(
+    session: &mut Session,
+    group: &GroupId,
+    before: &[Outgoing],
+    failure: Failure,
+) -> Result<Outgoing> {
+    let Ok(outbox) = session.client.outbox(group).await else { return Err(failure) };
+    let new = |outgoing: &Outgoing| before.iter().all(|earlier| earlier.number != outgoing.number);
+    outbox.into_iter().find(new).ok_or_else(|| {
+        let advice = "Nothing was changed. Run the command again.";
+        Failure::new(ErrorKind::Unavailable, "the store did not answer, and it was not done", advice)
+    })
+}
+
 /// `outbox list`
 pub(super) async fn list(session: &mut Session) -> Result<()> {
     let groups = session.groups().await?;

@@ -65,6 +65,11 @@ impl ClientStore {
         let place = Place::new(keep.header().token(identity)?)?;
         let stored = keep.backend().load(&place.key).await?.ok_or_else(no_client)?;
         let root = keep.open_root(&place.token, &stored).await?;
+        Self::opened(keep, place, root, stored).await
+    }
+
+    /// A client whose root was read just now.
+    pub(super) async fn opened(keep: Keep, place: Place, root: Root, stored: Bytes) -> Result<Self> {
         ensure_active(&root)?;
         let mut client = Self::at(keep, place, root, Some(stored));
         client.tidy().await;

@@ -132,20 +132,39 @@ impl Keep {
     /// # Errors
     /// `Corrupt` if a root does not open; and the errors of the backend.
     pub async fn clients(&self) -> Result<Vec<Vec<u8>>> {
+        let mut identities: Vec<_> = self.roots().await?.into_iter().map(|(_, root, _)| root.identity).collect();
+        identities.sort_unstable();
+        Ok(identities.iter().map(|identity| identity.to_vec()).collect())
+    }
+
+    /// Opens the only client that there is.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none, `Invalid` if there are several; and as [`open_client`](Self::open_client).
+    pub async fn open_only_client(&self) -> Result<ClientStore> {
+        let mut roots = self.roots().await?;
+        match (roots.pop(), roots.as_slice()) {
+            (Some((place, root, stored)), []) => ClientStore::opened(self.clone(), place, root, stored).await,
+            (None, _) => Err(Error::new(ErrorKind::NotFound, "the keep has no client")),
+            _ => Err(Error::new(ErrorKind::Invalid, "the keep has several clients: name one")),
+        }
+    }
+
+    /// The roots of all clients that are not deleted, and as they are stored.
+    async fn roots(&self) -> Result<Vec<(Place, Root, Bytes)>> {
         let keys = self.backend().list(names::ROOTS).await?;
         let stored = self.backend().load_many(&keys).await?;
-        let mut identities = Vec::with_capacity(keys.len());
+        let mut roots = Vec::with_capacity(keys.len());
         // A root that went between the two calls is no client any more.
         for (key, stored) in keys.iter().zip(stored).filter_map(|(key, stored)| Some((key, stored?))) {
             let token = crate::text::decode(key.as_str().strip_prefix(names::ROOTS).unwrap_or_default())
                 .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the store holds a root of an unknown name"))?;
             let root = self.open_root(&token, &stored).await?;
             if root.standing != Standing::Deleted {
-                identities.push(root.identity);
+                roots.push((Place::new(token)?, root, stored));
             }
         }
-        identities.sort_unstable();
-        Ok(identities.iter().map(|identity| identity.to_vec()).collect())
+        Ok(roots)
     }
 
     /// Makes a client with nothing in it. An identity is 1 to [`MAX_IDENTITY_LEN`] bytes.

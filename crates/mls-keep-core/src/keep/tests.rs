@@ -1,4 +1,4 @@
-//! A header that another process changes.
+//! A header that another process changes, and clients that are opened without a name.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -54,6 +54,23 @@ fn both_go_on_when_one_process_gives_the_keep_a_new_root_key() {
         backend.save(&key, before).await?;
         assert_eq!(old.clients().await.unwrap_err().kind(), ErrorKind::RolledBack);
         assert_eq!(alice.refresh().await.unwrap_err().kind(), ErrorKind::RolledBack);
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_only_client_opens_without_a_name() {
+    block_on(async {
+        let keep = open(&MemoryBackend::new()).await?;
+        assert_eq!(keep.open_only_client().await.unwrap_err().kind(), ErrorKind::NotFound);
+        keep.create_client(b"alice").await?;
+        assert_eq!(keep.open_only_client().await?.identity(), b"alice");
+        keep.create_client(b"bob").await?;
+        assert_eq!(keep.open_only_client().await.unwrap_err().kind(), ErrorKind::Invalid);
+        // A deleted one leaves a tombstone, and is none.
+        keep.delete_client(b"alice").await?;
+        assert_eq!(keep.open_only_client().await?.identity(), b"bob");
         Ok::<_, Error>(())
     })
     .unwrap();

@@ -39,7 +39,17 @@ impl Bucket {
     /// On a server that answers listings in small pages, each in the opposite order.
     #[allow(dead_code)] // Not every test binary makes one.
     pub(crate) fn with_small_pages() -> Self {
-        let quirks = Quirks { page_len: 7, reversed_pages: true, ..Quirks::default() };
+        Self::with(Quirks { page_len: 7, reversed_pages: true, ..Quirks::default() })
+    }
+
+    /// On a server that answers 500 to the loser of a race, and wants no quotes.
+    #[allow(dead_code)] // Not every test binary makes one.
+    pub(crate) fn like_ceph() -> Self {
+        Self::with(Quirks { lost_is_500: true, bare_if_match: true, ..Quirks::default() })
+    }
+
+    #[allow(dead_code)] // Not every test binary makes one.
+    fn with(quirks: Quirks) -> Self {
         Self { server: Server::with(quirks), inline_len: 64 << 10, cuts: AtomicUsize::new(0) }
     }
 

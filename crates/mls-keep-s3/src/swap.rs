@@ -1,0 +1,208 @@
+//! Replacing the object of a root: [`Store::commit`], and the conditional write below it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mls_keep_core::{Commit, Error, ErrorKind, Key, Result};
+
+use crate::bucket::{Condition, Tag};
+use crate::cache::Seen;
+use crate::error::{Failure, failed_to_compare, outcome_unknown};
+use crate::layout::{is_root, name, root_of};
+use crate::object::{Object, nodes_len};
+use crate::store::{Store, ensure_fits};
+
+/// What is to be written.
+pub(crate) struct Plan {
+    pub(crate) value: Option<Bytes>,
+    /// The nodes that ride with it.
+    pub(crate) nodes: BTreeMap<Key, Bytes>,
+    /// Nodes with objects of their own, which are written before it.
+    pub(crate) own: Vec<(Key, Bytes)>,
+}
+
+/// What became of a conditional write.
+enum Swapped {
+    Done,
+    /// Something else is there, or nothing.
+    Lost(Option<Arc<Seen>>),
+}
+
+impl Store {
+    /// Applies `commit` and says which keys are to be deleted afterwards.
+    pub(crate) async fn commit(&self, commit: &Commit) -> Result<Vec<Key>> {
+        for data in commit.puts.iter().map(|(_, data)| data).chain(&commit.swap.replacement) {
+            ensure_fits(data)?;
+        }
+        let swap = &commit.swap;
+        let puts: Vec<Key> = commit.puts.iter().map(|(key, _)| key.clone()).collect();
+        self.pending.wait_for(&puts).await;
+        let seen = match self.cache.get(&swap.key) {
+            Some(seen) if seen.object.value == swap.expected => Some(seen),
+            // Most likely there is nothing, and the write itself finds out.
+            None if swap.expected.is_none() && swap.replacement.is_some() => None,
+            _ => self.fetch(&swap.key).await?,
+        };
+        let make = |seen: Option<&Arc<Seen>>| {
+            if seen.and_then(|seen| seen.object.value.as_ref()) != swap.expected.as_ref() {
+                return Err(Error::new(ErrorKind::Conflict, "the root is not the one that the commit was made from"));
+            }
+            // Nothing is there, and nothing is to be.
+            if seen.is_none() && swap.replacement.is_none() {
+                return Ok(None);
+            }
+            Ok(Some(self.place(commit, seen)))
+        };
+        let Some(done) = self.rewrite(&swap.key, seen, make).await? else {
+            self.save_all(commit.puts.iter().cloned()).await?;
+            return Ok(commit.deletes.clone());
+        };
+        let rode = |key: &Key| done.before.as_ref().is_some_and(|seen| seen.object.nodes.contains_key(key));
+        let deletes = commit.deletes.iter().filter(|key| !rode(key)).cloned();
+        Ok(deletes.chain(done.written_in_vain).collect())
+    }
+
+    /// Which nodes ride with the root after `commit`, and which get objects of their own.
+    fn place(&self, commit: &Commit, seen: Option<&Arc<Seen>>) -> Plan {
+        let root = &commit.swap.key;
+        let mut nodes = nodes_of(seen);
+        let mut own = Vec::new();
+        for (key, data) in &commit.puts {
+            if is_root(root) && root_of(key).as_ref() == Some(root) {
+                nodes.insert(key.clone(), data.clone());
+            } else {
+                own.push((key.clone(), data.clone()));
+            }
+        }
+        for key in &commit.deletes {
+            nodes.remove(key);
+        }
+        if commit.swap.replacement.is_none() || nodes_len(&nodes) > self.inline_len {
+            own.extend(std::mem::take(&mut nodes));
+        }
+        Plan { value: commit.swap.replacement.clone(), nodes, own }
+    }
+
+    /// Replaces the object of a root by what `make` makes of the one that is there, `seen` at first, until nobody is in
+    /// between. If it makes `None`, all stays as it is.
+    pub(crate) async fn rewrite(
+        &self,
+        key: &Key,
+        mut seen: Option<Arc<Seen>>,
+        make: impl Fn(Option<&Arc<Seen>>) -> Result<Option<Plan>>,
+    ) -> Result<Option<Rewritten>> {
+        let mut patience = self.bucket.patience();
+        let mut written = HashSet::new();
+        loop {
+            let Some(Plan { value, nodes, own }) = make(seen.as_ref())? else { return Ok(None) };
+            // Objects first: the root names them.
+            let own: Vec<_> = own.into_iter().filter(|(key, _)| !written.contains(key)).collect();
+            written.extend(own.iter().map(|(key, _)| key.clone()));
+            self.save_all(own.into_iter()).await?;
+            let riding: HashSet<Key> = nodes.keys().cloned().collect();
+            match self.swap(key, seen.as_ref(), Object::new(value, nodes)?).await? {
+                Swapped::Done => {
+                    let written_in_vain = written.into_iter().filter(|key| riding.contains(key)).collect();
+                    return Ok(Some(Rewritten { before: seen, written_in_vain }));
+                }
+                Swapped::Lost(now) => seen = now,
+            }
+            // Before it waits: mostly there is nothing to be done any more.
+            make(seen.as_ref())?;
+            patience.after(Failure::InTheWay).await.map_err(Failure::into_error)?;
+        }
+    }
+
+    /// Writes `object` in place of what was `seen`. A write whose answer is lost is looked for before it is repeated.
+    async fn swap(&self, key: &Key, seen: Option<&Arc<Seen>>, object: Object) -> Result<Swapped> {
+        let look = self.look().await?;
+        let object = object.in_place_of(seen.map(|seen| &seen.object), look);
+        let (name, body) = (name(key), object.encode());
+        let condition = seen.map_or(Condition::Absent, |seen| Condition::Is(seen.tag.etag.clone(), look.quotes));
+        let mut patience = self.bucket.patience();
+        let attempt = || async {
+            let failure = match self.bucket.put_once(&name, body.clone(), &condition).await {
+                Ok(tag) => return Ok(Answer::Taken(tag)),
+                Err(failure) => failure,
+            };
+            let lost = matches!(failure, Failure::Lost | Failure::Missing);
+            if !lost && !failure.may_be_applied() {
+                return Err(failure);
+            }
+            // Whose object is there?
+            match self.bucket.get_once(&name, None).await {
+                Ok(now) if now.body == body => Ok(Answer::Taken(now.tag)),
+                Ok(read) => {
+                    let now = self.seen(read).map_err(Failure::Unreadable)?;
+                    match seen.filter(|seen| seen.object.id == now.object.id) {
+                        Some(seen) if lost && seen.tag.etag == now.tag.etag => Err(Failure::Refused),
+                        Some(_) if !lost => Err(failure),
+                        _ => Ok(Answer::Other { now: Some(Arc::new(now)), lost }),
+                    }
+                }
+                Err(Failure::Missing) if lost || seen.is_some() => Ok(Answer::Other { now: None, lost }),
+                Err(_) if lost => Err(failed_to_compare()),
+                // Not there yet, or it cannot be asked: the same write once more.
+                Err(_) => Err(failure),
+            }
+        };
+        let answer = patience.repeat(attempt).await;
+        let unknown = patience.may_be_applied();
+        // Whatever is not known after this is asked for.
+        self.cache.remove(key);
+        let left = match answer {
+            Ok(Answer::Taken(tag)) => {
+                let left = seen.and_then(|seen| seen.tag.left_by(&tag));
+                self.cache.insert(key, Arc::new(Seen { object, tag }));
+                left
+            }
+            Ok(Answer::Other { now, lost }) => {
+                let mine =
+                    now.as_ref().and_then(|now| now.object.came_after(object.id, seen.map(|seen| seen.object.id)));
+                if let Some(now) = &now {
+                    self.cache.insert(key, Arc::clone(now));
+                }
+                match mine {
+                    Some(true) => seen.zip(now).and_then(|(seen, now)| seen.tag.left_by(&now.tag)),
+                    Some(false) => return Ok(Swapped::Lost(now)),
+                    None if lost && !unknown => return Ok(Swapped::Lost(now)),
+                    None => return Err(outcome_unknown("and others wrote too often since to say it now")),
+                }
+            }
+            // A refusal says nothing about an earlier attempt.
+            Err(_) if unknown => return Err(outcome_unknown("and cannot be asked now")),
+            Err(failure) => {
+                if matches!(failure, Failure::Refused) {
+                    self.looks.forget();
+                }
+                return Err(failure.into_error());
+            }
+        };
+        if let Some(version) = left.filter(|_| self.purges) {
+            // The commit stands; a version that stays is found by `purge_old_versions`.
+            let _ = self.bucket.delete(&name, Some(version)).await;
+        }
+        Ok(Swapped::Done)
+    }
+}
+
+/// What is known after a conditional write.
+enum Answer {
+    /// The object is there.
+    Taken(Tag),
+    /// Another one is there, or none. `lost` if the service refused the write.
+    Other { now: Option<Arc<Seen>>, lost: bool },
+}
+
+/// What [`Store::rewrite`] did.
+pub(crate) struct Rewritten {
+    /// What was there before.
+    pub(crate) before: Option<Arc<Seen>>,
+    /// Nodes that were given objects of their own in a lost attempt, and for which there was room in the end.
+    written_in_vain: Vec<Key>,
+}
+
+pub(crate) fn nodes_of(seen: Option<&Arc<Seen>>) -> BTreeMap<Key, Bytes> {
+    seen.map(|seen| seen.object.nodes.clone()).unwrap_or_default()
+}
