@@ -64,7 +64,7 @@ fn a_transaction_on_a_stale_copy_is_a_conflict_and_can_be_repeated() {
     });
 }
 
-/// Nodes that somebody else replaced are gone. Whoever reads from an older root has to find that out and read again.
+/// Nodes that somebody else replaced are gone. A reader of an older root has to find that out and read again.
 #[test]
 fn a_copy_that_is_behind_reads_what_is_there() {
     block_on(async {

@@ -29,7 +29,7 @@ pub struct Copied {
 }
 
 /// Copies every value of `source` to `target`: nodes first, then roots, then the header, so that `target` opens only when it
-/// is whole. Reads back all of it at the end. `progress` is told how many values were copied or compared so far.
+/// is whole. Reads back all of it at the end. `progress` gets how many values were copied or compared so far.
 ///
 /// A run that ended early is taken up again by the next one. No key is needed, and nothing is learned of what the values
 /// mean.

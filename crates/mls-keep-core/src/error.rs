@@ -115,7 +115,7 @@ impl Error {
 }
 
 impl ErrorKind {
-    /// Whether the same call may succeed later without anything being mended.
+    /// Whether the same call may succeed later although nothing was repaired.
     #[must_use]
     pub fn is_temporary(self) -> bool {
         matches!(self, Self::Conflict | Self::Busy | Self::Unavailable)

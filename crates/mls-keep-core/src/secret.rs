@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 const LEN: usize = 32;
 const CHECKSUM_LEN: usize = 4;
 
-/// Stands before a master key as text, so that a key is told apart from other secrets and from later forms.
+/// Stands before a master key as text, so that a key is distinguished from other secrets and from later forms.
 const TEXT_PREFIX: &str = "mls-keep-key-1:";
 
 /// The 32-byte key that a keep is opened with.

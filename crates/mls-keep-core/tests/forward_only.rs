@@ -84,7 +84,7 @@ fn what_was_said_of_a_commit_stays_true_however_late_it_lands() {
                     for result in said.values().filter_map(|result| result.as_ref().err()) {
                         assert_eq!(result.kind(), ErrorKind::Unavailable, "{case}: {result:?}");
                     }
-                    // What was said is true, for whoever goes on and for whoever opens the store.
+                    // What was said is true, for the client that goes on and for one that opens the store.
                     client.refresh().await.unwrap_or_else(|error| panic!("{case}: {error:?}"));
                     let fresh = reopen(&backend).await.open_client(b"alice").await.unwrap();
                     for client in [&client, &fresh] {

@@ -126,7 +126,7 @@ impl Store {
             return Ok(());
         }
         if self.log.len() > LONGEST * self.checkpoint_len {
-            // If it cannot be done the log just grows. What made this handle unusable is told below.
+            // If it cannot be done the log just grows. What made this handle unusable is returned below.
             drop(self.checkpoint());
             self.check()?;
         }

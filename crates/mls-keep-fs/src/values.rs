@@ -117,7 +117,7 @@ impl Values {
                     thread::Builder::new().spawn_scoped(scope, write).map_err(|_| write())
                 })
                 .collect();
-            // All of them, before the first error is told.
+            // All of them, before the first error is returned.
             let results: Vec<_> = writers
                 .into_iter()
                 .map(|writer| match writer {

@@ -49,7 +49,7 @@ fn the_file_is_private_whatever_stood_under_the_name_it_is_made_with() {
     }
 }
 
-/// A backup that is put back while a client runs: whoever has the old file open must not go on, since it would be lost.
+/// A backup that is put back while a client runs: a client that has the old file open must not go on, since its work would be lost.
 #[cfg(unix)]
 #[test]
 fn a_file_that_was_replaced_while_it_is_open_is_written_no_more() {

@@ -127,7 +127,7 @@ fn a_repair_is_told_and_loses_nothing() {
         seen.fetch_add(1, Ordering::Relaxed);
     };
     let backend = RedbBackend::open_with_progress(&killed, config(), progress).unwrap();
-    assert!(calls.load(Ordering::Relaxed) > 0, "a repair was told");
+    assert!(calls.load(Ordering::Relaxed) > 0, "a repair was reported");
     assert_eq!(block_on(backend.list("k/")).unwrap().len(), 50);
 }
 

@@ -1,4 +1,4 @@
-//! Directories that are not a keep are refused; what a kill leaves is mended.
+//! Directories that are not a keep are refused; what a kill leaves is repaired.
 
 // A test fails by panicking.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]

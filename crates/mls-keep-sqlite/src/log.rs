@@ -209,7 +209,7 @@ fn refuse_foreign(path: &Path, magics: &[&[u8]]) -> Result<()> {
     let mut first = Vec::new();
     let read = match File::open(path) {
         Ok(found) => found.take(8).read_to_end(&mut first),
-        // Whoever had the database open has just closed it.
+        // The process that had the database open has just closed it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => Err(error),
     };

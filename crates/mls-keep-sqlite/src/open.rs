@@ -6,11 +6,11 @@
 //!
 //! **Nothing is shown that is not durable.** A process that was killed between the write and the flush of a commit leaves
 //! it in the log, in memory of the system. SQLite finds it there at the next opening and shows it, and a power failure
-//! takes it away again, after the application has acted on it. So whoever opens writes all of the log once more and flushes
+//! takes it away again, after the application has acted on it. So an opening writes all of the log once more and flushes
 //! it, under the write lock, before the first answer ([`settle_log`]). A flush alone could say `Ok` for bytes that an earlier,
 //! failed flush has lost; SQLite's checkpoint would not do either, because it trusts such a flush and then overwrites the
 //! database. Nothing is appended before that, so no commit ever stands behind one that may not reach the medium. The
-//! directory is flushed at each opening as well: whoever made a file in it may have been killed before they did.
+//! directory is flushed at each opening as well: a process that made a file in it may have been killed before it did.
 //!
 //! With [`Durability::ProcessCrash`] the log is neither rewritten nor flushed: it promises nothing about power. All who have
 //! a file open together should ask for the same.
@@ -165,7 +165,7 @@ fn find_or_create(path: &Path, create: bool) -> Result<()> {
             if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) && fs::metadata(path).is_err() {
                 return invalid("a symbolic link to a file that does not exist");
             }
-            // Another process was faster. Whoever holds the write lock first makes the table.
+            // Another process was faster. The first to hold the write lock makes the table.
             Ok(())
         }
         Err(error) => Err(io_error(error, path)),

@@ -48,7 +48,7 @@ fn what_stands_beside_the_file_and_is_not_of_sqlite_stays() {
     }
 }
 
-/// A backup that is put back while a client runs: whoever has the old file open must not go on, since it would be lost.
+/// A backup that is put back while a client runs: a client that has the old file open must not go on, since its work would be lost.
 #[cfg(unix)]
 #[test]
 fn a_file_that_was_replaced_while_it_is_open_is_written_no_more() {

@@ -251,7 +251,7 @@ pub const SECTIONS: &[Section] = &[
                 &["power_loss.rs::the_model_finds_what_is_known_to_be_lost"],
             ),
             promise(
-                "A full or read-only disk is told, and nothing that was acknowledged is lost; with room again it goes on",
+                "A full or read-only disk is reported, and nothing that was acknowledged is lost; with room again it goes on",
                 &["full_disk.rs::a_full_or_read_only_disk_is_told_and_loses_nothing"],
             ),
             promise(
@@ -296,7 +296,7 @@ pub const SECTIONS: &[Section] = &[
             ),
             promise("The files can be read by their owner only", &["durability.rs::only_the_owner_can_read_the_files"]),
             promise(
-                "A full or read-only disk is told, and nothing is lost",
+                "A full or read-only disk is reported, and nothing is lost",
                 &[
                     "durability.rs::a_medium_that_is_full_or_read_only_is_refused",
                     "durability.rs::no_space_is_told_and_passes",
@@ -328,7 +328,7 @@ pub const SECTIONS: &[Section] = &[
         title: "Plain files",
         promises: &[
             promise(
-                "A record of the log that is cut anywhere was never there; damage before the end is told",
+                "A record of the log that is cut anywhere was never there; damage before the end is `Corrupt`",
                 &["refuses.rs::a_record_that_is_cut_anywhere_was_never_there", "refuses.rs::damage_is_corrupt"],
             ),
             promise(
@@ -353,7 +353,7 @@ pub const SECTIONS: &[Section] = &[
         title: "redb",
         promises: &[
             promise(
-                "What a kill left half made is made anew, and a repair is told and loses nothing",
+                "What a kill left half made is made anew, and a repair is reported and loses nothing",
                 &[
                     "refuses.rs::what_a_kill_left_half_made_is_made_anew",
                     "refuses.rs::a_repair_is_told_and_loses_nothing",

@@ -1,6 +1,6 @@
 //! [`Pair`]: two clients, each in a store of its own, that talk through a directory of letters.
 //!
-//! What they do next follows from what is stored, so whoever opens them after a kill can go on.
+//! What they do next follows from what is stored, so a process that opens them after a kill can go on.
 
 mod action;
 mod oracle;

@@ -1,6 +1,6 @@
 //! A program that is killed or whose flush fails, another one that opens what is in the cache, and then the power cut.
 //!
-//! What an opening shows was perhaps never flushed: the program that wrote it had no time to. Whoever is shown it acts on
+//! What an opening shows was perhaps never flushed: the program that wrote it had no time to. An application that is shown it acts on
 //! it, so it counts as acknowledged from then on.
 
 use std::collections::{BTreeMap, HashMap};

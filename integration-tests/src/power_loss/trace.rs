@@ -24,7 +24,7 @@ pub enum Event {
     Remove(PathBuf),
     /// What was written to a file is on the medium.
     Sync(FileId),
-    /// A flush of a file failed, and the program was told.
+    /// A flush of a file failed, and the program knows.
     FailedSync(FileId),
     /// The names in a directory are on the medium.
     SyncDirectory(PathBuf),

@@ -73,7 +73,7 @@ async fn assert_sound(client: &ClientStore, orphans: usize) {
     assert_eq!(found.statistics.orphans, orphans, "nodes that no root names");
 }
 
-/// A keep is made once, in an empty store, and found by whoever opens it.
+/// A keep is made once, in an empty store, and found by all who open it.
 pub async fn is_made_once(harness: &dyn Harness) {
     let backend = open(harness).await;
     let missing = Keep::open(Arc::clone(&backend), &encryption(MASTER_KEY), Arc::new(Counting)).await;
@@ -121,7 +121,7 @@ pub async fn is_not_made_among_other_things(harness: &dyn Harness) {
     assert_eq!(names(&*backend, "").await, ["zebra"]);
 }
 
-/// The wrong master key is told as such, and changes nothing.
+/// The wrong master key is `WrongKey`, and changes nothing.
 pub async fn wrong_key(harness: &dyn Harness) {
     let backend = open(harness).await;
     let mut client = create_client(&backend).await;

@@ -163,7 +163,7 @@ pub async fn many_keys(harness: &dyn Harness) {
     assert!(Some(page.as_slice()) == all.get(6..1056), "a page may be larger than a server's answer");
 }
 
-/// Whoever deletes each page before asking for the next one, as a collector does, sees every key once.
+/// A caller that deletes each page before asking for the next one, as a collector does, sees every key once.
 pub async fn pages_while_deleting(harness: &dyn Harness) {
     let backend = open(harness).await;
     let all: Vec<String> = (0..40).map(|index| format!("n/{index:02}")).collect();

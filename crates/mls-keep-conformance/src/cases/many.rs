@@ -117,7 +117,7 @@ pub async fn commit_many_of_different_clients(harness: &dyn Harness) {
     }
 }
 
-/// A conflict in the middle is told to its commit alone; those around it succeed.
+/// A conflict in the middle is the result of its commit alone; those around it succeed.
 pub async fn commit_many_with_a_conflict(harness: &dyn Harness) {
     let backend = open(harness).await;
     let (old, new) = (value("old"), value("new"));

@@ -134,6 +134,6 @@ impl Group {
 }
 
 pub(super) fn answer<T>(reply: Sender<T>, result: T) {
-    // Whoever dropped the future does not want to know.
+    // A caller that dropped the future does not want to know.
     drop(reply.send(result));
 }

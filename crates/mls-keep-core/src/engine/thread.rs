@@ -16,8 +16,8 @@ use crate::key::Key;
 
 /// An [`Engine`] on a thread of its own, so that no call blocks an executor and no runtime is needed.
 ///
-/// Changes that arrive while others are being flushed are applied together. Whoever has sent a change and then reads gets
-/// what holds after it. Dropping the handle waits until what was asked for is done, and closes the engine.
+/// Changes that arrive while others are being flushed are applied together. A caller that has sent a change and then
+/// reads gets what holds after it. Dropping the handle waits until what was asked for is done, and closes the engine.
 ///
 /// # Asynchronous drivers
 ///
@@ -171,7 +171,7 @@ impl<E: Engine> EngineThread<E> {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A waker that the thread calls may drop the last handle; a thread cannot wait for itself.
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
-            // A panic there was told to whoever waited for an answer.
+            // Those who waited for an answer know of a panic there.
             drop(thread.join());
         }
     }

@@ -2,7 +2,7 @@
 //! HKDF-SHA256.
 //!
 //! `salt(24) || commitment(32) || chunks`. Key, base nonce and commitment are expanded from the input key, the salt and
-//! a context, so a body opens under one key and in one place only, and a wrong key is told apart from damage before
+//! a context, so a body opens under one key and in one place only, and a wrong key is distinguished from damage before
 //! anything is decrypted. Chunks hold 16 KiB; the last one is always shorter, which makes truncation visible.
 
 use aes_gcm::aead::AeadInOut;

@@ -57,10 +57,10 @@ impl Encryption {
 
     /// A passphrase of 1 byte to 64 KiB, stretched with argon2id (RFC 9106) and [`Argon2Params`].
     ///
-    /// The bytes are taken as they are. Text is not normalised: whoever reads it from people on several platforms does
+    /// The bytes are taken as they are. Text is not normalised: a program that reads it from people on several platforms does
     /// that first (NFC), and always in the same way.
     ///
-    /// Stretching takes the memory and the time that the header of a keep asks for, whoever wrote that header: up to 1 GiB
+    /// Stretching takes the memory and the time that the header of a keep asks for, also if an attacker wrote it: up to 1 GiB
     /// and many seconds of one core ([`Argon2Params`]) before a wrong passphrase or a forged header shows. It runs on a
     /// thread of its own where one can be started. See [`argon2_limit`](Self::argon2_limit).
     #[must_use]

@@ -17,7 +17,7 @@ const KDF_HKDF_SHA256: u8 = 1;
 const KDF_ARGON2ID: u8 = 2;
 
 /// The first 72 bytes of a keep's header. Nothing in it is secret, and whatever it says is checked before it is used;
-/// whoever seals something beneath it puts [`encode`](Self::encode) into the context.
+/// what is sealed beneath it has [`encode`](Self::encode) in its context.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct HeaderPrefix {
     pub(super) kdf: Kdf,

@@ -9,7 +9,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret32;
 
-/// What deriving a key from a passphrase costs, for us and for whoever guesses.
+/// What deriving a key from a passphrase costs, for its owner and for an attacker who guesses.
 ///
 /// The default is the second recommended choice of RFC 9106 section 4: 64 MiB, 3 iterations, 4 lanes. Allowed are 19 MiB
 /// to 1 GiB, 1 to 10 iterations (at least 2 below 46 MiB), 1 to 16 lanes, and at most 4 GiB of memory times iterations.

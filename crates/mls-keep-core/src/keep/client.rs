@@ -165,7 +165,7 @@ impl ClientStore {
             return Ok(stored != before);
         }
         let Some(stored) = stored else {
-            // Whoever is new does not mind that a tombstone is gone.
+            // To a new client it does not matter that a tombstone is gone.
             return if self.is_new() { Ok(self.stored.take().is_some()) } else { Err(client_gone()) };
         };
         let root = self.keep.open_root(&self.token, &stored).await?;
@@ -302,7 +302,7 @@ pub(super) fn no_client() -> Error {
     Error::new(ErrorKind::NotFound, "the keep has no client of this identity")
 }
 
-/// The error of whoever has a client open that was deleted.
+/// The error of those who have a client open that was deleted.
 pub(super) fn client_gone() -> Error {
     Error::new(
         ErrorKind::NotFound,

@@ -37,7 +37,7 @@ pub struct Swept {
 
 impl Keep {
     /// Deletes all nodes that no root names, of every client and of clients that are gone: what interrupted commits and
-    /// interrupted deletions have left. `progress` is told how many clients were looked through.
+    /// interrupted deletions have left. `progress` gets how many clients were looked through.
     ///
     /// Commits that are under way, here or in other processes, lose nothing: each finds its root replaced and starts again.
     ///

@@ -15,7 +15,7 @@ use crate::map::{Batch, Edits, LeafValue, NodeName, Tree, Written, names_below, 
 /// Up to this length the directory's top node stands in the root, bytes: it saves a node for clients of few groups.
 const INLINE_DIRECTORY_LEN: usize = 2 << 10;
 
-/// Other writers of the same client can win this often before the caller is told.
+/// Other writers of the same client can win this often before the caller gets `Conflict`.
 const ATTEMPTS: usize = 16;
 
 impl ClientStore {

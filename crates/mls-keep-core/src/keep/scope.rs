@@ -53,7 +53,7 @@ impl ScopeId {
 
 impl fmt::Debug for ScopeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A group id is a secret towards whoever reads a log.
+        // A group id is a secret from readers of a log.
         f.write_str(if self.group_id().is_some() { "ScopeId(group)" } else { "ScopeId(client)" })
     }
 }

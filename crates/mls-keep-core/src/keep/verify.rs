@@ -56,7 +56,7 @@ impl Verification {
 }
 
 impl ClientStore {
-    /// Loads and opens everything that the newest root names, past all caches. `progress` is told the number of nodes so far.
+    /// Loads and opens everything that the newest root names, past all caches. `progress` gets the number of nodes so far.
     ///
     /// Where others commit meanwhile, it goes on from their root.
     ///
