@@ -185,6 +185,7 @@ impl<C: CryptoProvider> ClientBuilder<C> {
             first_save: None,
             policy: SavePolicy::Manual,
             uncertain: false,
+            forgetting: None,
             saving: false,
             outbox: false,
         };

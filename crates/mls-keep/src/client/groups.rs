@@ -126,6 +126,7 @@ impl<C: CryptoProvider> Client<C> {
         let key = Kind::ListedGroup.with(id);
         let listed = self.read_record(&Scope::Client, &key).await?.is_some();
         let mut exists = listed;
+        self.forgetting = Some(id.into());
         match (self.groups.get(id).filter(|memory| memory.scope.is_unsaved()), &self.store) {
             (Some(memory), _) => exists |= !memory.scope.is_gone(),
             (None, Some(store)) => {
@@ -139,11 +140,17 @@ impl<C: CryptoProvider> Client<C> {
         changes.client.insert(key, None);
         changes.groups.insert(id.into(), GroupChanges { cleared: true, ..GroupChanges::default() });
         let forgotten = if exists { self.finish(changes, Vec::new()).await } else { Err(no_group()) };
-        // Of what is not read, no later call may take the place for an empty one.
-        if self.groups.get(id).is_some_and(|memory| !memory.scope.is_unsaved()) {
-            self.groups.remove(id);
-        }
+        self.drop_unread();
         forgotten
+    }
+
+    /// Ends [`try_forget`](Self::try_forget), also one whose future was dropped: of what is not read, no later call may take
+    /// the place for an empty one.
+    pub(super) fn drop_unread(&mut self) {
+        let Some(id) = self.forgetting.take() else { return };
+        if self.groups.get(&id).is_some_and(|memory| !memory.scope.is_unsaved()) {
+            self.groups.remove(&id);
+        }
     }
 
     /// All groups of this client, in the order of their ids, with their names.

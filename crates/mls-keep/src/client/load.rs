@@ -42,6 +42,7 @@ impl<C: CryptoProvider> Client<C> {
             first_save: None,
             policy,
             uncertain: false,
+            forgetting: None,
             saving: false,
             outbox: false,
         })
@@ -64,6 +65,7 @@ impl<C: CryptoProvider> Client<C> {
 
     /// Drops what somebody else has changed in the store, as far as that is known here.
     pub(super) async fn freshen(&mut self) -> Result<()> {
+        self.drop_unread();
         self.settle_first_save().await?;
         if self.uncertain {
             self.refresh().await?;

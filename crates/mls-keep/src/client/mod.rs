@@ -71,6 +71,8 @@ pub struct Client<C = RustCrypto> {
     policy: SavePolicy,
     /// A commit began and its outcome was not seen: the root must be read before the next operation.
     uncertain: bool,
+    /// The group that is being forgotten, unread.
+    forgetting: Option<SecretBytes>,
     /// That commit was a save of what is unsaved.
     saving: bool,
     /// Operations put what they make for others into the group's outbox.
