@@ -10,7 +10,7 @@ use integration_tests::observe::observe;
 use integration_tests::store::{image, load, open_shared, restore};
 use integration_tests::wait::block_on;
 use integration_tests::world::{World, client};
-use mls_keep::{ErrorKind, Received, SavePolicy};
+use mls_keep::{Change, ErrorKind, Received, SavePolicy};
 use mls_keep_conformance::fault::{FaultBackend, Faults, Stall};
 
 /// What one may make of a message without knowing its keys.
@@ -34,7 +34,7 @@ fn a_message_that_was_changed_changes_nothing() {
     block_on(async {
         let World { store, manager, mut alice, mut bob, group } = World::new().await;
         let message = bob.send(&group, "hello").await.unwrap().to_bytes().unwrap();
-        let commit = bob.self_update(&group).await.unwrap().to_bytes().unwrap();
+        let commit = bob.commit_at_once(&group, Change::new().update()).await.unwrap().commit;
         let mut tried = 0;
         for (message, name) in [(message, "message"), (commit, "commit")] {
             let before = image(&store);
@@ -57,7 +57,7 @@ fn a_welcome_that_was_changed_uses_no_key_package_up() {
         let World { store, manager, mut alice, group, .. } = World::new().await;
         let mut carol = client(&manager, "carol", SavePolicy::EveryOperation).await;
         let package = carol.key_package().await.unwrap().to_bytes().unwrap();
-        let welcome = alice.invite(&group, &[package]).await.unwrap().welcome.to_bytes().unwrap();
+        let welcome = alice.commit_at_once(&group, Change::new().invite([package])).await.unwrap().welcome.unwrap();
         let before = image(&store);
         for changed in mutations(&welcome) {
             assert!(carol.join(&changed).await.is_err(), "{changed:?}");

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use mls_keep::openmls::framing::MlsMessageOut;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{ErrorKind, GroupSummary, Member};
+use mls_keep::{Change, ErrorKind, GroupSummary, Member};
 use serde_json::{Map, Value, json};
 
 use super::outbox::{self, Parcel};
@@ -106,7 +105,7 @@ pub(super) async fn members(session: &mut Session, typed: &str) -> Result<()> {
 pub(super) async fn leave(session: &mut Session, typed: &str, parcel: Parcel) -> Result<()> {
     let (groups, group) = session.group(typed).await?;
     let proposal = session.client.leave(&group).await?;
-    let made = Made { name: "file", ..Made::new(&proposal)? };
+    let made = Made { name: "file", ..Made::commit(to_bytes(&proposal)?) };
     hand_out(session, &groups, &group, made, parcel).await
 }
 
@@ -124,7 +123,7 @@ pub(super) async fn invite(
 ) -> Result<()> {
     let (groups, group) = session.group(typed).await?;
     let bytes: Vec<_> = key_packages.iter().map(|(_, bytes)| bytes).collect();
-    let invitation = session.client.invite(&group, &bytes).await.map_err(|error| {
+    let invitation = session.client.commit_at_once(&group, Change::new().invite(bytes)).await.map_err(|error| {
         let advice =
             "Nothing was changed. `invite` takes the files that `key-package --out` wrote, fresh and used once.";
         let failure = Failure::from(error).advise(ErrorKind::Invalid, advice).advise(ErrorKind::Aborted, advice);
@@ -134,8 +133,7 @@ pub(super) async fn invite(
         }
     })?;
     let invited = Some(key_packages.len());
-    let welcome = Some(to_bytes(&invitation.welcome)?);
-    let made = Made { welcome, invited, ..Made::new(&invitation.commit)? };
+    let made = Made { welcome: invitation.welcome, invited, ..Made::commit(invitation.commit) };
     hand_out(session, &groups, &group, made, parcel).await
 }
 
@@ -157,8 +155,8 @@ pub(super) async fn join(session: &mut Session, welcome: &Path) -> Result<()> {
 /// `update`
 pub(super) async fn update(session: &mut Session, typed: &str, parcel: Parcel) -> Result<()> {
     let (groups, group) = session.group(typed).await?;
-    let commit = session.client.self_update(&group).await?;
-    hand_out(session, &groups, &group, Made::new(&commit)?, parcel).await
+    let commit = session.client.commit_at_once(&group, Change::new().update()).await?;
+    hand_out(session, &groups, &group, Made::commit(commit.commit), parcel).await
 }
 
 /// `remove`
@@ -175,8 +173,8 @@ pub(super) async fn remove(session: &mut Session, typed: &str, member: &str, par
         let advice = "Nothing was changed. `mls-keep group leave` proposes to leave.";
         return Err(Failure::new(ErrorKind::Invalid, what, advice));
     }
-    let commit = session.client.remove(&group, &meant.identity).await?;
-    hand_out(session, &groups, &group, Made::new(&commit)?, parcel).await
+    let commit = session.client.commit_at_once(&group, Change::new().remove(&meant.identity)).await?;
+    hand_out(session, &groups, &group, Made::commit(commit.commit), parcel).await
 }
 
 /// What an operation made for others.
@@ -189,8 +187,8 @@ struct Made {
 }
 
 impl Made {
-    fn new(message: &MlsMessageOut) -> Result<Self> {
-        Ok(Self { message: to_bytes(message)?, welcome: None, name: "commit", invited: None })
+    fn commit(message: Vec<u8>) -> Self {
+        Self { message, welcome: None, name: "commit", invited: None }
     }
 }
 

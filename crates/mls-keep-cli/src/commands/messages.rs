@@ -75,15 +75,16 @@ async fn receive_one(session: &mut Session, groups: &Groups, path: &Path) -> Res
             note(&format!("{}: already received", path.display()));
             value.insert("type".into(), "known".into());
         }
-        Received::Commit { group, epoch, removed } => {
+        Received::Commit(commit) => {
+            let (group, epoch) = (&commit.group, commit.epoch);
             output.line(format!("{}\tepoch {epoch}", groups.label(group)))?;
-            if *removed {
+            if commit.removes_self {
                 note(&format!("{}: this client was removed from the group; its history stays", groups.label(group)));
             }
             value.insert("type".into(), "commit".into());
             value.insert("group".into(), groups.to_json(group));
-            value.insert("epoch".into(), (*epoch).into());
-            value.insert("removed".into(), (*removed).into());
+            value.insert("epoch".into(), epoch.into());
+            value.insert("removed".into(), commit.removes_self.into());
         }
         Received::Proposal { group, sender } => {
             output.line(format!("{}\tproposal\t{}", groups.label(group), escape(sender)))?;

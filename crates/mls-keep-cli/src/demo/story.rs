@@ -4,7 +4,7 @@ use std::path::Path;
 
 use indicatif::ProgressBar;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Entropy, ErrorKind, Received, SystemEntropy};
+use mls_keep::{Change, Entropy, ErrorKind, Received, SystemEntropy};
 
 use super::ground::Ground;
 use super::ledger::Ledger;
@@ -125,8 +125,10 @@ impl Story {
     async fn update(&mut self, who: usize) -> Result<()> {
         let group = self.group.clone();
         let (person, ledger) = self.acting(who)?;
-        let commit = person.act(ledger, "update", async |client| client.self_update(&group).await).await?;
-        self.spread(who, &to_bytes(&commit)?).await
+        let commit = person
+            .act(ledger, "update", async |client| client.commit_at_once(&group, Change::new().update()).await)
+            .await?;
+        self.spread(who, &commit.commit).await
     }
 
     /// Alice invites somebody, who joins.
@@ -136,10 +138,13 @@ impl Story {
         let key_package = person.act(ledger, "key package", async |client| client.key_package().await).await?;
         let key_package = to_bytes(&key_package)?;
         let (alice, ledger) = self.acting(ALICE)?;
-        let invitation =
-            alice.act(ledger, "invite", async |client| client.invite(&group, &[key_package]).await).await?;
-        self.spread(ALICE, &to_bytes(&invitation.commit)?).await?;
-        let welcome = to_bytes(&invitation.welcome)?;
+        let invitation = alice
+            .act(ledger, "invite", async |client| {
+                client.commit_at_once(&group, Change::new().invite([key_package])).await
+            })
+            .await?;
+        self.spread(ALICE, &invitation.commit).await?;
+        let welcome = invitation.welcome.unwrap_or_default();
         let (person, ledger) = self.acting(guest)?;
         person.restart(ledger).await?;
         let joined = person.act(ledger, "join", async |client| client.join(welcome).await).await?;
@@ -151,8 +156,10 @@ impl Story {
     async fn remove_carol(&mut self) -> Result<()> {
         let group = self.group.clone();
         let (alice, ledger) = self.acting(ALICE)?;
-        let commit = alice.act(ledger, "remove", async |client| client.remove(&group, "carol").await).await?;
-        self.spread(ALICE, &to_bytes(&commit)?).await?;
+        let commit = alice
+            .act(ledger, "remove", async |client| client.commit_at_once(&group, Change::new().remove("carol")).await)
+            .await?;
+        self.spread(ALICE, &commit.commit).await?;
         self.person(CAROL)?.is_member = false;
         let carol = self.person(CAROL)?.client()?;
         let silenced = carol.send(&group, "let me in").await.is_err();
@@ -175,7 +182,7 @@ impl Story {
     async fn spread(&mut self, from: usize, commit: &[u8]) -> Result<()> {
         for listener in self.others(from) {
             let received = self.receive(listener, "receive commit", commit).await?;
-            self.expect(matches!(received, Received::Commit { .. }), "a commit was taken for something else")?;
+            self.expect(matches!(received, Received::Commit(_)), "a commit was taken for something else")?;
         }
         Ok(())
     }

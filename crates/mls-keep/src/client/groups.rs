@@ -39,6 +39,8 @@ pub struct GroupSummary {
     pub is_active: bool,
     /// Proposals that wait for a commit.
     pub pending_proposals: usize,
+    /// Whether a commit of this client is staged.
+    pub has_staged: bool,
     /// The ciphersuite.
     pub ciphersuite: Ciphersuite,
 }
@@ -51,6 +53,8 @@ pub struct Member {
     pub index: u32,
     /// The identity in its credential.
     pub identity: Vec<u8>,
+    /// Its credential.
+    pub credential: Credential,
     /// Its signature public key.
     pub signature_key: Vec<u8>,
 }
@@ -174,6 +178,7 @@ impl<C: CryptoProvider> Client<C> {
             members: group.members().count(),
             is_active: group.is_active(),
             pending_proposals: group.pending_proposals().count(),
+            has_staged: group.pending_commit().is_some(),
             ciphersuite: group.ciphersuite(),
         })
     }
@@ -184,12 +189,7 @@ impl<C: CryptoProvider> Client<C> {
     /// As [`group`](Self::group).
     pub async fn members(&mut self, group: &GroupId) -> Result<Vec<Member>> {
         let members = self.loaded_group(group).await?.members();
-        let member = |member: openmls::group::Member| Member {
-            index: member.index.u32(),
-            identity: identity_of(&member.credential).to_vec(),
-            signature_key: member.signature_key,
-        };
-        Ok(members.map(member).collect())
+        Ok(members.map(Member::from).collect())
     }
 
     /// A secret of `len` bytes that every member of the group can derive in this epoch (RFC 9420 section 8.5).
@@ -215,6 +215,17 @@ impl<C: CryptoProvider> Client<C> {
         match self.read_record(&Scope::Client, &key).await? {
             Some(value) => Ok(codec::decode::<ListedGroup>(Kind::ListedGroup, &value)?.name),
             None => Ok(Wiped::default()),
+        }
+    }
+}
+
+impl From<openmls::group::Member> for Member {
+    fn from(member: openmls::group::Member) -> Self {
+        Self {
+            index: member.index.u32(),
+            identity: identity_of(&member.credential).to_vec(),
+            credential: member.credential,
+            signature_key: member.signature_key,
         }
     }
 }

@@ -109,7 +109,17 @@ pub(super) fn remember(storage: &TransactionStorage, group: &GroupId, message: &
 
 /// Remembers that a message arrived.
 pub(super) fn arrived(storage: &TransactionStorage, group: &GroupId, message: &[u8], arrival: &Arrival) -> Result<()> {
-    let scope = Scope::group(group);
-    storage.put(&scope, records::arrival(message), Some(codec::encode(Kind::Arrival, arrival, 0)?));
+    arrived_as(storage, group, records::arrival(message), arrival.number)
+}
+
+/// Remembers that the message with this key arrived.
+pub(super) fn arrived_as(
+    storage: &TransactionStorage,
+    group: &GroupId,
+    key: SecretBytes,
+    number: Option<u64>,
+) -> Result<()> {
+    let arrival = codec::encode(Kind::Arrival, &Arrival { number }, 0)?;
+    storage.put(&Scope::group(group), key, Some(arrival));
     Ok(())
 }

@@ -156,7 +156,8 @@ impl Profile {
     /// Whether the signature key of the client's leaf in `group` is there.
     pub(super) fn can_sign(&self, group: &MlsGroup, storage: &TransactionStorage) -> bool {
         let own = group.own_leaf_node().is_none_or(|leaf| leaf.signature_key() == &self.credential.signature_key);
-        own || self.other_signer(group, storage).is_some()
+        // Once it is removed, another member may have its leaf.
+        own || !group.is_active() || self.other_signer(group, storage).is_some()
     }
 
     fn load(identity: &[u8], own: &ScopeMemory) -> Result<Self> {

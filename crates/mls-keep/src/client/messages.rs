@@ -12,6 +12,8 @@ use super::groups::identity_of;
 use super::history::{Arrival, HistoryRecord, Message, arrived, remember};
 use super::load::no_group;
 use super::session::{ensure_may_send, ensure_member};
+use super::staged::{confirm, is_staged, take_staged};
+use super::summary::CommitSummary;
 use super::{BoxError, Client, CryptoProvider, draft};
 use crate::provider::Provider;
 use crate::records::{self, Kind, Wiped, codec};
@@ -28,14 +30,13 @@ pub enum Received {
     Message(Message),
     /// A message that was received before. What it said, if it was an application message and is in the history.
     AlreadyReceived(Option<Message>),
-    /// A commit, merged.
-    Commit {
+    /// A commit, merged: another member's, or the staged one of this client, which is confirmed by that.
+    Commit(CommitSummary),
+    /// A message that says that this client sent it, as the delivery service gives back what it was given. That is not
+    /// authenticated, and changes nothing.
+    Own {
         /// The group.
         group: GroupId,
-        /// The epoch that it began.
-        epoch: u64,
-        /// Whether it removed this client.
-        removed: bool,
     },
     /// A proposal, which waits for somebody's commit.
     Proposal {
@@ -52,7 +53,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `NotFound` if the client has no such group, `NotMember` if it was removed, `ProposalPending` if a proposal waits for a
-    /// commit: see [`self_update`](Self::self_update), `Conflict`; and the errors of the backend.
+    /// commit: see [`stage`](Self::stage), `Conflict`; and the errors of the backend.
     pub async fn send(&mut self, group: &GroupId, content: impl AsRef<[u8]>) -> Result<MlsMessageOut> {
         let content = content.as_ref();
         let (sender, keep, outbox) = (self.profile.identity.clone(), self.profile.settings.history, self.outbox);
@@ -71,7 +72,7 @@ impl<C: CryptoProvider> Client<C> {
                 remember(tx.provider.storage(), group.group_id(), &entry)?;
             }
             if outbox {
-                super::outbox::put(tx.provider.storage(), group.group_id(), &message, None)?;
+                super::outbox::put_message(tx.provider.storage(), group.group_id(), &message)?;
             }
             Ok(message)
         })
@@ -83,7 +84,7 @@ impl<C: CryptoProvider> Client<C> {
     /// acknowledged. One that was interrupted can be received again; one that arrives twice is recognised.
     ///
     /// # Errors
-    /// `Invalid` if the bytes are no message for a group or this client's own message, `NotFound` if the client has no
+    /// `Invalid` if the bytes are no message for a group, `NotFound` if the client has no
     /// such group, `NotMember` if it was removed, `Aborted` if OpenMLS refuses (for instance another epoch's message), `Conflict`; and the errors of the
     /// backend.
     pub async fn receive(&mut self, message: impl AsRef<[u8]>) -> Result<Received> {
@@ -117,7 +118,7 @@ impl<C: CryptoProvider> Client<C> {
         let mut session = self.begin(std::slice::from_ref(group)).await?;
         let tx = session.groups_transaction();
         let [mls_group] = tx.groups else { return Err(no_group()) };
-        let processed = match process(mls_group, tx.provider, message.clone(), keep) {
+        let processed = match process(mls_group, tx.provider, message.clone(), bytes, keep) {
             Ok(processed) => processed,
             Err(error) => {
                 let error = session.aborted(error);
@@ -125,6 +126,11 @@ impl<C: CryptoProvider> Client<C> {
                 return Err(error);
             }
         };
+        if let Processed::Own { .. } = processed {
+            // Anybody can say so: nothing is remembered of it.
+            session.give_back();
+            return Ok(processed.release());
+        }
         let number = match &processed {
             Processed::Message { number, .. } if keep => Some(*number),
             _ => None,
@@ -151,7 +157,8 @@ impl<C: CryptoProvider> Client<C> {
 enum Processed {
     Message { group: GroupId, number: u64, message: HistoryRecord },
     Proposal { group: GroupId, sender: Wiped<Vec<u8>> },
-    Commit { group: GroupId, epoch: u64, removed: bool },
+    Commit(CommitSummary),
+    Own { group: GroupId },
 }
 
 impl Processed {
@@ -159,7 +166,8 @@ impl Processed {
         match self {
             Self::Message { group, number, message } => Received::Message(message.into_message(group, number)),
             Self::Proposal { group, sender } => Received::Proposal { group, sender: sender.release() },
-            Self::Commit { group, epoch, removed } => Received::Commit { group, epoch, removed },
+            Self::Commit(summary) => Received::Commit(summary),
+            Self::Own { group } => Received::Own { group },
         }
     }
 }
@@ -168,13 +176,18 @@ fn process<C: CryptoProvider>(
     group: &mut MlsGroup,
     provider: &Provider<C>,
     message: ProtocolMessage,
+    bytes: &[u8],
     keep: bool,
 ) -> Result<Processed, BoxError> {
     ensure_member(group)?;
+    if is_staged(provider.storage(), group.group_id(), bytes)? {
+        return Ok(Processed::Commit(confirm(group, provider)?));
+    }
     let processed = group.process_message(provider, message)?;
     let id = group.group_id().clone();
     let epoch = processed.epoch().as_u64();
-    let sender: Wiped<Vec<u8>> = match processed.sender() {
+    let from = processed.sender().clone();
+    let sender: Wiped<Vec<u8>> = match &from {
         Sender::Member(_) => identity_of(processed.credential()).to_vec().into(),
         _ => Wiped::default(),
     };
@@ -190,11 +203,16 @@ fn process<C: CryptoProvider>(
             Ok(Processed::Proposal { group: id, sender })
         }
         ProcessedMessageContent::StagedCommitMessage(commit) => {
-            let removed = commit.self_removed();
+            let drops_staged = group.pending_commit().is_some();
+            let summary = CommitSummary::new(group, &commit, &from, drops_staged)?;
             group.merge_staged_commit(provider, *commit)?;
-            Ok(Processed::Commit { group: id, epoch: group.epoch().as_u64(), removed })
+            take_staged(provider.storage(), &id)?;
+            Ok(Processed::Commit(summary))
         }
-        _ => Err(Error::new(ErrorKind::Invalid, "this is a message of the client's own").into()),
+        ProcessedMessageContent::OwnPendingCommit => Ok(Processed::Commit(confirm(group, provider)?)),
+        ProcessedMessageContent::OwnPrivateMessage => Ok(Processed::Own { group: id }),
+        #[cfg(feature = "extensions-draft")]
+        _ => Err(Error::new(ErrorKind::Invalid, "this message needs `transact`").into()),
     }
 }
 

@@ -1,11 +1,12 @@
 //! [`Client`]: one MLS device identity and its groups.
 //!
-//! `builder` makes one, `load` reads one from a keep, `session` runs OpenMLS calls as one transaction, `groups`, `membership`
-//! and `messages` are the calls that most programs need, all made of transactions, `history`, `outbox` and `records` are what
+//! `builder` makes one, `load` reads one from a keep, `session` runs OpenMLS calls as one transaction, `groups`,
+//! `membership`, `change`, `staged` and `messages` are the calls that most programs need, all made of transactions, `history`, `outbox` and `records` are what
 //! they left.
 
 mod attach;
 mod builder;
+mod change;
 mod debug;
 mod draft;
 mod groups;
@@ -16,6 +17,8 @@ mod messages;
 mod outbox;
 mod records;
 mod session;
+mod staged;
+mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -33,12 +36,15 @@ use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
 use attach::FirstSave;
 pub use builder::{ClientBuilder, GroupSettings};
+pub use change::Change;
 pub use groups::{GroupSummary, MAX_NAME_LEN, Member, NAME_EXTENSION};
 pub use history::Message;
-pub use membership::{Invitation, Joined};
+pub use membership::Joined;
 pub use messages::{MAX_MESSAGE_LEN, Received};
 pub use outbox::Outgoing;
 pub use session::{BoxError, GroupsTransaction, RecordWriter, Session, Transaction};
+pub use staged::OwnCommit;
+pub use summary::{CommitSummary, Committer, Newcomer};
 
 /// Groups in memory take at most about this much, bytes; the one used last always stays.
 const MAX_GROUP_MEMORY: usize = 64 << 20;

@@ -35,6 +35,7 @@ macro_rules! kinds {
 kinds! {
     Client = 0x01, "client: ciphersuite, credential, signature public key, settings", "client", "";
     Group = 0x02, "group: numbers of its next message and next outgoing message", "group", "";
+    Staged = 0x03, "staged commit: its epoch, its number in the outbox, the key of its record `31`", "group", "";
 
     MessageSecrets = 0x10, "MessageSecrets", "group", "";
     GroupState = 0x11, "GroupState", "group", "";
@@ -62,7 +63,7 @@ kinds! {
 
     Message = 0x30, "message of the history", "group", "number (8)";
     Arrival = 0x31, "received message: its number in the history", "group", "first 16 bytes of its SHA-256";
-    Outgoing = 0x32, "message of the outbox: message, Welcome", "group", "number (8)";
+    Outgoing = 0x32, "message of the outbox: message, Welcome, GroupInfo", "group", "number (8)";
     ListedGroup = 0x38, "group of the client: name", "client", "group id";
     Application = 0x80, "record of the application", "both", "the application's key";
 }
