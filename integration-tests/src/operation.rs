@@ -225,8 +225,8 @@ impl Operation {
     pub fn is_known_as_done(self, again: &Result<Output>) -> bool {
         let kind = again.as_ref().err().map(mls_keep::Error::kind);
         match self {
-            // The guest is a member; the key package was used up.
-            Self::Invite | Self::Join => kind == Some(ErrorKind::Aborted),
+            // The guest is a member.
+            Self::Invite => kind == Some(ErrorKind::Aborted),
             Self::Remove | Self::Forget => kind == Some(ErrorKind::NotFound),
             Self::ReceiveMessage | Self::ReceiveCommit | Self::ReceiveProposal => {
                 matches!(again, Ok(Output { received: Some(Received::AlreadyReceived(_)), .. }))

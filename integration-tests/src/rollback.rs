@@ -184,7 +184,7 @@ impl Pair {
                 let received = self.alice.receive(&commit).await?;
                 self.refused = None;
                 match received {
-                    Received::Commit { .. } => Ok(()),
+                    Received::Commit(_) => Ok(()),
                     other => Err(wrong(format!("alice is sent a commit: {other:?}"))),
                 }
             }
@@ -233,7 +233,7 @@ impl Pair {
     /// Bob takes in a commit of alice's.
     async fn committed(&mut self, commit: &[u8]) -> Result<()> {
         match self.bob.receive(commit).await {
-            Ok(Received::Commit { .. }) => Ok(()),
+            Ok(Received::Commit(_)) => Ok(()),
             other => Err(wrong(format!("bob is sent a commit: {other:?}"))),
         }
     }

@@ -121,7 +121,7 @@ fn updates_that_were_proposed_and_overtaken_leave_no_key_pair() {
                 Ok(tx.group.propose_self_update(tx.provider, tx.signer, parameters)?.0.to_bytes()?)
             });
             let proposal = proposal.await.unwrap();
-            assert!(matches!(alice.receive(&proposal).await.unwrap(), Received::Proposal { .. }));
+            assert!(matches!(alice.receive(&proposal).await.unwrap(), Received::Proposal(_)));
         }
         let waiting = kinds(&bob, &group).await;
         assert_eq!(waiting.iter().filter(|kind| **kind == ENCRYPTION_KEY_PAIR).count(), 2);

@@ -224,10 +224,13 @@ fn message() {
         let genuine = WORLD.messages.iter().any(|message| message == input);
         let mut bob = bob.borrow_mut();
         let received = block_on(bob.receive(input));
-        let refused = received
-            .as_ref()
-            .is_err_and(|error| matches!(error.kind(), ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Aborted));
-        let own = matches!(received, Ok(Received::Own { .. }));
+        let refused = received.as_ref().is_err_and(|error| {
+            matches!(
+                error.kind(),
+                ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::PastEpoch | ErrorKind::FutureEpoch
+            )
+        });
+        let own = matches!(received, Ok(Received::Own { .. } | Received::Held { .. }));
         assert!(genuine || refused || own, "{received:?}");
         let joined = block_on(bob.join(input));
         assert!(joined.is_err() || input == welcome, "{:?}", joined.err());

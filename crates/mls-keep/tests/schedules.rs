@@ -28,11 +28,12 @@ const STEPS: usize = 60;
 type Image = Vec<(Key, bytes::Bytes)>;
 
 /// What has happened, so that a test can see that it was tried.
-static HAPPENED: [(&str, AtomicUsize); 5] = [
+static HAPPENED: [(&str, AtomicUsize); 6] = [
     ("confirmed", AtomicUsize::new(0)),
     ("rejected", AtomicUsize::new(0)),
     ("dropped for another commit", AtomicUsize::new(0)),
     ("confirmed by its own coming back", AtomicUsize::new(0)),
+    ("held", AtomicUsize::new(0)),
     ("killed", AtomicUsize::new(0)),
 ];
 
@@ -140,8 +141,9 @@ struct Member {
     client: Client,
     /// Of the service's letters, those that it is done with.
     done: Vec<bool>,
-    read: Vec<String>,
     sent: Vec<String>,
+    /// What must not happen.
+    wrong: Option<String>,
     /// The saboteur's commits, which it has merged.
     early: Vec<OwnCommit>,
 }
@@ -154,8 +156,8 @@ impl Member {
         }
         let manager = open(store.clone());
         let client = block_on(manager.load_client_state(&name)).unwrap();
-        let (done, read, sent, early) = Default::default();
-        let mut member = Self { name, store, manager, client, done, read, sent, early };
+        let (done, sent, wrong, early) = Default::default();
+        let mut member = Self { name, store, manager, client, done, sent, wrong, early };
         member.client.set_outbox(true);
         member
     }
@@ -222,34 +224,38 @@ impl Member {
         }
     }
 
-    /// Receives one letter. What is not for this epoch is received later.
-    fn receive(&mut self, service: &Service, number: usize) {
+    /// Receives one letter, and what was held for it. What is not received for a kill is received later.
+    fn receive(&mut self, group: &GroupId, service: &Service, number: usize) {
         self.done.resize(service.letters.len(), false);
         match self.run(async |client| client.receive(&service.letters[number]).await) {
-            Some(Ok(Received::Message(message))) => {
-                self.read.push(String::from_utf8(message.content).unwrap());
+            Some(Ok(received)) => {
                 self.done[number] = true;
+                note(&received);
             }
-            // Received before a kill.
-            Some(Ok(Received::AlreadyReceived(message))) => {
-                if !self.done[number] {
-                    self.read.extend(message.map(|message| String::from_utf8(message.content).unwrap()));
-                }
-                self.done[number] = true;
-            }
-            Some(Ok(Received::Commit(CommitSummary { sender, drops_staged, .. }))) => {
-                if drops_staged {
-                    happened("dropped for another commit");
-                }
-                if sender == Committer::Own {
-                    happened("confirmed by its own coming back");
-                }
-                self.done[number] = true;
-            }
-            Some(Ok(Received::Own { .. })) => self.done[number] = true,
-            Some(Ok(other)) => panic!("{other:?}"),
-            Some(Err(_)) | None => {}
+            Some(Err(error)) => self.wrong = Some(format!("{} cannot read letter {number}: {error:?}", self.name)),
+            None => {}
         }
+        for held in self.run(async |client| client.receive_held(group).await).map(Result::unwrap).unwrap_or_default() {
+            match held {
+                Ok(received) => note(&received),
+                Err(error) => self.wrong = Some(format!("{} cannot read what it held: {error:?}", self.name)),
+            }
+        }
+    }
+}
+
+fn note(received: &Received) {
+    match received {
+        Received::Commit(CommitSummary { sender, drops_staged, .. }) => {
+            if *drops_staged {
+                happened("dropped for another commit");
+            }
+            if *sender == Committer::Own {
+                happened("confirmed by its own coming back");
+            }
+        }
+        Received::Held { .. } => happened("held"),
+        _ => {}
     }
 }
 
@@ -320,9 +326,12 @@ fn run(seed: u64, beginning: &(Vec<Image>, GroupId), way: Way) -> std::result::R
             _ if service.letters.is_empty() => {}
             _ => {
                 let number = random.below(service.letters.len());
-                member.receive(&service, number);
+                member.receive(group, &service, number);
             }
         }
+    }
+    if let Some(wrong) = members.iter().find_map(|member| member.wrong.clone()) {
+        return Err(wrong);
     }
     // The day ends: all answers come, and all letters.
     for member in &mut members {
@@ -333,7 +342,7 @@ fn run(seed: u64, beginning: &(Vec<Image>, GroupId), way: Way) -> std::result::R
             member.deliver(group, &mut service, &mut random);
             for number in 0..service.letters.len() {
                 if member.done.get(number) != Some(&true) {
-                    member.receive(&service, number);
+                    member.receive(group, &service, number);
                 }
             }
         }
@@ -346,6 +355,9 @@ fn run(seed: u64, beginning: &(Vec<Image>, GroupId), way: Way) -> std::result::R
         if members.iter_mut().all(quiet) {
             break;
         }
+    }
+    if let Some(wrong) = members.iter().find_map(|member| member.wrong.clone()) {
+        return Err(wrong);
     }
     let states: Vec<_> = members
         .iter_mut()
@@ -360,10 +372,14 @@ fn run(seed: u64, beginning: &(Vec<Image>, GroupId), way: Way) -> std::result::R
     if states[0].0 != service.commits.len() as u64 + 1 {
         return Err(format!("in epoch {} after {} commits", states[0].0, service.commits.len()));
     }
-    for reader in &members {
-        let others = members.iter().filter(|other| other.name != reader.name);
-        let (mut expected, mut read): (Vec<_>, _) =
-            (others.flat_map(|other| other.sent.clone()).collect(), reader.read.clone());
+    let sent: Vec<(String, Vec<String>)> =
+        members.iter().map(|member| (member.name.clone(), member.sent.clone())).collect();
+    for reader in &mut members {
+        let others = sent.iter().filter(|(name, _)| *name != reader.name);
+        let mut expected: Vec<_> = others.flat_map(|(_, sent)| sent.clone()).collect();
+        let history = block_on(reader.client.history(group, usize::MAX)).unwrap();
+        let read = history.into_iter().filter(|message| !message.own);
+        let mut read: Vec<_> = read.map(|message| String::from_utf8(message.content).unwrap()).collect();
         expected.sort();
         read.sort();
         if expected != read {

@@ -46,7 +46,8 @@ impl Debug for Received {
             Self::AlreadyReceived(message) => f.debug_tuple("AlreadyReceived").field(message).finish(),
             Self::Commit(summary) => f.debug_tuple("Commit").field(summary).finish(),
             Self::Own { .. } => f.debug_struct("Own").finish_non_exhaustive(),
-            Self::Proposal { .. } => f.debug_struct("Proposal").finish_non_exhaustive(),
+            Self::Proposal(summary) => f.debug_tuple("Proposal").field(summary).finish(),
+            Self::Held { epoch, .. } => f.debug_struct("Held").field("epoch", epoch).finish_non_exhaustive(),
         }
     }
 }

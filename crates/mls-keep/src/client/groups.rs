@@ -61,8 +61,11 @@ pub struct Member {
 
 /// A group in the client's list: record `38` of its scope.
 #[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
 pub(super) struct ListedGroup {
     name: Wiped<String>,
+    /// The digest of the Welcome by which it was joined.
+    welcome: Option<[u8; 16]>,
 }
 
 impl ListedGroup {
@@ -103,7 +106,7 @@ impl<C: CryptoProvider> Client<C> {
         let credential = self.credential().clone();
         self.repeat(&[], |tx| {
             let group = MlsGroup::new(tx.provider, tx.signer, &config, credential.clone())?;
-            add_to_list(tx.provider, group.group_id(), name)?;
+            add_to_list(tx.provider, group.group_id(), name, None)?;
             Ok(group.group_id().clone())
         })
         .await
@@ -156,12 +159,25 @@ impl<C: CryptoProvider> Client<C> {
     /// `Corrupt`; and the errors of the backend.
     pub async fn groups(&mut self) -> Result<Vec<(GroupId, String)>> {
         self.freshen().await?;
+        let listed = self.listed_groups().await?;
+        Ok(listed.into_iter().map(|(id, listed)| (id, listed.name.release())).collect())
+    }
+
+    /// The group that was joined by the Welcome with this digest, if the client is a member of it.
+    pub(super) async fn joined_by(&mut self, welcome: &[u8; 16]) -> Result<Option<(GroupId, String)>> {
+        for (id, listed) in self.listed_groups().await? {
+            if listed.welcome.as_ref() == Some(welcome) && self.loaded_group(&id).await?.is_active() {
+                return Ok(Some((id, listed.name.release())));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn listed_groups(&mut self) -> Result<Vec<(GroupId, ListedGroup)>> {
         let listed = self.read_records(&Scope::Client, &Kind::ListedGroup.only(), usize::MAX, false).await?;
-        let parse =
-            |(key, value): (SecretBytes, _)| Ok((key, codec::decode::<ListedGroup>(Kind::ListedGroup, &value)?));
-        let listed: Vec<_> = listed.into_iter().map(parse).collect::<Result<_>>()?;
         let id = |key: &[u8]| GroupId::from_slice(key.get(1..).unwrap_or_default());
-        Ok(listed.into_iter().map(|(key, listed)| (id(&key), listed.name.release())).collect())
+        let parse = |(key, value): (SecretBytes, Value)| Ok((id(&key), codec::decode(Kind::ListedGroup, &value)?));
+        listed.into_iter().map(parse).collect()
     }
 
     /// A group as it stands.
@@ -235,8 +251,13 @@ pub(super) fn identity_of(credential: &Credential) -> &[u8] {
     credential.serialized_content()
 }
 
-pub(super) fn add_to_list<C: CryptoProvider>(provider: &Provider<C>, group: &GroupId, name: &str) -> Result<()> {
-    let listed = ListedGroup { name: name.to_owned().into() }.encode()?;
+pub(super) fn add_to_list<C: CryptoProvider>(
+    provider: &Provider<C>,
+    group: &GroupId,
+    name: &str,
+    welcome: Option<[u8; 16]>,
+) -> Result<()> {
+    let listed = ListedGroup { name: name.to_owned().into(), welcome }.encode()?;
     provider.storage().put(&Scope::Client, Kind::ListedGroup.with(group.as_slice()), Some(listed));
     Ok(())
 }

@@ -10,6 +10,7 @@ use openmls::prelude::Ciphersuite;
 use openmls_basic_credential::SignatureKeyPair;
 use serde::{Deserialize, Serialize};
 
+use super::receive_policy::AcceptValid;
 use super::{Client, CryptoProvider, GroupSettings, Profile};
 use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
@@ -43,6 +44,7 @@ impl<C: CryptoProvider> Client<C> {
             policy,
             uncertain: false,
             saving: false,
+            receive_policy: Arc::new(AcceptValid),
             outbox: false,
         })
     }

@@ -10,9 +10,10 @@ use zeroize::Zeroizing;
 use super::groups::{MAX_NAME_LEN, NAME_EXTENSION, add_to_list};
 use super::load::no_group;
 use super::messages::parse_message;
+use super::receive_policy::{Decision, WelcomeSummary};
 use super::session::ensure_member;
 use super::{Client, CryptoProvider, draft, outbox};
-use crate::records::Wiped;
+use crate::records::{self, Wiped};
 
 /// What joining gives.
 #[derive(Clone, Eq, PartialEq)]
@@ -23,19 +24,27 @@ pub struct Joined {
     pub name: String,
     /// The epoch.
     pub epoch: u64,
+    /// The client had joined by this Welcome before. Nothing has changed.
+    pub already: bool,
 }
 
 impl<C: CryptoProvider> Client<C> {
     /// Joins a group by a Welcome, the TLS encoding of an `MLSMessage`. The key package is used up in the same commit, so
     /// a Welcome that fails leaves it usable. A group from which this client was removed is entered again; its history
-    /// stays.
+    /// stays. A Welcome that was joined by before is recognised, as long as the group is not forgotten.
     ///
     /// # Errors
-    /// `Invalid` if the bytes are no Welcome or the client is a member already, `Aborted` if OpenMLS refuses (for instance
+    /// `Refused` if the [policy](Self::set_receive_policy) does not accept it, `Invalid` if the bytes are no Welcome or the client is a member already, `Aborted` if OpenMLS refuses (for instance
     /// because no key package of this client is meant), `Conflict`; and the errors of the backend.
     pub async fn join(&mut self, welcome: impl AsRef<[u8]>) -> Result<Joined> {
+        let digest = records::digest(welcome.as_ref());
         let welcome = parse_welcome(welcome.as_ref())?;
         let config = self.profile.settings.join_config();
+        self.freshen().await?;
+        if let Some((id, name)) = self.joined_by(&digest).await? {
+            let epoch = self.loaded_group(&id).await?.epoch().as_u64();
+            return Ok(Joined { id, name, epoch, already: true });
+        }
         // Which group it is stands inside: looked up in a transaction that is thrown away.
         let looked_into = self.begin(&[]).await?;
         let processed = ProcessedWelcome::new_from_welcome(looked_into.provider(), &config, welcome.clone())
@@ -51,6 +60,7 @@ impl<C: CryptoProvider> Client<C> {
             return Err(Error::new(ErrorKind::Invalid, "the client is a member of this group already"));
         }
         let old = if known { std::slice::from_ref(&id) } else { &[] };
+        let policy = std::sync::Arc::clone(&self.receive_policy);
         let mut session = self.begin(old).await?;
         session.replace_groups(|provider, old| {
             for mut old in old {
@@ -58,13 +68,17 @@ impl<C: CryptoProvider> Client<C> {
             }
             // The leaf of a member who was away for long is no reason to stay out (RFC 9420 section 7.2).
             let staged = StagedWelcome::build_from_welcome(provider, &config, welcome)?.skip_lifetime_validation();
-            let group = staged.build()?.into_group(provider)?;
-            add_to_list(provider, group.group_id(), &name)?;
+            let staged = staged.build()?;
+            if policy.welcome(&WelcomeSummary::new(&staged)?) != Decision::Accept {
+                return Err(Error::new(ErrorKind::Refused, "the client's policy refuses this Welcome").into());
+            }
+            let group = staged.into_group(provider)?;
+            add_to_list(provider, group.group_id(), &name, Some(digest))?;
             Ok(vec![group])
         })?;
         session.commit().await?;
         let epoch = self.loaded_group(&id).await?.epoch().as_u64();
-        Ok(Joined { id, name: name.release(), epoch })
+        Ok(Joined { id, name: name.release(), epoch, already: false })
     }
 
     /// Proposes that this client leaves. It has left when another member's commit covers the proposal; until then it

@@ -10,11 +10,14 @@ mod change;
 mod debug;
 mod draft;
 mod groups;
+mod held;
 mod history;
 mod load;
 mod membership;
 mod messages;
 mod outbox;
+mod receive;
+mod receive_policy;
 mod records;
 mod session;
 mod staged;
@@ -40,8 +43,10 @@ pub use change::Change;
 pub use groups::{GroupSummary, MAX_NAME_LEN, Member, NAME_EXTENSION};
 pub use history::Message;
 pub use membership::Joined;
-pub use messages::{MAX_MESSAGE_LEN, Received};
+pub use messages::MAX_MESSAGE_LEN;
 pub use outbox::Outgoing;
+pub use receive::Received;
+pub use receive_policy::{Decision, ProposalSummary, Proposed, ReceivePolicy, WelcomeSummary};
 pub use session::{BoxError, GroupsTransaction, RecordWriter, Session, Transaction};
 pub use staged::OwnCommit;
 pub use summary::{CommitSummary, Committer, Newcomer};
@@ -79,6 +84,7 @@ pub struct Client<C = RustCrypto> {
     uncertain: bool,
     /// That commit was a save of what is unsaved.
     saving: bool,
+    receive_policy: Arc<dyn ReceivePolicy>,
     /// Operations put what they make for others into the group's outbox.
     outbox: bool,
 }
@@ -128,6 +134,12 @@ impl<C: CryptoProvider> Client<C> {
     /// Saves at other times from here on. What is unsaved stays so until the next save.
     pub fn set_save_policy(&mut self, policy: SavePolicy) {
         self.policy = policy;
+    }
+
+    /// Asks `policy` before anything that others sent is taken in. Without one, what is valid in OpenMLS's terms is accepted,
+    /// whoever sent it. Not saved.
+    pub fn set_receive_policy(&mut self, policy: Arc<dyn ReceivePolicy>) {
+        self.receive_policy = policy;
     }
 
     /// Whether anything of this client is not durable.

@@ -119,13 +119,12 @@ pub(super) fn put_message(
 
 /// Puts what an operation made into the outbox. Returns its number.
 pub(super) fn put(storage: &TransactionStorage, group: &GroupId, outgoing: &OutgoingRecord) -> Result<u64> {
-    let scope = Scope::group(group);
-    let known = storage.get(&scope, &Kind::Group.only()).map(|value| codec::decode::<GroupRecord>(Kind::Group, &value));
-    let mut known = known.transpose()?.unwrap_or_default();
+    let mut known = GroupRecord::read(storage, group)?;
     let number = known.next_outgoing;
     known.next_outgoing = after(number)?;
-    storage.put(&scope, Kind::Group.only(), Some(codec::encode(Kind::Group, &known, 0)?));
-    storage.put(&scope, Kind::Outgoing.numbered(number), Some(codec::encode(Kind::Outgoing, outgoing, 0)?));
+    known.write(storage, group)?;
+    let outgoing = codec::encode(Kind::Outgoing, outgoing, 0)?;
+    storage.put(&Scope::group(group), Kind::Outgoing.numbered(number), Some(outgoing));
     Ok(number)
 }
 

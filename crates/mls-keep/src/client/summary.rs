@@ -130,7 +130,7 @@ impl Newcomer {
     }
 }
 
-fn member_at(group: &MlsGroup, index: LeafNodeIndex) -> Result<Member> {
+pub(super) fn member_at(group: &MlsGroup, index: LeafNodeIndex) -> Result<Member> {
     group.member_at(index).map(Member::from).ok_or_else(malformed)
 }
 

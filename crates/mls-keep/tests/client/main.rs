@@ -9,6 +9,7 @@ mod credentials;
 mod forgetting;
 mod group_list;
 mod joining;
+mod receiving;
 mod refusals;
 mod saving;
 mod staged;

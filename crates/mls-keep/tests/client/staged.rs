@@ -127,7 +127,7 @@ fn what_others_proposed_goes_with_the_next_commit() {
     let (_, [mut alice, mut bob, mut carol], group) = three();
     let leaves = bytes(&block_on(carol.leave(&group)).unwrap());
     for other in [&mut alice, &mut bob] {
-        assert!(matches!(block_on(other.receive(&leaves)).unwrap(), Received::Proposal { .. }));
+        assert!(matches!(block_on(other.receive(&leaves)).unwrap(), Received::Proposal(_)));
     }
     assert_eq!(block_on(alice.send(&group, "too early")).unwrap_err().kind(), ErrorKind::ProposalPending);
     let staged = block_on(alice.stage(&group, Change::new())).unwrap();

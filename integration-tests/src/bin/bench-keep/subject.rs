@@ -78,7 +78,7 @@ impl Subject for KeepSubject {
 
     fn receive(&mut self, _: &GroupId, message: &[u8]) -> Result<()> {
         match block_on(self.client()?.receive(message))? {
-            Received::Message(_) | Received::Commit { .. } => Ok(()),
+            Received::Message(_) | Received::Commit(_) => Ok(()),
             other => Err(format!("received {other:?}").into()),
         }
     }
