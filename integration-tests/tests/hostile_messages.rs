@@ -37,10 +37,15 @@ fn a_message_that_was_changed_changes_nothing() {
         let commit = bob.commit_at_once(&group, Change::new().update()).await.unwrap().commit;
         let mut tried = 0;
         for (message, name) in [(message, "message"), (commit, "commit")] {
-            let before = image(&store);
+            let mut before = image(&store);
             for changed in mutations(&message) {
                 tried += 1;
-                assert!(alice.receive(&changed).await.is_err(), "a changed {name} is taken: {changed:?}");
+                match alice.receive(&changed).await {
+                    Err(_) => {}
+                    // It says that it is of an epoch to come, and is kept until that is seen; a bounded number is.
+                    Ok(Received::Held { .. }) => before = image(&store),
+                    Ok(other) => panic!("a changed {name} is taken: {other:?}, {changed:?}"),
+                }
                 assert_eq!(image(&store), before, "a changed {name} changed the store: {changed:?}");
             }
             alice.receive(&message).await.unwrap();

@@ -136,9 +136,9 @@ impl<C: CryptoProvider> Client<C> {
             && known.is_none_or(|memory| !memory.scope.is_unsaved())
         {
             let version = store.scope_version(&scope).await?;
-            if known.is_none_or(|memory| memory.scope.version != version) {
+            if known.is_none_or(|memory| memory.unread || memory.scope.version != version) {
                 let scope = read_scope(store, &scope).await?;
-                self.groups.insert(id.into(), GroupMemory { scope, group: None, used: self.uses });
+                self.groups.insert(id.into(), GroupMemory { scope, group: None, used: self.uses, unread: false });
             }
         }
         Ok(())

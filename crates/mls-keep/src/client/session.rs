@@ -193,6 +193,7 @@ impl<C: CryptoProvider> Client<C> {
             if group.cleared {
                 memory.scope.clear();
                 memory.group = None;
+                memory.unread = false;
             }
             memory.scope.apply(group.records);
             memory.used = self.uses;
