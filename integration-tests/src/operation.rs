@@ -7,7 +7,10 @@ use std::path::Path;
 use crate::wait::block_on;
 use mls_keep::openmls::group::GroupId;
 use mls_keep::openmls::prelude::{LeafNodeParameters, OpenMlsProvider};
-use mls_keep::{BoxError, Client, ErrorKind, Persistence, PersistenceManager, Received, Result, Scope, Transaction};
+use mls_keep::{
+    BoxError, Change, Client, CommitSummary, ErrorKind, Persistence, PersistenceManager, Received, Result, Scope,
+    Transaction,
+};
 use mls_keep_core::MemoryBackend;
 
 use crate::store::{Image, image, load, open, restore};
@@ -119,7 +122,7 @@ impl Operation {
             for guest in [&mut alice, &mut carol] {
                 packages.push(guest.key_package().await.unwrap().to_bytes().unwrap());
             }
-            let welcome = bob.invite(&group, &packages).await.unwrap().welcome.to_bytes().unwrap();
+            let welcome = bob.commit_at_once(&group, Change::new().invite(&packages)).await.unwrap().welcome.unwrap();
             for guest in [&mut alice, &mut carol] {
                 guest.join(&welcome).await.unwrap();
             }
@@ -143,18 +146,17 @@ impl Operation {
         dave: &mut Client,
     ) -> Vec<u8> {
         let message = match self {
-            Self::Invite => dave.key_package().await.unwrap(),
+            Self::Invite => dave.key_package().await.unwrap().to_bytes().unwrap(),
             Self::Join => {
                 let coffee = dave.create_group("coffee").await.unwrap();
                 let package = alice.key_package().await.unwrap().to_bytes().unwrap();
-                dave.invite(&coffee, &[package]).await.unwrap().welcome
+                dave.commit_at_once(&coffee, Change::new().invite([package])).await.unwrap().welcome.unwrap()
             }
-            Self::ReceiveMessage => bob.send(group, "a question").await.unwrap(),
-            Self::ReceiveCommit => bob.self_update(group).await.unwrap(),
-            Self::ReceiveProposal => bob.transact(group, propose_update).await.unwrap(),
+            Self::ReceiveMessage => bob.send(group, "a question").await.unwrap().to_bytes().unwrap(),
+            Self::ReceiveCommit => bob.commit_at_once(group, Change::new().update()).await.unwrap().commit,
+            Self::ReceiveProposal => bob.transact(group, propose_update).await.unwrap().to_bytes().unwrap(),
             _ => return Vec::new(),
         };
-        let message = message.to_bytes().unwrap();
         if matches!(self, Self::ReceiveMessage | Self::ReceiveCommit | Self::ReceiveProposal) {
             carol.receive(&message).await.unwrap();
         }
@@ -177,18 +179,22 @@ impl Operation {
             Self::KeyPackage => output.for_dave = bytes(alice.key_package().await?),
             Self::CreateGroup => drop(alice.create_group("new").await?),
             Self::Invite => {
-                let invitation = alice.invite(group, &[input]).await?;
-                output.message = bytes(invitation.commit);
-                output.for_dave = bytes(invitation.welcome);
+                let invitation = alice.commit_at_once(group, Change::new().invite([input])).await?;
+                output.message = Some(invitation.commit);
+                output.for_dave = invitation.welcome;
             }
             Self::Join => drop(alice.join(input).await?),
             Self::Send => output.message = bytes(alice.send(group, "an answer").await?),
             Self::ReceiveMessage | Self::ReceiveCommit | Self::ReceiveProposal => {
                 output.received = Some(alice.receive(input).await?);
             }
-            Self::SelfUpdate => output.message = bytes(alice.self_update(group).await?),
+            Self::SelfUpdate => {
+                output.message = Some(alice.commit_at_once(group, Change::new().update()).await?.commit)
+            }
             Self::Transact => output.message = Some(alice.transact(group, commit_to_record).await?),
-            Self::Remove => output.message = bytes(alice.remove(group, "carol").await?),
+            Self::Remove => {
+                output.message = Some(alice.commit_at_once(group, Change::new().remove("carol")).await?.commit);
+            }
             Self::Leave => output.message = bytes(alice.leave(group).await?),
             Self::ClosureError => {
                 alice
@@ -219,8 +225,8 @@ impl Operation {
     pub fn is_known_as_done(self, again: &Result<Output>) -> bool {
         let kind = again.as_ref().err().map(mls_keep::Error::kind);
         match self {
-            // The guest is a member; the key package was used up.
-            Self::Invite | Self::Join => kind == Some(ErrorKind::Aborted),
+            // The guest is a member.
+            Self::Invite => kind == Some(ErrorKind::Aborted),
             Self::Remove | Self::Forget => kind == Some(ErrorKind::NotFound),
             Self::ReceiveMessage | Self::ReceiveCommit | Self::ReceiveProposal => {
                 matches!(again, Ok(Output { received: Some(Received::AlreadyReceived(_)), .. }))
@@ -261,9 +267,9 @@ impl Operation {
                 }
                 Self::Leave => {
                     peers.deliver(&output.message.unwrap()).await;
-                    let commit = peers.bob.self_update(tea).await.unwrap().to_bytes().unwrap();
+                    let commit = peers.bob.commit_at_once(tea, Change::new().update()).await.unwrap().commit;
                     let received = alice.receive(&commit).await.unwrap();
-                    assert!(matches!(received, Received::Commit { removed: true, .. }));
+                    assert!(matches!(received, Received::Commit(CommitSummary { removes_self: true, .. })));
                     peers.carol.receive(&commit).await.unwrap();
                     exchange(tea, &mut [&mut peers.bob, &mut peers.carol]).await;
                 }
@@ -283,7 +289,7 @@ impl Operation {
                     peers.all_talk(alice, tea).await;
                 }
                 Self::ReceiveProposal => {
-                    let commit = alice.self_update(tea).await.unwrap().to_bytes().unwrap();
+                    let commit = alice.commit_at_once(tea, Change::new().update()).await.unwrap().commit;
                     peers.deliver(&commit).await;
                     peers.all_talk(alice, tea).await;
                 }
@@ -298,7 +304,8 @@ impl Operation {
                 Self::CreateGroup => {
                     let new = named(alice, "new").await;
                     let package = peers.dave.key_package().await.unwrap().to_bytes().unwrap();
-                    let welcome = alice.invite(&new, &[package]).await.unwrap().welcome.to_bytes().unwrap();
+                    let welcome =
+                        alice.commit_at_once(&new, Change::new().invite([package])).await.unwrap().welcome.unwrap();
                     peers.dave.join(&welcome).await.unwrap();
                     exchange(&new, &mut [alice, &mut peers.dave]).await;
                 }
@@ -363,8 +370,8 @@ impl Peers {
 
     async fn meet_dave(&mut self, alice: &mut Client, package: &[u8]) {
         let group = self.dave.create_group("meeting").await.unwrap();
-        let invitation = self.dave.invite(&group, &[package]).await.unwrap();
-        alice.join(invitation.welcome.to_bytes().unwrap()).await.unwrap();
+        let invitation = self.dave.commit_at_once(&group, Change::new().invite([package])).await.unwrap();
+        alice.join(invitation.welcome.unwrap()).await.unwrap();
         exchange(&group, &mut [alice, &mut self.dave]).await;
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Client, Error, ErrorKind, Persistence, PersistenceManager, Received, Result};
+use mls_keep::{Change, Client, Error, ErrorKind, Persistence, PersistenceManager, Received, Result};
 
 /// What the client is asked to do.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -100,7 +100,9 @@ impl Pair {
         let (mut alice, mut bob) = (make("alice", alices).await, make("bob", bobs).await);
         let group = alice.create_group("tea").await.unwrap();
         let package = bob.key_package().await.unwrap().to_bytes().unwrap();
-        bob.join(alice.invite(&group, &[package]).await.unwrap().welcome.to_bytes().unwrap()).await.unwrap();
+        bob.join(alice.commit_at_once(&group, Change::new().invite([package])).await.unwrap().welcome.unwrap())
+            .await
+            .unwrap();
         Self { alice, bob, group, texts: Vec::new(), record: Vec::new(), sent: 0, refused: None }
     }
 
@@ -156,13 +158,13 @@ impl Pair {
                 }
             }
             Call::SelfUpdate => {
-                let commit = self.alice.self_update(&group).await?.to_bytes().unwrap();
+                let commit = self.alice.commit_at_once(&group, Change::new().update()).await?.commit;
                 self.committed(&commit).await
             }
             Call::Invite => {
                 let mut guest = Client::builder(format!("guest {}", self.sent)).create().await?;
                 let package = guest.key_package().await?.to_bytes().unwrap();
-                let commit = self.alice.invite(&group, &[package]).await?.commit.to_bytes().unwrap();
+                let commit = self.alice.commit_at_once(&group, Change::new().invite([package])).await?.commit;
                 self.committed(&commit).await
             }
             Call::Receive => {
@@ -177,12 +179,12 @@ impl Pair {
                 Ok(())
             }
             Call::ReceiveCommit => {
-                let commit = self.bob.self_update(&group).await.unwrap().to_bytes().unwrap();
+                let commit = self.bob.commit_at_once(&group, Change::new().update()).await.unwrap().commit;
                 self.refused = Some(commit.clone());
                 let received = self.alice.receive(&commit).await?;
                 self.refused = None;
                 match received {
-                    Received::Commit { .. } => Ok(()),
+                    Received::Commit(_) => Ok(()),
                     other => Err(wrong(format!("alice is sent a commit: {other:?}"))),
                 }
             }
@@ -231,7 +233,7 @@ impl Pair {
     /// Bob takes in a commit of alice's.
     async fn committed(&mut self, commit: &[u8]) -> Result<()> {
         match self.bob.receive(commit).await {
-            Ok(Received::Commit { .. }) => Ok(()),
+            Ok(Received::Commit(_)) => Ok(()),
             other => Err(wrong(format!("bob is sent a commit: {other:?}"))),
         }
     }

@@ -1,7 +1,7 @@
 //! [`World`]: two clients in a group, for tests that begin there.
 
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Client, Persistence, PersistenceManager, SavePolicy};
+use mls_keep::{Change, Client, Persistence, PersistenceManager, SavePolicy};
 use mls_keep_core::MemoryBackend;
 
 use crate::store::open;
@@ -31,7 +31,7 @@ impl World {
         let mut bob = client(&manager, "bob", SavePolicy::EveryOperation).await;
         let group = alice.create_group("tea").await.unwrap();
         let package = bob.key_package().await.unwrap().to_bytes().unwrap();
-        let welcome = alice.invite(&group, &[package]).await.unwrap().welcome.to_bytes().unwrap();
+        let welcome = alice.commit_at_once(&group, Change::new().invite([package])).await.unwrap().welcome.unwrap();
         bob.join(welcome).await.unwrap();
         Self { store, manager, alice, bob, group }
     }

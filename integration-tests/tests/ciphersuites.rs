@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use futures_executor::block_on;
 use mls_keep::{
-    Client, CryptoProvider, Encryption, ErrorKind, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received,
+    Change, Client, CryptoProvider, Encryption, ErrorKind, MasterKey, MemoryBackend, Persistence, PersistenceManager,
+    Received,
 };
 use openmls::prelude::{Ciphersuite, OpenMlsCrypto as _};
 use openmls_rust_crypto::RustCrypto;
@@ -23,8 +24,8 @@ async fn talk<C: CryptoProvider>(crypto: &Arc<C>, ciphersuite: Ciphersuite) {
     let (mut alice, mut bob) = (make("alice").await.unwrap(), make("bob").await.unwrap());
     let group = alice.create_group("tea").await.unwrap();
     let key_package = bob.key_package().await.unwrap().to_bytes().unwrap();
-    let invitation = alice.invite(&group, &[key_package]).await.unwrap();
-    bob.join(invitation.welcome.to_bytes().unwrap()).await.unwrap();
+    let invitation = alice.commit_at_once(&group, Change::new().invite([key_package])).await.unwrap();
+    bob.join(invitation.welcome.unwrap()).await.unwrap();
     let message = alice.send(&group, "at five?").await.unwrap().to_bytes().unwrap();
     drop((alice, bob));
 
@@ -33,7 +34,7 @@ async fn talk<C: CryptoProvider>(crypto: &Arc<C>, ciphersuite: Ciphersuite) {
     let Received::Message(message) = bob.receive(&message).await.unwrap() else { unreachable!("it is a message") };
     assert_eq!(message.content, b"at five?");
     let mut alice = manager.load_client_state_with("alice", Arc::clone(crypto)).await.unwrap();
-    let update = bob.self_update(&group).await.unwrap().to_bytes().unwrap();
+    let update = bob.commit_at_once(&group, Change::new().update()).await.unwrap().commit;
     alice.receive(&update).await.unwrap();
     let secret = alice.export_secret(&group, "test", b"", 32).await.unwrap();
     assert_eq!(secret, bob.export_secret(&group, "test", b"", 32).await.unwrap());

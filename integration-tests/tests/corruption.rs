@@ -12,7 +12,7 @@ use integration_tests::store::{Contents, Image, MASTER_KEY, contents, image, loa
 use integration_tests::wait::block_on;
 use mls_keep::openmls::group::GroupId;
 use mls_keep::{
-    Argon2Params, Client, Encryption, ErrorKind, MasterKey, Persistence, PersistenceManager, Result, Scope,
+    Argon2Params, Change, Client, Encryption, ErrorKind, MasterKey, Persistence, PersistenceManager, Result, Scope,
 };
 use mls_keep_core::{Key, MemoryBackend, StorageBackend};
 
@@ -60,7 +60,7 @@ impl Truth {
             block_on(alice.send(&group, text)).unwrap();
             earlier.push(image(&store));
         }
-        block_on(alice.self_update(&group)).unwrap();
+        block_on(alice.commit_at_once(&group, Change::new().update())).unwrap();
         Self {
             image: image(&store),
             earlier,

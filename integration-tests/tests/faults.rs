@@ -28,7 +28,7 @@ enum Kind {
 /// How an operation ended.
 #[derive(Debug)]
 enum Ending {
-    Done(Output),
+    Done(Box<Output>),
     Failed(Error),
     Panicked,
     Dropped,
@@ -241,7 +241,7 @@ impl Expected {
         let result = catch_unwind(AssertUnwindSafe(|| block_on(self.operation.run(&mut alice, &self.scenario))));
         let injected = faults.disarm() > 0;
         let ending = match result {
-            Ok(Ok(output)) => Ending::Done(output),
+            Ok(Ok(output)) => Ending::Done(Box::new(output)),
             Ok(Err(error)) => Ending::Failed(error),
             Err(_) => Ending::Panicked,
         };
@@ -263,7 +263,7 @@ impl Expected {
             let mut future = pin!(self.operation.run(&mut alice, &self.scenario));
             let mut context = Context::from_waker(Waker::noop());
             let mut poll = || match future.as_mut().poll(&mut context) {
-                Poll::Ready(Ok(output)) => Some(Ending::Done(output)),
+                Poll::Ready(Ok(output)) => Some(Ending::Done(Box::new(output))),
                 Poll::Ready(Err(error)) => Some(Ending::Failed(error)),
                 Poll::Pending => None,
             };
@@ -302,7 +302,7 @@ impl Expected {
         let output = match ending {
             Ending::Done(output) => {
                 assert_ne!(done, self.operation.changes_nothing(), "{case}: Ok, and nothing is stored");
-                Some(output)
+                Some(*output)
             }
             Ending::Failed(error) => {
                 match error.kind() {

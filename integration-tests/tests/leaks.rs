@@ -11,7 +11,7 @@ use integration_tests::needles::{Needles, runs, shares_a_run};
 use integration_tests::store::{MASTER_KEY, contents, encryption, load, open};
 use integration_tests::wait::block_on;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Client, Encryption, ErrorKind, MasterKey, Persistence, PersistenceManager, Scope};
+use mls_keep::{Change, Client, Encryption, ErrorKind, MasterKey, Persistence, PersistenceManager, Scope};
 use mls_keep_core::{Changes, Key, MemoryBackend, ScopeId, StorageBackend, Value};
 use mls_keep_sqlite::{Config, SqliteBackend};
 use openmls_basic_credential::SignatureKeyPair;
@@ -65,8 +65,8 @@ async fn live(
     let group = alice.create_group(NAME).await.unwrap();
     needles.add("group id", group.as_slice());
     let package = bob.key_package().await.unwrap().to_bytes().unwrap();
-    let invitation = alice.invite(&group, &[package]).await.unwrap();
-    let joined = bob.join(invitation.welcome.to_bytes().unwrap()).await.unwrap();
+    let invitation = alice.commit_at_once(&group, Change::new().invite([package])).await.unwrap();
+    let joined = bob.join(invitation.welcome.unwrap()).await.unwrap();
     tell("Joined", format!("{joined:?}"));
     let message = alice.send(&group, TEXT).await.unwrap().to_bytes().unwrap();
     for _ in 0..2 {
@@ -74,7 +74,7 @@ async fn live(
     }
     let answer = bob.send(&group, ANSWER).await.unwrap().to_bytes().unwrap();
     alice.receive(&answer).await.unwrap();
-    let commit = bob.self_update(&group).await.unwrap().to_bytes().unwrap();
+    let commit = bob.commit_at_once(&group, Change::new().update()).await.unwrap().commit;
     tell("Received::Commit", format!("{:?}", alice.receive(&commit).await.unwrap()));
     alice.set_outbox(true);
     let put = alice.transact(&group, |tx| {
@@ -193,9 +193,12 @@ fn errors(alice: &mut Client, group: &GroupId, store: &MemoryBackend) -> Vec<(&'
         add("a proposal waits", alice.send(group, TEXT).await.unwrap_err());
         add("no message", alice.receive(TEXT).await.unwrap_err());
         add("no Welcome", alice.join(TEXT).await.unwrap_err());
-        add("no key package", alice.invite(group, &[TEXT]).await.unwrap_err());
-        add("no member", alice.remove(group, PEER.replace("bob", "nobody")).await.unwrap_err());
-        let mut own = alice.self_update(group).await.unwrap().to_bytes().unwrap();
+        add("no key package", alice.commit_at_once(group, Change::new().invite([TEXT])).await.unwrap_err());
+        add(
+            "no member",
+            alice.commit_at_once(group, Change::new().remove(PEER.replace("bob", "nobody"))).await.unwrap_err(),
+        );
+        let mut own = alice.commit_at_once(group, Change::new().update()).await.unwrap().commit;
         add("one's own", alice.receive(&own).await.unwrap_err());
         *own.last_mut().unwrap() ^= 1;
         add("damaged", alice.receive(&own).await.unwrap_err());

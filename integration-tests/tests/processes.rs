@@ -15,7 +15,7 @@ use integration_tests::operation::exchange;
 use integration_tests::senders::send_all;
 use integration_tests::store::{load, open};
 use integration_tests::wait::block_on;
-use mls_keep::{Client, GroupSettings, Persistence, PersistenceManager, Received};
+use mls_keep::{Change, Client, GroupSettings, Persistence, PersistenceManager, Received};
 use mls_keep_sqlite::{Config, SqliteBackend};
 
 /// Messages of each sender. All of them together are less than may be missing in a row.
@@ -37,7 +37,9 @@ fn two_processes_and_two_managers_send_as_one_client() {
     let group = block_on(async {
         let group = alice.create_group("tea").await.unwrap();
         let package = bob.key_package().await.unwrap().to_bytes().unwrap();
-        bob.join(alice.invite(&group, &[package]).await.unwrap().welcome.to_bytes().unwrap()).await.unwrap();
+        bob.join(alice.commit_at_once(&group, Change::new().invite([package])).await.unwrap().welcome.unwrap())
+            .await
+            .unwrap();
         group
     });
     drop(alice);

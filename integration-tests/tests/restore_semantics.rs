@@ -10,7 +10,9 @@ use mls_keep::openmls::framing::MlsMessageIn;
 use mls_keep::openmls::group::{GroupId, MlsGroup, MlsGroupCreateConfig};
 use mls_keep::openmls::prelude::LeafNodeParameters;
 use mls_keep::openmls::prelude::tls_codec::Deserialize as _;
-use mls_keep::{Client, ErrorKind, GroupSettings, Persistence, Received, SavePolicy, Scope, limits};
+use mls_keep::{
+    Change, Client, CommitSummary, ErrorKind, GroupSettings, Persistence, Received, SavePolicy, Scope, limits,
+};
 use mls_keep_core::{RecordRange, ScopeId};
 
 /// Record kinds of mls-keep's provider (docs/format.md).
@@ -33,7 +35,7 @@ fn a_welcome_that_fails_leaves_the_key_package_usable() {
         let mut bob = client(&manager, "bob", SavePolicy::EveryOperation).await;
         let group = alice.create_group("tea").await.unwrap();
         let package = bob.key_package().await.unwrap().to_bytes().unwrap();
-        let welcome = alice.invite(&group, &[package]).await.unwrap().welcome.to_bytes().unwrap();
+        let welcome = alice.commit_at_once(&group, Change::new().invite([package])).await.unwrap().welcome.unwrap();
         let mut damaged = welcome.clone();
         // The encrypted GroupInfo is last: it is found to be damaged after the key package was looked up.
         *damaged.last_mut().unwrap() ^= 1;
@@ -49,7 +51,7 @@ fn a_welcome_that_fails_leaves_the_key_package_usable() {
 fn a_received_commit_that_was_not_merged_can_be_received_again() {
     block_on(async {
         let World { mut alice, mut bob, group, manager, .. } = World::new().await;
-        let commit = alice.self_update(&group).await.unwrap().to_bytes().unwrap();
+        let commit = alice.commit_at_once(&group, Change::new().update()).await.unwrap().commit;
         let parsed = MlsMessageIn::tls_deserialize_exact(&commit).unwrap().try_into_protocol_message().unwrap();
         for _ in 0..2 {
             let failed = bob.transact(&group, |tx| {
@@ -61,7 +63,10 @@ fn a_received_commit_that_was_not_merged_can_be_received_again() {
         let session = bob.begin(std::slice::from_ref(&group)).await.unwrap();
         drop(session);
         let mut bob = manager.load_client_state("bob").await.unwrap();
-        assert!(matches!(bob.receive(&commit).await.unwrap(), Received::Commit { removed: false, .. }));
+        assert!(matches!(
+            bob.receive(&commit).await.unwrap(),
+            Received::Commit(CommitSummary { removes_self: false, .. })
+        ));
         assert_eq!(bob.receive(&commit).await.unwrap(), Received::AlreadyReceived(None));
         exchange(&group, &mut [&mut alice, &mut bob]).await;
     });
@@ -76,7 +81,7 @@ fn a_message_that_comes_twice_is_known_with_its_text() {
         assert_eq!(bob.receive(&message).await.unwrap(), Received::AlreadyReceived(Some(first.clone())));
         // Also later on, by another program.
         alice.send(&group, "more").await.unwrap();
-        let commit = alice.self_update(&group).await.unwrap().to_bytes().unwrap();
+        let commit = alice.commit_at_once(&group, Change::new().update()).await.unwrap().commit;
         let mut bob = manager.load_client_state("bob").await.unwrap();
         bob.receive(&commit).await.unwrap();
         assert_eq!(bob.receive(&message).await.unwrap(), Received::AlreadyReceived(Some(first)));
@@ -96,7 +101,9 @@ fn without_a_history_a_message_that_comes_twice_is_known_all_the_same() {
         let mut alice = client(&manager, "alice", SavePolicy::EveryOperation).await;
         let group = alice.create_group("tea").await.unwrap();
         let package = bob.key_package().await.unwrap().to_bytes().unwrap();
-        bob.join(alice.invite(&group, &[package]).await.unwrap().welcome.to_bytes().unwrap()).await.unwrap();
+        bob.join(alice.commit_at_once(&group, Change::new().invite([package])).await.unwrap().welcome.unwrap())
+            .await
+            .unwrap();
         let message = alice.send(&group, "once").await.unwrap().to_bytes().unwrap();
         assert!(matches!(bob.receive(&message).await.unwrap(), Received::Message(_)));
         assert_eq!(bob.receive(&message).await.unwrap(), Received::AlreadyReceived(None));
@@ -114,11 +121,11 @@ fn updates_that_were_proposed_and_overtaken_leave_no_key_pair() {
                 Ok(tx.group.propose_self_update(tx.provider, tx.signer, parameters)?.0.to_bytes()?)
             });
             let proposal = proposal.await.unwrap();
-            assert!(matches!(alice.receive(&proposal).await.unwrap(), Received::Proposal { .. }));
+            assert!(matches!(alice.receive(&proposal).await.unwrap(), Received::Proposal(_)));
         }
         let waiting = kinds(&bob, &group).await;
         assert_eq!(waiting.iter().filter(|kind| **kind == ENCRYPTION_KEY_PAIR).count(), 2);
-        let commit = alice.self_update(&group).await.unwrap().to_bytes().unwrap();
+        let commit = alice.commit_at_once(&group, Change::new().update()).await.unwrap().commit;
         bob.receive(&commit).await.unwrap();
         for client in [&alice, &bob] {
             let left = kinds(client, &group).await;
@@ -138,18 +145,25 @@ fn a_group_that_is_entered_again_has_its_history() {
         let World { mut alice, mut bob, group, .. } = World::new().await;
         exchange(&group, &mut [&mut alice, &mut bob]).await;
         let before = bob.history(&group, 10).await.unwrap();
-        let commit = alice.remove(&group, "bob").await.unwrap().to_bytes().unwrap();
-        assert!(matches!(bob.receive(&commit).await.unwrap(), Received::Commit { removed: true, .. }));
+        let commit = alice.commit_at_once(&group, Change::new().remove("bob")).await.unwrap().commit;
+        assert!(matches!(
+            bob.receive(&commit).await.unwrap(),
+            Received::Commit(CommitSummary { removes_self: true, .. })
+        ));
         assert_eq!(bob.send(&group, "still here").await.unwrap_err().kind(), ErrorKind::NotMember);
         assert_eq!(bob.history(&group, 10).await.unwrap(), before);
         let package = bob.key_package().await.unwrap().to_bytes().unwrap();
-        let welcome = alice.invite(&group, &[package]).await.unwrap().welcome.to_bytes().unwrap();
+        let welcome = alice.commit_at_once(&group, Change::new().invite([package])).await.unwrap().welcome.unwrap();
         assert_eq!(bob.join(&welcome).await.unwrap().id, group);
         assert_eq!(bob.history(&group, 10).await.unwrap(), before);
         exchange(&group, &mut [&mut alice, &mut bob]).await;
         assert_eq!(bob.history(&group, 10).await.unwrap().len(), before.len() + 2);
         let package = bob.key_package().await.unwrap().to_bytes().unwrap();
-        assert_eq!(alice.invite(&group, &[package]).await.unwrap_err().kind(), ErrorKind::Aborted, "bob twice");
+        assert_eq!(
+            alice.commit_at_once(&group, Change::new().invite([package])).await.unwrap_err().kind(),
+            ErrorKind::Aborted,
+            "bob twice"
+        );
     });
 }
 

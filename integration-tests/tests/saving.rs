@@ -11,7 +11,7 @@ use integration_tests::store::{image, load, open};
 use integration_tests::wait::block_on;
 use integration_tests::world::{client, keep};
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Client, ErrorKind, PersistenceManager, Received, SavePolicy, Scope};
+use mls_keep::{Change, Client, ErrorKind, PersistenceManager, Received, SavePolicy, Scope};
 use mls_keep_conformance::fault::{Fault, FaultBackend, FaultPoint, Faults, Lasting, Stall};
 use mls_keep_core::MemoryBackend;
 
@@ -55,7 +55,7 @@ fn a_client_that_was_in_memory_only_is_saved_as_it_is() {
     let group = block_on(async {
         let group = alice.create_group("tea").await.unwrap();
         let package = bob.key_package().await.unwrap().to_bytes().unwrap();
-        let welcome = alice.invite(&group, &[package]).await.unwrap().welcome.to_bytes().unwrap();
+        let welcome = alice.commit_at_once(&group, Change::new().invite([package])).await.unwrap().welcome.unwrap();
         bob.join(welcome).await.unwrap();
         exchange(&group, &mut [&mut alice, &mut bob]).await;
         group
@@ -144,7 +144,9 @@ fn in_doubt(at: u64, fault: Fault) -> (MemoryBackend, Faults, PersistenceManager
     let group = block_on(async {
         let group = alice.create_group("tea").await.unwrap();
         let package = bob.key_package().await.unwrap().to_bytes().unwrap();
-        bob.join(alice.invite(&group, &[package]).await.unwrap().welcome.to_bytes().unwrap()).await.unwrap();
+        bob.join(alice.commit_at_once(&group, Change::new().invite([package])).await.unwrap().welcome.unwrap())
+            .await
+            .unwrap();
         group
     });
     faults.arm(FaultPoint { at, fault, lasting: Lasting::Sticky });
@@ -215,7 +217,7 @@ fn saving_one_group_leaves_a_client_that_loads() {
     let coffee = block_on(async {
         let coffee = bob.create_group("coffee").await.unwrap();
         let package = alice.key_package().await.unwrap().to_bytes().unwrap();
-        let welcome = bob.invite(&coffee, &[package]).await.unwrap().welcome.to_bytes().unwrap();
+        let welcome = bob.commit_at_once(&coffee, Change::new().invite([package])).await.unwrap().welcome.unwrap();
         alice.join(&welcome).await.unwrap();
         coffee
     });

@@ -19,6 +19,7 @@ A first session:
   mls-keep init alice
   mls-keep group create tea
   mls-keep invite tea bob.kp --commit tea.commit --welcome bob.welcome    (bob.kp: bob's `key-package --out bob.kp`)
+  mls-keep confirm tea                  (when the delivery service has taken tea.commit)
   mls-keep send tea 'at five?' --out 1.mls
 
 Files that commands write are MLS messages (RFC 9420). An existing file is replaced with --force only, and only
@@ -83,8 +84,8 @@ pub(crate) enum Command {
     Group(GroupCommand),
     /// Add members, by their key packages
     ///
-    /// The commit goes to the members that were there before, the Welcome to the new ones. Receive what the others sent
-    /// first: when two members commit at the same time, the group falls apart into two.
+    /// The commit is staged. Give it to the delivery service; when it has taken it, `confirm`, and give the Welcome to the new
+    /// members. If it took another commit first, `reject`, or `receive` that one.
     Invite {
         #[command(flatten)]
         group: Group,
@@ -126,19 +127,49 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
         files: Vec<PathBuf>,
     },
-    /// Renew this client's keys in a group, and commit what others proposed
+    /// Commit what others proposed; staged, as with `invite`
+    Commit {
+        #[command(flatten)]
+        group: Group,
+        #[command(flatten)]
+        commit: CommitOut,
+        /// Where the Welcome is written, if somebody's addition was proposed
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        welcome: Option<PathBuf>,
+    },
+    /// Merge the staged commit: the delivery service has taken it
+    Confirm {
+        #[command(flatten)]
+        group: Group,
+    },
+    /// Drop the staged commit: the delivery service has refused it
+    Reject {
+        #[command(flatten)]
+        group: Group,
+    },
+    /// List the staged commits, of one group or of all
+    Pending {
+        /// The group's name or its hex id
+        #[arg(value_name = "GROUP")]
+        group: Option<String>,
+    },
+    /// Renew this client's keys in a group, and commit what others proposed; staged, as with `invite`
     Update {
         #[command(flatten)]
         group: Group,
         #[command(flatten)]
         commit: CommitOut,
     },
-    /// Remove a member from a group
+    /// Remove a member from a group; staged, as with `invite`
     Remove {
         #[command(flatten)]
         group: Group,
         /// The member's identity; every device of that name is removed
-        member: String,
+        #[arg(required_unless_present = "leaf", conflicts_with = "leaf")]
+        member: Option<String>,
+        /// The member's leaf, as `group members` shows it
+        #[arg(long, value_name = "N")]
+        leaf: Option<u32>,
         #[command(flatten)]
         commit: CommitOut,
     },
@@ -265,6 +296,9 @@ pub(crate) struct CommitOut {
     /// Where the commit for the other members is written
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) commit: PathBuf,
+    /// Merge it at once, for groups without a delivery service: when two members commit at the same time, the group falls apart
+    #[arg(long)]
+    pub(crate) merge: bool,
     /// Replace existing files
     #[arg(long)]
     pub(crate) force: bool,

@@ -191,8 +191,13 @@ fn advice(kind: ErrorKind) -> &'static str {
         ErrorKind::Invalid => "Nothing was changed. Correct the command; `mls-keep help COMMAND` says what it takes.",
         ErrorKind::NotFound => "Nothing was changed. `mls-keep group list` and `group members` show what is there.",
         ErrorKind::NotMember => "Nothing was changed. Ask a member to invite this client again.",
-        ErrorKind::CommitPending => "Nothing was changed. A commit of this client is staged in the group already.",
+        ErrorKind::CommitPending => {
+            "Nothing was changed. `confirm` or `reject` the commit that is staged: `mls-keep pending` shows it."
+        }
         ErrorKind::ProposalPending => "Nothing was changed. A proposal waits for a commit: run `update`.",
+        ErrorKind::PastEpoch => "Nothing was changed. It is too old to be read: leave it out.",
+        ErrorKind::FutureEpoch => "Nothing was changed. Receive what was sent before it first.",
+        ErrorKind::Refused => "Nothing was changed.",
         ErrorKind::Aborted => "Nothing was changed. Receive what the others sent first, in its order.",
         ErrorKind::OutcomeUnknown => {
             "Whether it was done is not known. Before anything else is sent, look with `mls-keep outbox list`: what was done waits there."

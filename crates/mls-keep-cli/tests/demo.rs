@@ -23,7 +23,7 @@ fn the_demo_holds_what_it_checks_and_can_be_looked_at() {
     }
     assert_eq!(of("receive again")["commits"], 0);
     let there = names(&town.path().join("new/demo"));
-    assert_eq!(there, ["alice.key", "alice.sqlite", "bob.key", "bob.sqlite", "carol.key", "carol.sqlite"]);
+    assert_eq!(there, ["alice.key", "alice.sqlite", "bob.key", "bob.sqlite", "carol.key", "carol.sqlite", "service"]);
     let look = ["--store", "sqlite:new/demo/bob.sqlite", "--key", "new/demo/bob.key"];
     assert_eq!(run(&[&look[..], &["verify"]].concat()).code, Some(0));
     assert_eq!(run(&[&look[..], &["history", "tea"]].concat()).out.lines().count(), 281);

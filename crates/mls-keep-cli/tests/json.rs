@@ -42,7 +42,7 @@ fn every_command_prints_one_value() {
     assert_eq!(b(&["key-package", "--out", "kp"]), json!({ "file": "kp" }));
     assert_eq!(a(&["group", "create", "tea"]), tea);
     assert_eq!(
-        a(&["invite", "tea", "../bob/kp", "--commit", "c", "--welcome", "w"]),
+        a(&["invite", "--merge", "tea", "../bob/kp", "--commit", "c", "--welcome", "w"]),
         json!({ "group": tea, "epoch": 1, "commit": "c", "welcome": "w", "invited": 1 })
     );
     assert_eq!(b(&["join", "../alice/w"]), json!({ "group": tea, "epoch": 1 }));
@@ -60,7 +60,7 @@ fn every_command_prints_one_value() {
         ])
     );
     assert_eq!(a(&["send", "tea", "hi", "--out", "1"]), json!({ "group": tea, "file": "1" }));
-    assert_eq!(a(&["update", "tea", "--commit", "2"]), json!({ "group": tea, "epoch": 2, "commit": "2" }));
+    assert_eq!(a(&["update", "--merge", "tea", "--commit", "2"]), json!({ "group": tea, "epoch": 2, "commit": "2" }));
     let message = json!({ "number": 0, "epoch": 1, "own": false, "sender": "alice", "text": "hi" });
     let mut received = json!({ "file": "../alice/1", "type": "message", "already_received": false, "group": tea });
     received.as_object_mut().unwrap().extend(message.as_object().unwrap().clone());
@@ -77,7 +77,7 @@ fn every_command_prints_one_value() {
         a(&["receive", "../bob/3"]),
         json!([{ "file": "../bob/3", "type": "proposal", "already_received": false, "group": tea, "sender": "bob" }])
     );
-    assert_eq!(a(&["remove", "tea", "bob", "--commit", "4"])["epoch"], json!(3));
+    assert_eq!(a(&["remove", "--merge", "tea", "bob", "--commit", "4"])["epoch"], json!(3));
     assert_eq!(a(&["outbox", "list"]), json!([]));
     let client = json!({
         "identity": "alice", "sound": true, "problems": [], "groups": 1, "scopes": 2, "records": "N", "nodes": "N",

@@ -29,7 +29,7 @@ fn two_people_talk_from_stores_of_two_kinds() {
         ok(&bob, &at_b, &["key-package", "--out", "kp"]);
         ok(&alice, &at_a, &["group", "create", "tea"]);
         let package = bob.dir.join("kp").display().to_string();
-        ok(&alice, &at_a, &["invite", "tea", &package, "--commit", "commit", "--welcome", "welcome"]);
+        ok(&alice, &at_a, &["invite", "--merge", "tea", &package, "--commit", "commit", "--welcome", "welcome"]);
         ok(&bob, &at_b, &["join", &from("welcome")]);
         ok(&alice, &at_a, &["send", "tea", "at five?", "--out", "1.mls"]);
         assert_eq!(ok(&bob, &at_b, &["receive", &from("1.mls")]), "tea\talice\tat five?\n");

@@ -41,14 +41,14 @@ fn members_come_and_go() {
     let (alice, bob) = town.friends();
     let carol = town.person("carol");
     carol.ok(&["key-package", "--out", "kp"]);
-    alice.ok(&["invite", "tea", "../carol/kp", "--commit", "c2", "--welcome", "w2"]);
+    alice.ok(&["invite", "--merge", "tea", "../carol/kp", "--commit", "c2", "--welcome", "w2"]);
     assert_eq!(bob.ok(&["receive", "../alice/c2"]), "tea\tepoch 2\n");
     carol.ok(&["join", "../alice/w2"]);
-    bob.ok(&["update", "tea", "--commit", "c3"]);
+    bob.ok(&["update", "--merge", "tea", "--commit", "c3"]);
     assert_eq!(alice.ok(&["receive", "../bob/c3"]), "tea\tepoch 3\n");
     assert_eq!(carol.ok(&["receive", "../bob/c3"]), "tea\tepoch 3\n");
 
-    alice.ok(&["remove", "tea", "carol", "--commit", "c4"]);
+    alice.ok(&["remove", "--merge", "tea", "carol", "--commit", "c4"]);
     bob.ok(&["receive", "../alice/c4"]);
     let removed = carol.run(&["receive", "../alice/c4"]);
     assert_eq!((removed.code, removed.out.as_str()), (Some(0), "tea\tepoch 4\n"));
@@ -58,7 +58,7 @@ fn members_come_and_go() {
     carol.fails(&["receive", "../alice/secret"], 1, "NotMember", "../alice/secret");
 
     carol.ok(&["key-package", "--out", "kp2"]);
-    alice.ok(&["invite", "tea", "../carol/kp2", "--commit", "c5", "--welcome", "w5"]);
+    alice.ok(&["invite", "--merge", "tea", "../carol/kp2", "--commit", "c5", "--welcome", "w5"]);
     assert_eq!(carol.ok(&["join", "../alice/w5"]), "tea\tepoch 5\n");
     carol.ok(&["send", "tea", "back again", "--out", "back"]);
     assert_eq!(alice.ok(&["receive", "../carol/back"]), "tea\tcarol\tback again\n");
@@ -71,7 +71,7 @@ fn leaving_takes_a_proposal_and_somebody_elses_commit() {
     bob.ok(&["group", "leave", "tea", "--out", "leave"]);
     assert_eq!(alice.ok(&["receive", "../bob/leave"]), "tea\tproposal\tbob\n");
     alice.fails(&["send", "tea", "too early", "--out", "early"], 1, "ProposalPending", "run `update`");
-    alice.ok(&["update", "tea", "--commit", "bye"]);
+    alice.ok(&["update", "--merge", "tea", "--commit", "bye"]);
     assert_eq!(alice.json(&["group", "members", "tea"]).as_array().map(Vec::len), Some(1));
     bob.ok(&["receive", "../alice/bye"]);
     assert_eq!(bob.json(&["group", "show", "tea"])["active"], json!(false));
@@ -84,7 +84,7 @@ fn several_are_invited_at_once() {
     bob.ok(&["key-package", "--out", "kp"]);
     carol.ok(&["key-package", "--out", "kp"]);
     alice.ok(&["group", "create", "tea"]);
-    alice.ok(&["invite", "tea", "../bob/kp", "../carol/kp", "--commit", "c", "--welcome", "w"]);
+    alice.ok(&["invite", "--merge", "tea", "../bob/kp", "../carol/kp", "--commit", "c", "--welcome", "w"]);
     bob.ok(&["join", "../alice/w"]);
     carol.ok(&["join", "../alice/w"]);
     bob.ok(&["send", "tea", "hi", "--out", "hi"]);
@@ -96,7 +96,7 @@ fn what_came_before_is_printed_again_with_a_note() {
     let town = Town::new();
     let (alice, bob) = town.friends();
     alice.ok(&["send", "tea", "once", "--out", "1"]);
-    alice.ok(&["update", "tea", "--commit", "2"]);
+    alice.ok(&["update", "--merge", "tea", "--commit", "2"]);
     let first = bob.ok(&["receive", "../alice/1", "../alice/2"]);
     assert_eq!(first, "tea\talice\tonce\ntea\tepoch 2\n");
     let again = bob.run(&["receive", "../alice/1", "../alice/2"]);
@@ -127,7 +127,7 @@ fn nothing_that_others_write_acts_on_the_terminal() {
     let (alice, bob) = (town.person("al\x1b[31mice\u{202e}"), town.person("bob"));
     bob.ok(&["key-package", "--out", "kp"]);
     alice.ok(&["group", "create", "t\u{9b}ea\n"]);
-    alice.ok(&["invite", "t\u{9b}ea\n", "../bob/kp", "--commit", "c", "--welcome", "w"]);
+    alice.ok(&["invite", "--merge", "t\u{9b}ea\n", "../bob/kp", "--commit", "c", "--welcome", "w"]);
     bob.ok(&["join", &format!("../{}/w", alice.name)]);
     let text = b"one\ttwo\nthree\x1b]0;owned\x07\xff\\";
     assert_eq!(alice.run_with(&["send", "t\\u{9b}ea\\n", "-", "--out", "m"], text).code, Some(0));
@@ -148,7 +148,7 @@ fn nothing_that_others_write_acts_on_the_terminal() {
     assert_eq!(value[0]["text_hex"], json!(text.iter().map(|byte| format!("{byte:02x}")).collect::<String>()));
     assert_eq!(value[0]["sender"], json!("al\x1b[31mice\u{202e}"));
     // What is printed can be typed.
-    bob.ok(&["remove", "t\\u{9b}ea\\n", "al\\u{1b}[31mice\\u{202e}", "--commit", "c"]);
+    bob.ok(&["remove", "--merge", "t\\u{9b}ea\\n", "al\\u{1b}[31mice\\u{202e}", "--commit", "c"]);
 }
 
 #[test]

@@ -61,6 +61,13 @@ pub enum ErrorKind {
     /// Proposals wait for a commit, and nothing may be sent before it (RFC 9420 section 12.4). Not applied. Commit them, or
     /// receive somebody's commit.
     ProposalPending,
+    /// What arrived is of an epoch that is over, and cannot be read any more, or never could. Not applied. Drop it.
+    PastEpoch,
+    /// What arrived is of an epoch that the client has not entered, and too much is kept for later already. Not applied.
+    /// Receive what is missing, then this again.
+    FutureEpoch,
+    /// The application's own policy refused what arrived. Not applied.
+    Refused,
     /// The closure of the transaction, or OpenMLS inside of it, returned an error. Not applied; the
     /// [`source`](StdError::source) is that error.
     Aborted,

@@ -6,7 +6,7 @@
 //! becomes one commit of a [`StorageBackend`]: encrypted and authenticated as a whole, all of it or nothing.
 //!
 //! ```
-//! use mls_keep::{Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received, SystemEntropy};
+//! use mls_keep::{Change, Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received, SystemEntropy};
 //! # futures_executor::block_on(async {
 //! let key = MasterKey::generate(&SystemEntropy)?; // keep it in the platform's keychain
 //! let backend = MemoryBackend::new(); // or SqliteBackend::open("alice.db", Config::default())?
@@ -17,8 +17,10 @@
 //! let mut bob = Client::builder("bob").persistence(persistence).create().await?;
 //!
 //! let group = alice.create_group("tea").await?;
-//! let invitation = alice.invite(&group, &[bob.key_package().await?.to_bytes()?]).await?;
-//! bob.join(invitation.welcome.to_bytes()?).await?;
+//! let invited = alice.stage(&group, Change::new().invite([bob.key_package().await?.to_bytes()?])).await?;
+//! // The delivery service has taken `invited.commit`, and no other one before it.
+//! alice.confirm(&group).await?;
+//! bob.join(invited.welcome.unwrap()).await?;
 //! let message = alice.send(&group, "at five?").await?.to_bytes()?;
 //! drop((alice, bob)); // the process ends here, and starts again
 //!
@@ -50,9 +52,10 @@ mod records;
 mod scope;
 
 pub use client::{
-    BoxError, Client, ClientBuilder, CryptoProvider, GroupSettings, GroupSummary, GroupsTransaction, Invitation,
-    Joined, MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, Message, NAME_EXTENSION, Outgoing, Received, RecordWriter, Session,
-    Transaction,
+    BoxError, Change, Client, ClientBuilder, CommitSummary, Committer, CryptoProvider, Decision, GroupSettings,
+    GroupSummary, GroupsTransaction, Joined, MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, Message, NAME_EXTENSION, Newcomer,
+    Outgoing, OwnCommit, ProposalSummary, Proposed, ReceivePolicy, Received, RecordWriter, Session, Transaction,
+    WelcomeSummary,
 };
 pub use entropy::SystemEntropy;
 pub use manager::{PersistenceManager, PersistenceManagerBuilder};

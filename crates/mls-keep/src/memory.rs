@@ -40,12 +40,14 @@ pub(crate) struct GroupMemory {
     pub(crate) group: Option<MlsGroup>,
     /// When it was last used, counted in uses.
     pub(crate) used: u64,
+    /// Only the version of the scope is known, and none of its records.
+    pub(crate) unread: bool,
 }
 
 impl GroupMemory {
     /// A group in this state, of which nothing was read.
     pub(crate) fn unread(version: Option<ScopeVersion>) -> Self {
-        Self { scope: ScopeMemory::loaded(version, Records::new()), group: None, used: 0 }
+        Self { scope: ScopeMemory::loaded(version, Records::new()), group: None, used: 0, unread: true }
     }
 }
 

@@ -6,7 +6,9 @@
 use allocation_counter::measure;
 use futures_executor::block_on;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received, SavePolicy};
+use mls_keep::{
+    Change, Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received, SavePolicy,
+};
 
 fn client(name: &str, save: SavePolicy) -> Client {
     block_on(async {
@@ -20,7 +22,7 @@ fn pair(save: SavePolicy) -> (Client, Client, GroupId) {
     let (mut alice, mut bob) = (client("alice", save), client("bob", save));
     let group = block_on(alice.create_group("tea")).unwrap();
     let package = block_on(bob.key_package()).unwrap().to_bytes().unwrap();
-    let welcome = block_on(alice.invite(&group, &[package])).unwrap().welcome.to_bytes().unwrap();
+    let welcome = block_on(alice.commit_at_once(&group, Change::new().invite([package]))).unwrap().welcome.unwrap();
     block_on(bob.join(welcome)).unwrap();
     (alice, bob, group)
 }

@@ -14,8 +14,8 @@ use freed_memory::{Finds, Turn, Watching, marked, marker};
 use futures_executor::block_on;
 use mls_keep::openmls::group::GroupId;
 use mls_keep::{
-    Client, Encryption, Error, ErrorKind, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received, Result,
-    SavePolicy, Scope, StorageBackend,
+    Change, Client, Encryption, Error, ErrorKind, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received,
+    Result, SavePolicy, Scope, StorageBackend,
 };
 use mls_keep_core::{Commit, Key};
 use zeroize::{Zeroize, Zeroizing};
@@ -102,8 +102,8 @@ impl World {
             let mut bob = client("bob", &bobs_keep).await;
             let group = alice.create_group("tea").await.unwrap();
             let key_package = bob.key_package().await.unwrap().to_bytes().unwrap();
-            let invitation = alice.invite(&group, &[key_package]).await.unwrap();
-            bob.join(invitation.welcome.to_bytes().unwrap()).await.unwrap();
+            let invitation = alice.commit_at_once(&group, Change::new().invite([key_package])).await.unwrap();
+            bob.join(invitation.welcome.unwrap()).await.unwrap();
             Self { turn, bobs, bobs_keep, alice, bob, group }
         })
     }
@@ -154,7 +154,7 @@ fn messages_and_history_are_wiped() {
         wiping(block_on(world.bob.receive(&first)).unwrap());
         wiping(block_on(world.bob.receive(&first)).unwrap());
         block_on(world.bob.send(&group, &*text)).unwrap();
-        block_on(world.bob.self_update(&group)).unwrap();
+        block_on(world.bob.commit_at_once(&group, Change::new().update())).unwrap();
         let mut bob = block_on(world.bobs_keep.load_client_state("bob")).unwrap();
         let history = block_on(bob.history(&group, 10)).unwrap();
         assert_eq!(history.len(), 2);

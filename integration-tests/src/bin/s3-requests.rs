@@ -7,7 +7,7 @@
 
 use integration_tests::store::{encryption, open};
 use integration_tests::wait::block_on;
-use mls_keep::{Client, Persistence, PersistenceManager, SavePolicy};
+use mls_keep::{Change, Client, Persistence, PersistenceManager, SavePolicy};
 use mls_keep_core::MemoryBackend;
 use mls_keep_s3::{Config, Credentials, S3Backend};
 use s3_test_server::{BUCKET, Request, Server};
@@ -87,7 +87,7 @@ fn measure(members: usize) {
         let mut member = block_on(Client::builder(format!("member {number}")).create()).unwrap();
         packages.push(block_on(member.key_package()).unwrap().to_bytes().unwrap());
     }
-    let welcome = block_on(alice.invite(&group, &packages)).unwrap().welcome.to_bytes().unwrap();
+    let welcome = block_on(alice.commit_at_once(&group, Change::new().invite(&packages))).unwrap().welcome.unwrap();
     block_on(bob.join(welcome)).unwrap();
 
     let (mut send, mut receive, mut update) = (Cost::default(), Cost::default(), Cost::default());
@@ -111,7 +111,7 @@ fn measure(members: usize) {
         let answer = block_on(bob.send(&group, "at six!")).unwrap().to_bytes().unwrap();
         block_on(alice.receive(&answer)).unwrap();
         receive.add(&settled());
-        let commit = block_on(alice.self_update(&group)).unwrap().to_bytes().unwrap();
+        let commit = block_on(alice.commit_at_once(&group, Change::new().update())).unwrap().commit;
         update.add(&settled());
         block_on(bob.receive(&commit)).unwrap();
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Client, ErrorKind, Persistence, PersistenceManager, Received, Result};
+use mls_keep::{Change, Client, ErrorKind, Persistence, PersistenceManager, Received, Result};
 use mls_keep_core::{MemoryBackend, StorageBackend};
 
 use super::{Landing, Late};
@@ -113,14 +113,14 @@ impl Before {
         let (group, input) = block_on(async {
             let group = alice.create_group("tea").await.unwrap();
             let package = bob.key_package().await.unwrap().to_bytes().unwrap();
-            let welcome = alice.invite(&group, &[package]).await.unwrap().welcome.to_bytes().unwrap();
+            let welcome = alice.commit_at_once(&group, Change::new().invite([package])).await.unwrap().welcome.unwrap();
             bob.join(welcome).await.unwrap();
             // So that no ratchet is at its beginning.
             let hello = alice.send(&group, "hello").await.unwrap().to_bytes().unwrap();
             bob.receive(hello).await.unwrap();
             let input = match first {
                 First::ReceiveMessage => bob.send(&group, "a question").await.unwrap().to_bytes().unwrap(),
-                First::ReceiveCommit => bob.self_update(&group).await.unwrap().to_bytes().unwrap(),
+                First::ReceiveCommit => bob.commit_at_once(&group, Change::new().update()).await.unwrap().commit,
                 First::Invite => {
                     let mut carol = Client::builder("carol").create().await.unwrap();
                     carol.key_package().await.unwrap().to_bytes().unwrap()
@@ -199,14 +199,14 @@ impl<'a> World<'a> {
     async fn first(&mut self, time: usize) -> Result<()> {
         let (alice, group, input) = (&mut self.alice, &self.before.group, &self.before.input);
         let message = match self.before.first {
-            First::Send => alice.send(group, format!("first {time}")).await?,
-            First::SelfUpdate => alice.self_update(group).await?,
+            First::Send => alice.send(group, format!("first {time}")).await?.to_bytes().unwrap(),
+            First::SelfUpdate => alice.commit_at_once(group, Change::new().update()).await?.commit,
             First::ReceiveMessage | First::ReceiveCommit => return alice.receive(input).await.map(drop),
-            First::Invite => alice.invite(group, &[input]).await?.commit,
+            First::Invite => alice.commit_at_once(group, Change::new().invite([input])).await?.commit,
             First::CreateGroup => return alice.create_group("new").await.map(drop),
             First::Forget => return alice.forget_group(group).await,
         };
-        self.returned.push(message.to_bytes().unwrap());
+        self.returned.push(message);
         Ok(())
     }
 
@@ -260,8 +260,8 @@ impl<'a> World<'a> {
             }
             Next::SelfUpdate => {
                 self.catch_up().await?;
-                let message = named("", self.alice.self_update(&group).await)?;
-                self.returned.push(message.to_bytes().unwrap());
+                let message = named("", self.alice.commit_at_once(&group, Change::new().update()).await)?;
+                self.returned.push(message.commit);
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Client, ErrorKind, GroupSettings, Message, Persistence, PersistenceManager, Received, Result};
+use mls_keep::{Change, Client, ErrorKind, GroupSettings, Message, Persistence, PersistenceManager, Received, Result};
 
 pub use action::{Action, Who};
 pub use oracle::Oracle;
@@ -162,7 +162,7 @@ impl Pair {
             Action::Invite(name) => {
                 let group = self.id(Who::Alice, name).await?;
                 let package = self.key_package.take().expect("a key package is made before");
-                self.client(Who::Alice).invite(&group, &[package]).await?;
+                self.client(Who::Alice).commit_at_once(&group, Change::new().invite([package])).await?;
             }
             Action::Send(who, name, text) => {
                 let group = self.id(*who, name).await?;
@@ -173,11 +173,11 @@ impl Pair {
             Action::Post(who) => self.post(*who).await?,
             Action::Update(who, _) => {
                 let group = self.id(*who, MAIN).await?;
-                self.client(*who).self_update(&group).await?;
+                self.client(*who).commit_at_once(&group, Change::new().update()).await?;
             }
             Action::Remove(name) => {
                 let group = self.id(Who::Alice, name).await?;
-                self.client(Who::Alice).remove(&group, Who::Bob.name()).await?;
+                self.client(Who::Alice).commit_at_once(&group, Change::new().remove(Who::Bob.name())).await?;
             }
             Action::Forget(who, name) => {
                 let group = self.id(*who, name).await?;

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use mls_keep::openmls::framing::MlsMessageOut;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{ErrorKind, GroupSummary, Member};
+use mls_keep::{Change, ErrorKind, GroupSummary, Member, OwnCommit};
 use serde_json::{Map, Value, json};
 
 use super::outbox::{self, Parcel};
@@ -12,7 +11,7 @@ use super::to_bytes;
 use crate::failure::{Failure, Result};
 use crate::files::{self, NewFile};
 use crate::names::{Groups, escape, hex, is_meant, put_bytes};
-use crate::output::{columns, extended};
+use crate::output::{columns, extended, note};
 use crate::session::Session;
 
 /// `key-package`
@@ -106,7 +105,8 @@ pub(super) async fn members(session: &mut Session, typed: &str) -> Result<()> {
 pub(super) async fn leave(session: &mut Session, typed: &str, parcel: Parcel) -> Result<()> {
     let (groups, group) = session.group(typed).await?;
     let proposal = session.client.leave(&group).await?;
-    let made = Made { name: "file", ..Made::new(&proposal)? };
+    let message = to_bytes(&proposal)?;
+    let made = Made { message, welcome: None, name: "file", invited: None, staged: false };
     hand_out(session, &groups, &group, made, parcel).await
 }
 
@@ -121,10 +121,11 @@ pub(super) async fn invite(
     typed: &str,
     key_packages: &[(PathBuf, Vec<u8>)],
     parcel: Parcel,
+    merge: bool,
 ) -> Result<()> {
     let (groups, group) = session.group(typed).await?;
     let bytes: Vec<_> = key_packages.iter().map(|(_, bytes)| bytes).collect();
-    let invitation = session.client.invite(&group, &bytes).await.map_err(|error| {
+    let made = make(session, &group, Change::new().invite(bytes), merge).await.map_err(|error| {
         let advice =
             "Nothing was changed. `invite` takes the files that `key-package --out` wrote, fresh and used once.";
         let failure = Failure::from(error).advise(ErrorKind::Invalid, advice).advise(ErrorKind::Aborted, advice);
@@ -134,8 +135,7 @@ pub(super) async fn invite(
         }
     })?;
     let invited = Some(key_packages.len());
-    let welcome = Some(to_bytes(&invitation.welcome)?);
-    let made = Made { welcome, invited, ..Made::new(&invitation.commit)? };
+    let made = Made { invited, ..Made::commit(made, merge) };
     hand_out(session, &groups, &group, made, parcel).await
 }
 
@@ -150,23 +150,47 @@ pub(super) async fn join(session: &mut Session, welcome: &Path) -> Result<()> {
         failure.advise(ErrorKind::Aborted, aborted).advise(ErrorKind::Invalid, invalid)
     })?;
     let groups = session.groups().await?;
+    if joined.already {
+        note(&format!("{}: joined already", welcome.display()));
+    }
     session.output.line(format!("{}\tepoch {}", groups.label(&joined.id), joined.epoch))?;
     session.output.json(|| json!({ "group": groups.to_json(&joined.id), "epoch": joined.epoch }))
 }
 
 /// `update`
-pub(super) async fn update(session: &mut Session, typed: &str, parcel: Parcel) -> Result<()> {
+pub(super) async fn update(session: &mut Session, typed: &str, parcel: Parcel, merge: bool) -> Result<()> {
     let (groups, group) = session.group(typed).await?;
-    let commit = session.client.self_update(&group).await?;
-    hand_out(session, &groups, &group, Made::new(&commit)?, parcel).await
+    let made = make(session, &group, Change::new().update(), merge).await?;
+    hand_out(session, &groups, &group, Made::commit(made, merge), parcel).await
+}
+
+/// `commit`
+pub(super) async fn commit(session: &mut Session, typed: &str, parcel: Parcel, merge: bool) -> Result<()> {
+    let (groups, group) = session.group(typed).await?;
+    let made = make(session, &group, Change::new(), merge).await?;
+    hand_out(session, &groups, &group, Made::commit(made, merge), parcel).await
 }
 
 /// `remove`
-pub(super) async fn remove(session: &mut Session, typed: &str, member: &str, parcel: Parcel) -> Result<()> {
+pub(super) async fn remove(
+    session: &mut Session,
+    typed: &str,
+    member: Option<&str>,
+    leaf: Option<u32>,
+    parcel: Parcel,
+    merge: bool,
+) -> Result<()> {
     let (groups, group) = session.group(typed).await?;
     let members = session.client.members(&group).await?;
-    let Some(meant) = members.iter().find(|other| is_meant(&other.identity, member)) else {
-        let what = format!("the group has no member `{member}`");
+    let is_it = |other: &&Member| match (member, leaf) {
+        (Some(member), _) => is_meant(&other.identity, member),
+        (None, leaf) => Some(other.index) == leaf,
+    };
+    let Some(meant) = members.iter().find(is_it) else {
+        let what = match member {
+            Some(member) => format!("the group has no member `{member}`"),
+            None => "the group has no member at this leaf".to_owned(),
+        };
         let advice = format!("`mls-keep group members {}` shows who is there.", hex(group.as_slice()));
         return Err(Failure::new(ErrorKind::NotFound, what, advice));
     };
@@ -175,8 +199,65 @@ pub(super) async fn remove(session: &mut Session, typed: &str, member: &str, par
         let advice = "Nothing was changed. `mls-keep group leave` proposes to leave.";
         return Err(Failure::new(ErrorKind::Invalid, what, advice));
     }
-    let commit = session.client.remove(&group, &meant.identity).await?;
-    hand_out(session, &groups, &group, Made::new(&commit)?, parcel).await
+    let change = match leaf {
+        Some(leaf) => Change::new().remove_leaf(leaf),
+        None => Change::new().remove(&meant.identity),
+    };
+    let made = make(session, &group, change, merge).await?;
+    hand_out(session, &groups, &group, Made::commit(made, merge), parcel).await
+}
+
+/// `confirm`
+pub(super) async fn confirm(session: &mut Session, typed: &str) -> Result<()> {
+    let (groups, group) = session.group(typed).await?;
+    let summary = session.client.confirm(&group).await.map_err(no_staged)?;
+    session.output.line(format!("{}\tepoch {}", groups.label(&group), summary.epoch))?;
+    session.output.json(|| json!({ "group": groups.to_json(&group), "epoch": summary.epoch }))
+}
+
+/// `reject`
+pub(super) async fn reject(session: &mut Session, typed: &str) -> Result<()> {
+    let (groups, group) = session.group(typed).await?;
+    session.client.reject(&group).await.map_err(no_staged)?;
+    session.output.line(format!("{}\tnothing is staged", groups.label(&group)))?;
+    session.output.json(|| json!({ "group": groups.to_json(&group) }))
+}
+
+/// `pending`
+pub(super) async fn pending(session: &mut Session, typed: Option<&str>) -> Result<()> {
+    let groups = session.groups().await?;
+    let asked = match typed {
+        Some(typed) => vec![session.group(typed).await?.1],
+        None => groups.iter().map(|(id, _)| id.clone()).collect(),
+    };
+    let mut staged = Vec::new();
+    for group in asked {
+        staged.extend(session.client.pending(&group).await?);
+    }
+    if staged.is_empty() {
+        session.output.line("nothing is staged")?;
+    }
+    for commit in &staged {
+        session.output.line(format!("{}\tstaged in epoch {}", groups.label(&commit.group), commit.epoch))?;
+    }
+    session.output.json(|| {
+        let value = |commit: &OwnCommit| {
+            let has_welcome = commit.welcome.is_some();
+            json!({ "group": groups.to_json(&commit.group), "epoch": commit.epoch, "has_welcome": has_welcome })
+        };
+        staged.iter().map(value).collect()
+    })
+}
+
+fn no_staged(error: mls_keep::Error) -> Failure {
+    Failure::from(error).advise(ErrorKind::NotFound, "Nothing was changed. `mls-keep pending` shows what is staged.")
+}
+
+async fn make(session: &mut Session, group: &GroupId, change: Change, merge: bool) -> mls_keep::Result<OwnCommit> {
+    match merge {
+        true => session.client.commit_at_once(group, change).await,
+        false => session.client.stage(group, change).await,
+    }
 }
 
 /// What an operation made for others.
@@ -186,11 +267,13 @@ struct Made {
     /// What the message is called in JSON.
     name: &'static str,
     invited: Option<usize>,
+    /// It is staged, and not merged.
+    staged: bool,
 }
 
 impl Made {
-    fn new(message: &MlsMessageOut) -> Result<Self> {
-        Ok(Self { message: to_bytes(message)?, welcome: None, name: "commit", invited: None })
+    fn commit(made: OwnCommit, merged: bool) -> Self {
+        Self { message: made.commit, welcome: made.welcome, name: "commit", invited: None, staged: !merged }
     }
 }
 
@@ -202,15 +285,23 @@ async fn hand_out(session: &mut Session, groups: &Groups, group: &GroupId, made:
     let epoch = summary.map(|group| group.epoch).map_err(|error| {
         Failure::from(error).advise_always("The operation is durable and its files are written: do not repeat it.")
     })?;
-    session.output.line(format!("{}\tepoch {epoch}", groups.label(group)))?;
+    let staged = if made.staged { "staged in " } else { "" };
+    session.output.line(format!("{}\t{staged}epoch {epoch}", groups.label(group)))?;
     lines.iter().try_for_each(|line| session.output.line(line))?;
     session.output.json(|| {
         let invited = made.invited.map(|invited| ("invited".to_owned(), invited.into()));
-        extended(json!({ "group": groups.to_json(group), "epoch": epoch }), files.into_iter().chain(invited))
+        let staged = made.staged.then(|| ("staged".to_owned(), true.into()));
+        extended(
+            json!({ "group": groups.to_json(group), "epoch": epoch }),
+            files.into_iter().chain(invited).chain(staged),
+        )
     })
 }
 
 fn state(group: &GroupSummary) -> &'static str {
+    if group.has_staged {
+        return "member, a commit is staged";
+    }
     match (group.is_active, group.pending_proposals) {
         (false, _) => "removed",
         (true, 0) => "member",

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mls_keep::{ErrorKind, Message, Received};
+use mls_keep::{Committer, ErrorKind, Message, Received};
 use serde_json::{Map, Value, json};
 
 use super::outbox::{self, Parcel};
@@ -34,7 +34,6 @@ pub(super) async fn send(session: &mut Session, typed: &str, text: &str, parcel:
 
 const INVALID_ADVICE: &str =
     "Nothing was changed. `receive` takes messages, commits and proposals of others; a Welcome goes to `join`.";
-const ABORTED_ADVICE: &str = "Nothing was changed. Receive what was sent before it first; if it is older than this client's epoch, leave it out.";
 
 /// `receive`
 pub(super) async fn receive(session: &mut Session, paths: &[PathBuf]) -> Result<()> {
@@ -42,8 +41,23 @@ pub(super) async fn receive(session: &mut Session, paths: &[PathBuf]) -> Result<
     let mut values = Vec::new();
     let mut result = Ok(());
     for path in paths {
-        match receive_one(session, &groups, path).await {
-            Ok(value) => values.push(value),
+        let taken = async {
+            let received = receive_file(session, path).await?;
+            let value = show(session, &groups, path, &received)?;
+            values.push(value);
+            // What was kept for the epoch that has begun.
+            if let Received::Commit(commit) = &received {
+                for held in session.client.receive_held(&commit.group).await? {
+                    match held {
+                        Ok(received) => values.push(show(session, &groups, path, &received)?),
+                        Err(error) => note(&format!("what was kept for this epoch is dropped: {error}")),
+                    }
+                }
+            }
+            Ok(())
+        };
+        match taken.await {
+            Ok(()) => {}
             Err(failure) => {
                 result = Err(failure);
                 break;
@@ -55,20 +69,22 @@ pub(super) async fn receive(session: &mut Session, paths: &[PathBuf]) -> Result<
     result
 }
 
-async fn receive_one(session: &mut Session, groups: &Groups, path: &Path) -> Result<Value> {
+async fn receive_file(session: &mut Session, path: &Path) -> Result<Received> {
     let bytes = files::read_message(path)?;
-    let received = session.client.receive(bytes).await.map_err(|error| {
+    session.client.receive(bytes).await.map_err(|error| {
         let failure = Failure::from(error).about(path.display());
         failure
             .advise(ErrorKind::NotFound, "Nothing was changed. The client is not in the group that this is for.")
             .advise(ErrorKind::Invalid, INVALID_ADVICE)
-            .advise(ErrorKind::Aborted, ABORTED_ADVICE)
-    })?;
+    })
+}
+
+fn show(session: &Session, groups: &Groups, path: &Path, received: &Received) -> Result<Value> {
     let output = session.output;
     let mut value = Map::new();
     value.insert("file".into(), path.to_string_lossy().into());
     value.insert("already_received".into(), matches!(received, Received::AlreadyReceived(_)).into());
-    match &received {
+    match received {
         Received::Message(message) | Received::AlreadyReceived(Some(message)) => {
             if matches!(received, Received::AlreadyReceived(_)) {
                 note(&format!("{}: already received", path.display()));
@@ -83,21 +99,41 @@ async fn receive_one(session: &mut Session, groups: &Groups, path: &Path) -> Res
             note(&format!("{}: already received", path.display()));
             value.insert("type".into(), "known".into());
         }
-        Received::Commit { group, epoch, removed } => {
+        Received::Commit(commit) => {
+            let (group, epoch) = (&commit.group, commit.epoch);
             output.line(format!("{}\tepoch {epoch}", groups.label(group)))?;
-            if *removed {
+            if commit.drops_staged {
+                note(&format!("{}: the commit that was staged here is dropped for it", groups.label(group)));
+            }
+            if commit.removes_self {
                 note(&format!("{}: this client was removed from the group; its history stays", groups.label(group)));
             }
             value.insert("type".into(), "commit".into());
             value.insert("group".into(), groups.to_json(group));
-            value.insert("epoch".into(), (*epoch).into());
-            value.insert("removed".into(), (*removed).into());
+            value.insert("epoch".into(), epoch.into());
+            value.insert("removed".into(), commit.removes_self.into());
         }
-        Received::Proposal { group, sender } => {
+        Received::Proposal(proposal) => {
+            let group = &proposal.group;
+            let sender: &[u8] = match &proposal.sender {
+                Some(Committer::Member(member)) => &member.identity,
+                _ => b"",
+            };
             output.line(format!("{}\tproposal\t{}", groups.label(group), escape(sender)))?;
             value.insert("type".into(), "proposal".into());
             value.insert("group".into(), groups.to_json(group));
             put_bytes(&mut value, "sender", sender);
+        }
+        Received::Held { group, epoch } => {
+            note(&format!("{}: kept until this client is in epoch {epoch}", path.display()));
+            value.insert("type".into(), "held".into());
+            value.insert("group".into(), groups.to_json(group));
+            value.insert("epoch".into(), (*epoch).into());
+        }
+        Received::Own { group } => {
+            note(&format!("{}: this client's own message", path.display()));
+            value.insert("type".into(), "own".into());
+            value.insert("group".into(), groups.to_json(group));
         }
         _ => {
             let what =

@@ -41,8 +41,11 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
         Command::Invite { group, key_packages, commit, welcome } => {
             let parcel = Parcel::new(committed(commit)?, Some(NewFile::prepare(welcome, commit.force)?))?;
             let key_packages = groups::read_key_packages(key_packages)?;
-            with_client(global, async |session| groups::invite(session, &group.group, &key_packages, parcel).await)
-                .await
+            let merge = commit.merge;
+            with_client(global, async |session| {
+                groups::invite(session, &group.group, &key_packages, parcel, merge).await
+            })
+            .await
         }
         Command::Join { welcome } => with_client(global, async |session| groups::join(session, welcome).await).await,
         Command::Send { group, text, out } => {
@@ -54,11 +57,28 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
         }
         Command::Update { group, commit } => {
             let parcel = Parcel::new(committed(commit)?, None)?;
-            with_client(global, async |session| groups::update(session, &group.group, parcel).await).await
+            with_client(global, async |session| groups::update(session, &group.group, parcel, commit.merge).await).await
         }
-        Command::Remove { group, member, commit } => {
+        Command::Commit { group, commit, welcome } => {
+            let welcome = welcome.as_deref().map(|path| NewFile::prepare(path, commit.force)).transpose()?;
+            let parcel = Parcel::new(committed(commit)?, welcome)?;
+            with_client(global, async |session| groups::commit(session, &group.group, parcel, commit.merge).await).await
+        }
+        Command::Confirm { group } => {
+            with_client(global, async |session| groups::confirm(session, &group.group).await).await
+        }
+        Command::Reject { group } => {
+            with_client(global, async |session| groups::reject(session, &group.group).await).await
+        }
+        Command::Pending { group } => {
+            with_client(global, async |session| groups::pending(session, group.as_deref()).await).await
+        }
+        Command::Remove { group, member, leaf, commit } => {
             let parcel = Parcel::new(committed(commit)?, None)?;
-            with_client(global, async |session| groups::remove(session, &group.group, member, parcel).await).await
+            with_client(global, async |session| {
+                groups::remove(session, &group.group, member.as_deref(), *leaf, parcel, commit.merge).await
+            })
+            .await
         }
         Command::History { group, last } => {
             with_client(global, async |session| messages::history(session, &group.group, *last).await).await

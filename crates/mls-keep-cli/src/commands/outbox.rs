@@ -62,7 +62,9 @@ pub(super) async fn deliver(
     welcome: Option<&[u8]>,
     parcel: Parcel,
 ) -> Result<()> {
+    let has_welcome = parcel.welcome.is_some();
     let written = parcel.write(message, welcome);
+    let is_whole = welcome.is_none() || has_welcome;
     let outbox = session.client.outbox(group).await.unwrap_or_default();
     let number = outbox.iter().rev().find(|outgoing| outgoing.message == message).map(|outgoing| outgoing.number);
     if let Err(failure) = written {
@@ -74,12 +76,20 @@ pub(super) async fn deliver(
             hex(group.as_slice())
         )));
     }
+    let is_staged = outbox.iter().any(|outgoing| outgoing.is_staged && outgoing.message == message);
     match number {
+        // It leaves the outbox by `confirm` or `reject`.
+        Some(_) if is_staged => {}
+        Some(number) if !is_whole => {
+            note(&format!(
+                "there is a Welcome as well, for who was proposed: `mls-keep outbox write` has it, number {number}"
+            ));
+        }
         Some(number) => delivered(session, group, number).await,
         None => note("the files are written, but the outbox cannot be read now: they may be offered again"),
     }
     // Unless another process is about to write it.
-    if number.is_some_and(|number| outbox.iter().any(|outgoing| outgoing.number < number)) {
+    if number.is_some_and(|number| outbox.iter().any(|outgoing| outgoing.number < number && !outgoing.is_staged)) {
         note("more was made in this group and not written to a file yet: see `mls-keep outbox list`");
     }
     Ok(())
@@ -112,7 +122,13 @@ pub(super) async fn list(session: &mut Session) -> Result<()> {
         session.output.line("nothing waits")?;
     } else {
         let row = |outgoing: &Outgoing| {
-            let what = if outgoing.welcome.is_some() { "commit and Welcome" } else { "message, commit or proposal" };
+            let what = if outgoing.is_staged {
+                "staged commit"
+            } else if outgoing.welcome.is_some() {
+                "commit and Welcome"
+            } else {
+                "message, commit or proposal"
+            };
             vec![groups.label(&outgoing.group), outgoing.number.to_string(), what.to_owned()]
         };
         session.output.line(columns(&["GROUP", "NUMBER", "WHAT"], waiting.iter().map(row).collect()))?;
@@ -138,7 +154,9 @@ pub(super) async fn write(session: &mut Session, typed: &str, number: u64, parce
     }
     let (lines, files) = (parcel.to_lines(), parcel.to_json("file"));
     parcel.write(&outgoing.message, outgoing.welcome.as_deref())?;
-    delivered(session, &group, number).await;
+    if !outgoing.is_staged {
+        delivered(session, &group, number).await;
+    }
     lines.iter().try_for_each(|line| session.output.line(line))?;
     session.output.json(|| extended(to_json(&groups, outgoing), files))
 }

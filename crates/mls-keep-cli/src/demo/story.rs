@@ -1,10 +1,12 @@
 //! What the three live through.
 
-use std::path::Path;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Entropy, ErrorKind, Received, SystemEntropy};
+use mls_keep::{Change, CommitSummary, Entropy, ErrorKind, Received, SystemEntropy};
 
 use super::ground::Ground;
 use super::ledger::Ledger;
@@ -29,6 +31,8 @@ pub(super) struct Story {
     people: [Person; 3],
     group: GroupId,
     ledger: Ledger,
+    /// The delivery service's files: one commit for each epoch.
+    service: PathBuf,
     /// Stands in every text, and nowhere else in the world.
     mark: String,
     texts: usize,
@@ -66,10 +70,12 @@ impl Story {
             people: [alice, bob, carol],
             group,
             ledger,
+            service: directory.join("service"),
             mark,
             texts: 0,
             bar: progress::bar(messages as u64, "messages"),
         };
+        fs::create_dir_all(&story.service).map_err(|error| no_service(&error))?;
         story.invite(BOB).await?;
         story.invite(CAROL).await?;
         Ok(story)
@@ -122,11 +128,55 @@ impl Story {
         Ok(())
     }
 
+    /// Somebody renews their keys, and so does another at the same time: the delivery service refuses the later commit.
     async fn update(&mut self, who: usize) -> Result<()> {
         let group = self.group.clone();
+        let other = self.others(who).into_iter().next().unwrap_or(who);
+        let (person, ledger) = self.acting(other)?;
+        let late =
+            person.act(ledger, "update", async |client| client.stage(&group, Change::new().update()).await).await?;
+        self.commit(who, "update", Change::new().update(), Some(other)).await?;
+        let refused = !self.take(late.epoch, &late.commit)?;
+        let pending = self.person(other)?.client()?.pending(&group).await?;
+        self.expect(refused && pending.is_none(), "the delivery service took two commits for one epoch")
+    }
+
+    /// Stages a commit, gives it to the delivery service, and merges it when that has taken it. Everybody else receives it,
+    /// also the one whose own commit was later. Returns the Welcome.
+    async fn commit(
+        &mut self,
+        who: usize,
+        operation: &'static str,
+        change: Change,
+        later: Option<usize>,
+    ) -> Result<Option<Vec<u8>>> {
+        let group = self.group.clone();
         let (person, ledger) = self.acting(who)?;
-        let commit = person.act(ledger, "update", async |client| client.self_update(&group).await).await?;
-        self.spread(who, &to_bytes(&commit)?).await
+        let staged = person.act(ledger, operation, async |client| client.stage(&group, change).await).await?;
+        let taken = self.take(staged.epoch, &staged.commit)?;
+        self.expect(taken, "the delivery service refused the first commit of an epoch")?;
+        let (person, ledger) = self.acting(who)?;
+        person.act(ledger, "confirm", async |client| client.confirm(&group).await).await?;
+        for listener in self.others(who) {
+            let received = self.receive(listener, "receive commit", &staged.commit).await?;
+            let drops = Some(listener) == later;
+            let same =
+                matches!(received, Received::Commit(CommitSummary { drops_staged, .. }) if drops_staged == drops);
+            self.expect(same, "a commit was taken for something else")?;
+        }
+        Ok(staged.welcome)
+    }
+
+    /// Whether the delivery service takes a commit: it is the first one of its epoch, or the one that it took.
+    fn take(&self, epoch: u64, commit: &[u8]) -> Result<bool> {
+        let path = self.service.join(format!("{epoch}.commit"));
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(mut file) => file.write_all(commit).map(|()| true).map_err(|error| no_service(&error)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Ok(fs::read(&path).map_err(|error| no_service(&error))? == commit)
+            }
+            Err(error) => Err(no_service(&error)),
+        }
     }
 
     /// Alice invites somebody, who joins.
@@ -135,11 +185,8 @@ impl Story {
         let (person, ledger) = self.acting(guest)?;
         let key_package = person.act(ledger, "key package", async |client| client.key_package().await).await?;
         let key_package = to_bytes(&key_package)?;
-        let (alice, ledger) = self.acting(ALICE)?;
-        let invitation =
-            alice.act(ledger, "invite", async |client| client.invite(&group, &[key_package]).await).await?;
-        self.spread(ALICE, &to_bytes(&invitation.commit)?).await?;
-        let welcome = to_bytes(&invitation.welcome)?;
+        let welcome =
+            self.commit(ALICE, "invite", Change::new().invite([key_package]), None).await?.unwrap_or_default();
         let (person, ledger) = self.acting(guest)?;
         person.restart(ledger).await?;
         let joined = person.act(ledger, "join", async |client| client.join(welcome).await).await?;
@@ -150,9 +197,7 @@ impl Story {
     /// Alice removes carol, who must not read on.
     async fn remove_carol(&mut self) -> Result<()> {
         let group = self.group.clone();
-        let (alice, ledger) = self.acting(ALICE)?;
-        let commit = alice.act(ledger, "remove", async |client| client.remove(&group, "carol").await).await?;
-        self.spread(ALICE, &to_bytes(&commit)?).await?;
+        self.commit(ALICE, "remove", Change::new().remove("carol"), None).await?;
         self.person(CAROL)?.is_member = false;
         let carol = self.person(CAROL)?.client()?;
         let silenced = carol.send(&group, "let me in").await.is_err();
@@ -168,15 +213,6 @@ impl Story {
         self.person(BOB)?.heard.push(("alice", text));
         let deaf = self.person(CAROL)?.client()?.receive(&bytes).await.is_err();
         self.ledger.check("who was removed cannot read", deaf);
-        Ok(())
-    }
-
-    /// Everybody else receives a commit.
-    async fn spread(&mut self, from: usize, commit: &[u8]) -> Result<()> {
-        for listener in self.others(from) {
-            let received = self.receive(listener, "receive commit", commit).await?;
-            self.expect(matches!(received, Received::Commit { .. }), "a commit was taken for something else")?;
-        }
         Ok(())
     }
 
@@ -255,4 +291,9 @@ impl Story {
         }
         Err(Failure::new(ErrorKind::Internal, otherwise, "This is a defect of mls-keep: please report it."))
     }
+}
+
+fn no_service(error: &std::io::Error) -> Failure {
+    let what = format!("the demo's delivery service has no files: {error}");
+    Failure::new(ErrorKind::Unavailable, what, "Look at the disk, then run the command again.")
 }

@@ -57,7 +57,16 @@ impl Town {
         let (alice, bob) = (self.person("alice"), self.person("bob"));
         bob.ok(&["key-package", "--out", "bob.kp"]);
         alice.ok(&["group", "create", "tea"]);
-        alice.ok(&["invite", "tea", "../bob/bob.kp", "--commit", "invite.commit", "--welcome", "bob.welcome"]);
+        alice.ok(&[
+            "invite",
+            "--merge",
+            "tea",
+            "../bob/bob.kp",
+            "--commit",
+            "invite.commit",
+            "--welcome",
+            "bob.welcome",
+        ]);
         assert_eq!(bob.ok(&["join", "../alice/bob.welcome"]), "tea\tepoch 1\n");
         (alice, bob)
     }

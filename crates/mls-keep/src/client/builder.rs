@@ -12,6 +12,7 @@ use openmls_rust_crypto::RustCrypto;
 use serde::{Deserialize, Serialize};
 
 use super::load::ClientRecord;
+use super::receive_policy::AcceptValid;
 use super::{Client, CryptoProvider, Profile};
 use crate::memory::ScopeMemory;
 use crate::policy::{Persistence, SavePolicy};
@@ -185,8 +186,8 @@ impl<C: CryptoProvider> ClientBuilder<C> {
             first_save: None,
             policy: SavePolicy::Manual,
             uncertain: false,
-            forgetting: None,
             saving: false,
+            receive_policy: Arc::new(AcceptValid),
             outbox: false,
         };
         if let Some(Persistence { manager, save }) = self.persistence {

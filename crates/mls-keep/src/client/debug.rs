@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Formatter, Result};
 
-use super::{GroupSummary, Invitation, Joined, Member, Outgoing, Received};
+use super::{GroupSummary, Joined, Member, Outgoing, Received};
 
 impl Debug for GroupSummary {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -22,12 +22,6 @@ impl Debug for Member {
     }
 }
 
-impl Debug for Invitation {
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        f.debug_struct("Invitation").finish_non_exhaustive()
-    }
-}
-
 impl Debug for Joined {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         f.debug_struct("Joined").field("epoch", &self.epoch).finish_non_exhaustive()
@@ -40,6 +34,7 @@ impl Debug for Outgoing {
             .field("number", &self.number)
             .field("message", &self.message.len())
             .field("welcome", &self.welcome.as_ref().map(Vec::len))
+            .field("is_staged", &self.is_staged)
             .finish_non_exhaustive()
     }
 }
@@ -49,10 +44,10 @@ impl Debug for Received {
         match self {
             Self::Message(message) => f.debug_tuple("Message").field(message).finish(),
             Self::AlreadyReceived(message) => f.debug_tuple("AlreadyReceived").field(message).finish(),
-            Self::Commit { epoch, removed, .. } => {
-                f.debug_struct("Commit").field("epoch", epoch).field("removed", removed).finish_non_exhaustive()
-            }
-            Self::Proposal { .. } => f.debug_struct("Proposal").finish_non_exhaustive(),
+            Self::Commit(summary) => f.debug_tuple("Commit").field(summary).finish(),
+            Self::Own { .. } => f.debug_struct("Own").finish_non_exhaustive(),
+            Self::Proposal(summary) => f.debug_tuple("Proposal").field(summary).finish(),
+            Self::Held { epoch, .. } => f.debug_struct("Held").field("epoch", epoch).finish_non_exhaustive(),
         }
     }
 }

@@ -59,18 +59,17 @@ pub(super) fn leave<C: CryptoProvider>(
     Ok(message)
 }
 
-/// Merges a commit of one's own.
-pub(super) fn merge<C: CryptoProvider>(
+/// Says that a commit of one's own is not made again.
+pub(super) fn confirm_commit<C: CryptoProvider>(
     group: &mut MlsGroup,
     provider: &Provider<C>,
     bundle: &CommitMessageBundle,
 ) -> Result<(), BoxError> {
-    group.merge_pending_commit(provider)?;
     #[cfg(feature = "virtual-clients-draft")]
     if let Some(sent) = bundle.confirmation() {
         use openmls::prelude::OpenMlsProvider as _;
         group.confirm_handshake_message(provider.storage(), sent.epoch, sent.generation)?;
     }
-    let _ = bundle;
+    let _ = (group, provider, bundle);
     Ok(())
 }

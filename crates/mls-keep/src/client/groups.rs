@@ -39,6 +39,8 @@ pub struct GroupSummary {
     pub is_active: bool,
     /// Proposals that wait for a commit.
     pub pending_proposals: usize,
+    /// Whether a commit of this client is staged.
+    pub has_staged: bool,
     /// The ciphersuite.
     pub ciphersuite: Ciphersuite,
 }
@@ -51,14 +53,19 @@ pub struct Member {
     pub index: u32,
     /// The identity in its credential.
     pub identity: Vec<u8>,
+    /// Its credential.
+    pub credential: Credential,
     /// Its signature public key.
     pub signature_key: Vec<u8>,
 }
 
 /// A group in the client's list: record `38` of its scope.
 #[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
 pub(super) struct ListedGroup {
     name: Wiped<String>,
+    /// The digest of the Welcome by which it was joined.
+    welcome: Option<[u8; 16]>,
 }
 
 impl ListedGroup {
@@ -99,7 +106,7 @@ impl<C: CryptoProvider> Client<C> {
         let credential = self.credential().clone();
         self.repeat(&[], |tx| {
             let group = MlsGroup::new(tx.provider, tx.signer, &config, credential.clone())?;
-            add_to_list(tx.provider, group.group_id(), name)?;
+            add_to_list(tx.provider, group.group_id(), name, None)?;
             Ok(group.group_id().clone())
         })
         .await
@@ -126,7 +133,6 @@ impl<C: CryptoProvider> Client<C> {
         let key = Kind::ListedGroup.with(id);
         let listed = self.read_record(&Scope::Client, &key).await?.is_some();
         let mut exists = listed;
-        self.forgetting = Some(id.into());
         match (self.groups.get(id).filter(|memory| memory.scope.is_unsaved()), &self.store) {
             (Some(memory), _) => exists |= !memory.scope.is_gone(),
             (None, Some(store)) => {
@@ -140,17 +146,11 @@ impl<C: CryptoProvider> Client<C> {
         changes.client.insert(key, None);
         changes.groups.insert(id.into(), GroupChanges { cleared: true, ..GroupChanges::default() });
         let forgotten = if exists { self.finish(changes, Vec::new()).await } else { Err(no_group()) };
-        self.drop_unread();
-        forgotten
-    }
-
-    /// Ends [`try_forget`](Self::try_forget), also one whose future was dropped: of what is not read, no later call may take
-    /// the place for an empty one.
-    pub(super) fn drop_unread(&mut self) {
-        let Some(id) = self.forgetting.take() else { return };
-        if self.groups.get(&id).is_some_and(|memory| !memory.scope.is_unsaved()) {
-            self.groups.remove(&id);
+        // Of what is not read, no later call may take the place for an empty one.
+        if self.groups.get(id).is_some_and(|memory| !memory.scope.is_unsaved()) {
+            self.groups.remove(id);
         }
+        forgotten
     }
 
     /// All groups of this client, in the order of their ids, with their names.
@@ -159,12 +159,25 @@ impl<C: CryptoProvider> Client<C> {
     /// `Corrupt`; and the errors of the backend.
     pub async fn groups(&mut self) -> Result<Vec<(GroupId, String)>> {
         self.freshen().await?;
+        let listed = self.listed_groups().await?;
+        Ok(listed.into_iter().map(|(id, listed)| (id, listed.name.release())).collect())
+    }
+
+    /// The group that was joined by the Welcome with this digest, if the client is a member of it.
+    pub(super) async fn joined_by(&mut self, welcome: &[u8; 16]) -> Result<Option<(GroupId, String)>> {
+        for (id, listed) in self.listed_groups().await? {
+            if listed.welcome.as_ref() == Some(welcome) && self.loaded_group(&id).await?.is_active() {
+                return Ok(Some((id, listed.name.release())));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn listed_groups(&mut self) -> Result<Vec<(GroupId, ListedGroup)>> {
         let listed = self.read_records(&Scope::Client, &Kind::ListedGroup.only(), usize::MAX, false).await?;
-        let parse =
-            |(key, value): (SecretBytes, _)| Ok((key, codec::decode::<ListedGroup>(Kind::ListedGroup, &value)?));
-        let listed: Vec<_> = listed.into_iter().map(parse).collect::<Result<_>>()?;
         let id = |key: &[u8]| GroupId::from_slice(key.get(1..).unwrap_or_default());
-        Ok(listed.into_iter().map(|(key, listed)| (id(&key), listed.name.release())).collect())
+        let parse = |(key, value): (SecretBytes, Value)| Ok((id(&key), codec::decode(Kind::ListedGroup, &value)?));
+        listed.into_iter().map(parse).collect()
     }
 
     /// A group as it stands.
@@ -181,6 +194,7 @@ impl<C: CryptoProvider> Client<C> {
             members: group.members().count(),
             is_active: group.is_active(),
             pending_proposals: group.pending_proposals().count(),
+            has_staged: group.pending_commit().is_some(),
             ciphersuite: group.ciphersuite(),
         })
     }
@@ -191,12 +205,7 @@ impl<C: CryptoProvider> Client<C> {
     /// As [`group`](Self::group).
     pub async fn members(&mut self, group: &GroupId) -> Result<Vec<Member>> {
         let members = self.loaded_group(group).await?.members();
-        let member = |member: openmls::group::Member| Member {
-            index: member.index.u32(),
-            identity: identity_of(&member.credential).to_vec(),
-            signature_key: member.signature_key,
-        };
-        Ok(members.map(member).collect())
+        Ok(members.map(Member::from).collect())
     }
 
     /// A secret of `len` bytes that every member of the group can derive in this epoch (RFC 9420 section 8.5).
@@ -226,13 +235,29 @@ impl<C: CryptoProvider> Client<C> {
     }
 }
 
+impl From<openmls::group::Member> for Member {
+    fn from(member: openmls::group::Member) -> Self {
+        Self {
+            index: member.index.u32(),
+            identity: identity_of(&member.credential).to_vec(),
+            credential: member.credential,
+            signature_key: member.signature_key,
+        }
+    }
+}
+
 /// The identity in a credential; of other kinds than basic ones, the credential itself.
 pub(super) fn identity_of(credential: &Credential) -> &[u8] {
     credential.serialized_content()
 }
 
-pub(super) fn add_to_list<C: CryptoProvider>(provider: &Provider<C>, group: &GroupId, name: &str) -> Result<()> {
-    let listed = ListedGroup { name: name.to_owned().into() }.encode()?;
+pub(super) fn add_to_list<C: CryptoProvider>(
+    provider: &Provider<C>,
+    group: &GroupId,
+    name: &str,
+    welcome: Option<[u8; 16]>,
+) -> Result<()> {
+    let listed = ListedGroup { name: name.to_owned().into(), welcome }.encode()?;
     provider.storage().put(&Scope::Client, Kind::ListedGroup.with(group.as_slice()), Some(listed));
     Ok(())
 }

@@ -56,6 +56,21 @@ pub(super) struct Arrival {
 pub(super) struct GroupRecord {
     pub(super) next_message: u64,
     pub(super) next_outgoing: u64,
+    pub(super) next_held: u64,
+    pub(super) held: u64,
+    pub(super) held_len: u64,
+}
+
+impl GroupRecord {
+    pub(super) fn read(storage: &TransactionStorage, group: &GroupId) -> Result<Self> {
+        let known = storage.get(&Scope::group(group), &Kind::Group.only());
+        Ok(known.map(|value| codec::decode(Kind::Group, &value)).transpose()?.unwrap_or_default())
+    }
+
+    pub(super) fn write(&self, storage: &TransactionStorage, group: &GroupId) -> Result<()> {
+        storage.put(&Scope::group(group), Kind::Group.only(), Some(codec::encode(Kind::Group, self, 0)?));
+        Ok(())
+    }
 }
 
 impl HistoryRecord {
@@ -97,19 +112,26 @@ pub(super) fn after(number: u64) -> Result<u64> {
 
 /// Appends to the history. Returns the message's number.
 pub(super) fn remember(storage: &TransactionStorage, group: &GroupId, message: &HistoryRecord) -> Result<u64> {
-    let scope = Scope::group(group);
-    let known = storage.get(&scope, &Kind::Group.only()).map(|value| codec::decode::<GroupRecord>(Kind::Group, &value));
-    let known = known.transpose()?.unwrap_or_default();
+    let known = GroupRecord::read(storage, group)?;
     let number = known.next_message;
-    let next = GroupRecord { next_message: after(number)?, ..known };
-    storage.put(&scope, Kind::Group.only(), Some(codec::encode(Kind::Group, &next, 0)?));
-    storage.put(&scope, Kind::Message.numbered(number), Some(codec::encode(Kind::Message, message, 0)?));
+    GroupRecord { next_message: after(number)?, ..known }.write(storage, group)?;
+    storage.put(&Scope::group(group), Kind::Message.numbered(number), Some(codec::encode(Kind::Message, message, 0)?));
     Ok(number)
 }
 
 /// Remembers that a message arrived.
 pub(super) fn arrived(storage: &TransactionStorage, group: &GroupId, message: &[u8], arrival: &Arrival) -> Result<()> {
-    let scope = Scope::group(group);
-    storage.put(&scope, records::arrival(message), Some(codec::encode(Kind::Arrival, arrival, 0)?));
+    arrived_as(storage, group, records::arrival(message), arrival.number)
+}
+
+/// Remembers that the message with this key arrived.
+pub(super) fn arrived_as(
+    storage: &TransactionStorage,
+    group: &GroupId,
+    key: SecretBytes,
+    number: Option<u64>,
+) -> Result<()> {
+    let arrival = codec::encode(Kind::Arrival, &Arrival { number }, 0)?;
+    storage.put(&Scope::group(group), key, Some(arrival));
     Ok(())
 }

@@ -10,6 +10,7 @@ use openmls::prelude::Ciphersuite;
 use openmls_basic_credential::SignatureKeyPair;
 use serde::{Deserialize, Serialize};
 
+use super::receive_policy::AcceptValid;
 use super::{Client, CryptoProvider, GroupSettings, Profile};
 use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
@@ -42,8 +43,8 @@ impl<C: CryptoProvider> Client<C> {
             first_save: None,
             policy,
             uncertain: false,
-            forgetting: None,
             saving: false,
+            receive_policy: Arc::new(AcceptValid),
             outbox: false,
         })
     }
@@ -65,7 +66,6 @@ impl<C: CryptoProvider> Client<C> {
 
     /// Drops what somebody else has changed in the store, as far as that is known here.
     pub(super) async fn freshen(&mut self) -> Result<()> {
-        self.drop_unread();
         self.settle_first_save().await?;
         if self.uncertain {
             self.refresh().await?;
@@ -136,9 +136,9 @@ impl<C: CryptoProvider> Client<C> {
             && known.is_none_or(|memory| !memory.scope.is_unsaved())
         {
             let version = store.scope_version(&scope).await?;
-            if known.is_none_or(|memory| memory.scope.version != version) {
+            if known.is_none_or(|memory| memory.unread || memory.scope.version != version) {
                 let scope = read_scope(store, &scope).await?;
-                self.groups.insert(id.into(), GroupMemory { scope, group: None, used: self.uses });
+                self.groups.insert(id.into(), GroupMemory { scope, group: None, used: self.uses, unread: false });
             }
         }
         Ok(())
@@ -158,7 +158,8 @@ impl Profile {
     /// Whether the signature key of the client's leaf in `group` is there.
     pub(super) fn can_sign(&self, group: &MlsGroup, storage: &TransactionStorage) -> bool {
         let own = group.own_leaf_node().is_none_or(|leaf| leaf.signature_key() == &self.credential.signature_key);
-        own || self.other_signer(group, storage).is_some()
+        // Once it is removed, another member may have its leaf.
+        own || !group.is_active() || self.other_signer(group, storage).is_some()
     }
 
     fn load(identity: &[u8], own: &ScopeMemory) -> Result<Self> {

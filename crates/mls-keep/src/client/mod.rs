@@ -1,21 +1,27 @@
 //! [`Client`]: one MLS device identity and its groups.
 //!
-//! `builder` makes one, `load` reads one from a keep, `session` runs OpenMLS calls as one transaction, `groups`, `membership`
-//! and `messages` are the calls that most programs need, all made of transactions, `history`, `outbox` and `records` are what
+//! `builder` makes one, `load` reads one from a keep, `session` runs OpenMLS calls as one transaction, `groups`,
+//! `membership`, `change`, `staged` and `messages` are the calls that most programs need, all made of transactions, `history`, `outbox` and `records` are what
 //! they left.
 
 mod attach;
 mod builder;
+mod change;
 mod debug;
 mod draft;
 mod groups;
+mod held;
 mod history;
 mod load;
 mod membership;
 mod messages;
 mod outbox;
+mod receive;
+mod receive_policy;
 mod records;
 mod session;
+mod staged;
+mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -33,12 +39,17 @@ use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
 use attach::FirstSave;
 pub use builder::{ClientBuilder, GroupSettings};
+pub use change::Change;
 pub use groups::{GroupSummary, MAX_NAME_LEN, Member, NAME_EXTENSION};
 pub use history::Message;
-pub use membership::{Invitation, Joined};
-pub use messages::{MAX_MESSAGE_LEN, Received};
+pub use membership::Joined;
+pub use messages::MAX_MESSAGE_LEN;
 pub use outbox::Outgoing;
+pub use receive::Received;
+pub use receive_policy::{Decision, ProposalSummary, Proposed, ReceivePolicy, WelcomeSummary};
 pub use session::{BoxError, GroupsTransaction, RecordWriter, Session, Transaction};
+pub use staged::OwnCommit;
+pub use summary::{CommitSummary, Committer, Newcomer};
 
 /// Groups in memory take at most about this much, bytes; the one used last always stays.
 const MAX_GROUP_MEMORY: usize = 64 << 20;
@@ -71,10 +82,9 @@ pub struct Client<C = RustCrypto> {
     policy: SavePolicy,
     /// A commit began and its outcome was not seen: the root must be read before the next operation.
     uncertain: bool,
-    /// The group that is being forgotten, unread.
-    forgetting: Option<SecretBytes>,
     /// That commit was a save of what is unsaved.
     saving: bool,
+    receive_policy: Arc<dyn ReceivePolicy>,
     /// Operations put what they make for others into the group's outbox.
     outbox: bool,
 }
@@ -124,6 +134,12 @@ impl<C: CryptoProvider> Client<C> {
     /// Saves at other times from here on. What is unsaved stays so until the next save.
     pub fn set_save_policy(&mut self, policy: SavePolicy) {
         self.policy = policy;
+    }
+
+    /// Asks `policy` before anything that others sent is taken in. Without one, what is valid in OpenMLS's terms is accepted,
+    /// whoever sent it. Not saved.
+    pub fn set_receive_policy(&mut self, policy: Arc<dyn ReceivePolicy>) {
+        self.receive_policy = policy;
     }
 
     /// Whether anything of this client is not durable.

@@ -7,6 +7,7 @@ use openmls::prelude::OpenMlsProvider;
 use serde::{Deserialize, Serialize};
 
 use super::history::{GroupRecord, after};
+use super::staged::StagedRecord;
 use super::{BoxError, Client, CryptoProvider};
 use crate::provider::TransactionStorage;
 use crate::records::{self, Kind, codec};
@@ -24,13 +25,19 @@ pub struct Outgoing {
     pub message: Vec<u8>,
     /// For new members: the TLS encoding of an `MLSMessage` that is a Welcome.
     pub welcome: Option<Vec<u8>>,
+    /// The GroupInfo of the epoch that a commit begins, if it was wanted.
+    pub group_info: Option<Vec<u8>>,
+    /// Whether it is the staged commit, which leaves the outbox when it is [confirmed](Client::confirm) or
+    /// [rejected](Client::reject).
+    pub is_staged: bool,
 }
 
 /// A message of the outbox: record `32` of its group's scope.
 #[derive(Deserialize, Serialize)]
-struct OutgoingRecord {
-    message: Vec<u8>,
-    welcome: Option<Vec<u8>>,
+pub(super) struct OutgoingRecord {
+    pub(super) message: Vec<u8>,
+    pub(super) welcome: Option<Vec<u8>>,
+    pub(super) group_info: Option<Vec<u8>>,
 }
 
 impl<C: CryptoProvider> Client<C> {
@@ -38,7 +45,8 @@ impl<C: CryptoProvider> Client<C> {
     /// the group's outbox, in the same commit, until [`delivered`](Self::delivered). Off at first, and not saved.
     ///
     /// Without it, a crash after an operation and before its result has left the device loses the result. A lost message
-    /// is a gap for its receivers; a lost commit cuts this client off, as it is in an epoch that the others never hear of.
+    /// is a gap for its receivers; a lost commit that was [merged at once](Self::commit_at_once) cuts this client off, as it
+    /// is in an epoch that the others never hear of. A [staged](Self::stage) commit is in the outbox in any case.
     pub fn set_outbox(&mut self, on: bool) {
         self.outbox = on;
     }
@@ -51,10 +59,18 @@ impl<C: CryptoProvider> Client<C> {
         self.freshen().await?;
         let scope = Scope::group(group);
         let found = self.read_records(&scope, &Kind::Outgoing.only(), usize::MAX, false).await?;
+        let staged = self.number_of_staged(group).await?;
         let decode = |(key, value): (SecretBytes, Value)| {
-            let OutgoingRecord { message, welcome } = codec::decode(Kind::Outgoing, &value)?;
+            let OutgoingRecord { message, welcome, group_info } = codec::decode(Kind::Outgoing, &value)?;
             let number = records::number(&key).unwrap_or_default();
-            Ok(Outgoing { group: group.clone(), number, message, welcome })
+            Ok(Outgoing {
+                group: group.clone(),
+                number,
+                message,
+                welcome,
+                group_info,
+                is_staged: staged == Some(number),
+            })
         };
         found.into_iter().map(decode).collect()
     }
@@ -62,13 +78,16 @@ impl<C: CryptoProvider> Client<C> {
     /// Takes something out of the outbox.
     ///
     /// # Errors
-    /// `NotFound` if it is not there, `Conflict`; and the errors of the backend.
+    /// `NotFound` if it is not there, `CommitPending` if it is the staged commit, `Conflict`; and the errors of the backend.
     pub async fn delivered(&mut self, group: &GroupId, number: u64) -> Result<()> {
         let key = Kind::Outgoing.numbered(number);
         let scope = Scope::group(group);
         self.freshen().await?;
         if self.read_record(&scope, &key).await?.is_none() {
             return Err(Error::new(ErrorKind::NotFound, "this is not in the outbox of the group"));
+        }
+        if self.number_of_staged(group).await? == Some(number) {
+            return Err(Error::new(ErrorKind::CommitPending, "this is the staged commit: confirm or reject it"));
         }
         self.repeat(std::slice::from_ref(group), |tx| {
             tx.provider.storage().put(&Scope::group(group), key.clone(), None);
@@ -78,23 +97,35 @@ impl<C: CryptoProvider> Client<C> {
     }
 }
 
-/// Puts what an operation made into the outbox.
-pub(super) fn put(
+impl<C: CryptoProvider> Client<C> {
+    async fn number_of_staged(&mut self, group: &GroupId) -> Result<Option<u64>> {
+        let staged = self.read_record(&Scope::group(group), &Kind::Staged.only()).await?;
+        Ok(staged
+            .map(|staged| codec::decode::<StagedRecord>(Kind::Staged, &staged))
+            .transpose()?
+            .map(|staged| staged.outgoing))
+    }
+}
+
+/// Puts a message into the outbox.
+pub(super) fn put_message(
     storage: &TransactionStorage,
     group: &GroupId,
     message: &MlsMessageOut,
-    welcome: Option<&MlsMessageOut>,
 ) -> Result<(), BoxError> {
-    let scope = Scope::group(group);
-    let known = storage.get(&scope, &Kind::Group.only()).map(|value| codec::decode::<GroupRecord>(Kind::Group, &value));
-    let mut known = known.transpose()?.unwrap_or_default();
+    put(storage, group, &OutgoingRecord { message: message.to_bytes()?, welcome: None, group_info: None })?;
+    Ok(())
+}
+
+/// Puts what an operation made into the outbox. Returns its number.
+pub(super) fn put(storage: &TransactionStorage, group: &GroupId, outgoing: &OutgoingRecord) -> Result<u64> {
+    let mut known = GroupRecord::read(storage, group)?;
     let number = known.next_outgoing;
     known.next_outgoing = after(number)?;
-    let outgoing =
-        OutgoingRecord { message: message.to_bytes()?, welcome: welcome.map(MlsMessageOut::to_bytes).transpose()? };
-    storage.put(&scope, Kind::Group.only(), Some(codec::encode(Kind::Group, &known, 0)?));
-    storage.put(&scope, Kind::Outgoing.numbered(number), Some(codec::encode(Kind::Outgoing, &outgoing, 0)?));
-    Ok(())
+    known.write(storage, group)?;
+    let outgoing = codec::encode(Kind::Outgoing, outgoing, 0)?;
+    storage.put(&Scope::group(group), Kind::Outgoing.numbered(number), Some(outgoing));
+    Ok(number)
 }
 
 #[cfg(test)]
@@ -102,6 +133,7 @@ mod tests {
     use futures_executor::block_on;
 
     use super::*;
+    use crate::Change;
     use crate::{Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager};
 
     #[test]
@@ -113,23 +145,26 @@ mod tests {
             let mut alice = Client::builder("alice").persistence(persistence).create().await?;
             let mut bob = Client::builder("bob").create().await?;
             let group = alice.create_group("tea").await?;
-            alice.self_update(&group).await?;
+            alice.commit_at_once(&group, Change::new().update()).await?;
             assert_eq!(alice.outbox(&group).await?, [], "nothing waits before it is switched on");
 
             alice.set_outbox(true);
             let key_package = bob.key_package().await?.to_bytes().unwrap();
-            let invitation = alice.invite(&group, &[key_package]).await?;
+            let invitation = alice.commit_at_once(&group, Change::new().invite([key_package])).await?;
             let message = alice.send(&group, "hello").await?;
-            let commit = alice.self_update(&group).await?;
+            let commit = alice.commit_at_once(&group, Change::new().update()).await?;
             drop(alice);
 
             let mut alice = manager.load_client_state("alice").await?;
             let waiting = alice.outbox(&group).await?;
             let bytes = |message: &MlsMessageOut| message.to_bytes().unwrap();
-            let made = [&invitation.commit, &message, &commit].map(bytes);
+            let made = [invitation.commit.clone(), bytes(&message), commit.commit];
             assert_eq!(waiting.iter().map(|outgoing| outgoing.number).collect::<Vec<_>>(), [0, 1, 2]);
-            assert_eq!(waiting.iter().map(|outgoing| &outgoing.message).collect::<Vec<_>>(), made.each_ref());
-            assert_eq!(waiting[0].welcome, Some(bytes(&invitation.welcome)));
+            assert_eq!(
+                waiting.iter().map(|outgoing| &outgoing.message).collect::<Vec<_>>(),
+                made.iter().collect::<Vec<_>>()
+            );
+            assert_eq!(waiting[0].welcome, invitation.welcome);
             assert_eq!(waiting[1].welcome, None);
 
             alice.delivered(&group, 1).await?;

@@ -193,6 +193,7 @@ impl<C: CryptoProvider> Client<C> {
             if group.cleared {
                 memory.scope.clear();
                 memory.group = None;
+                memory.unread = false;
             }
             memory.scope.apply(group.records);
             memory.used = self.uses;
@@ -316,12 +317,7 @@ impl<C: CryptoProvider> Session<'_, C> {
 
     /// What the transaction ends with: what the storage said to OpenMLS, if it said something.
     pub(super) fn aborted(&self, error: BoxError) -> Error {
-        match (aborted(error), self.provider.storage().failure()) {
-            (error, Some(failure)) if error.kind() == ErrorKind::Aborted => {
-                Error::new(failure.kind(), failure.to_string()).with_source(error)
-            }
-            (error, _) => error,
-        }
+        aborted_in(self.provider.storage(), error)
     }
 
     /// Commits all that was done, in one commit.
@@ -446,6 +442,16 @@ pub(super) fn aborted(error: BoxError) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => *error,
         Err(error) => Error::new(ErrorKind::Aborted, error.to_string()).with_source(error),
+    }
+}
+
+/// What a transaction over `storage` ends with: what the storage said to OpenMLS, if it said something.
+pub(super) fn aborted_in(storage: &TransactionStorage, error: BoxError) -> Error {
+    match (aborted(error), storage.failure()) {
+        (error, Some(failure)) if error.kind() == ErrorKind::Aborted => {
+            Error::new(failure.kind(), failure.to_string()).with_source(error)
+        }
+        (error, _) => error,
     }
 }
 

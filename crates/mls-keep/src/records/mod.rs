@@ -34,7 +34,8 @@ macro_rules! kinds {
 
 kinds! {
     Client = 0x01, "client: ciphersuite, credential, signature public key, settings", "client", "";
-    Group = 0x02, "group: numbers of its next message and next outgoing message", "group", "";
+    Group = 0x02, "group: numbers of its next message, next outgoing and next held message; how many are held, and their bytes", "group", "";
+    Staged = 0x03, "staged commit: its epoch, its number in the outbox, the key of its record `31`", "group", "";
 
     MessageSecrets = 0x10, "MessageSecrets", "group", "";
     GroupState = 0x11, "GroupState", "group", "";
@@ -62,8 +63,9 @@ kinds! {
 
     Message = 0x30, "message of the history", "group", "number (8)";
     Arrival = 0x31, "received message: its number in the history", "group", "first 16 bytes of its SHA-256";
-    Outgoing = 0x32, "message of the outbox: message, Welcome", "group", "number (8)";
-    ListedGroup = 0x38, "group of the client: name", "client", "group id";
+    Outgoing = 0x32, "message of the outbox: message, Welcome, GroupInfo", "group", "number (8)";
+    Held = 0x33, "message that is held: its epoch, the message", "group", "number (8)";
+    ListedGroup = 0x38, "group of the client: name, the first 16 bytes of the SHA-256 of its Welcome", "client", "group id";
     Application = 0x80, "record of the application", "both", "the application's key";
 }
 
@@ -133,7 +135,13 @@ pub(crate) fn epoch_key_pairs(epoch: &impl Serialize, leaf_index: u32) -> Result
 
 /// The key of what is remembered of a received message, the TLS encoding of an `MLSMessage`.
 pub(crate) fn arrival(message: &[u8]) -> SecretBytes {
-    Kind::Arrival.with(Sha256::digest(message).get(..16).unwrap_or_default())
+    Kind::Arrival.with(&digest(message))
+}
+
+/// By which a message is recognised: the first 16 bytes of its SHA-256.
+pub(crate) fn digest(message: &[u8]) -> [u8; 16] {
+    let digest = Sha256::digest(message);
+    std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default())
 }
 
 /// Where in its list the item with this key stands.

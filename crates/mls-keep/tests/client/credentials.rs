@@ -3,7 +3,7 @@
 use futures_executor::block_on;
 use mls_keep::openmls::credentials::{BasicCredential, Credential, CredentialType, CredentialWithKey, NewSignerBundle};
 use mls_keep::openmls::prelude::{LeafNodeParameters, OpenMlsProvider as _};
-use mls_keep::{Client, ErrorKind, Persistence, SavePolicy};
+use mls_keep::{Change, Client, ErrorKind, Persistence, SavePolicy};
 use openmls_basic_credential::SignatureKeyPair;
 
 use super::{bytes, client, gather, keep, load, talk};
@@ -32,8 +32,8 @@ fn after_a_new_signer_messages_are_signed_with_it() {
     talk(&group, &mut [&mut alice, &mut bob]);
     let mut alice = load(&manager, "alice");
     talk(&group, &mut [&mut alice, &mut bob]);
-    let commit = block_on(alice.self_update(&group)).unwrap();
-    block_on(bob.receive(bytes(&commit))).unwrap();
+    let commit = block_on(alice.commit_at_once(&group, Change::new().update())).unwrap().commit;
+    block_on(bob.receive(commit)).unwrap();
     talk(&group, &mut [&mut alice, &mut bob]);
 }
 

@@ -9,14 +9,18 @@ mod credentials;
 mod forgetting;
 mod group_list;
 mod joining;
+mod receiving;
 mod refusals;
 mod saving;
+mod staged;
 mod storage_errors;
 
 use futures_executor::block_on;
 use mls_keep::openmls::framing::MlsMessageOut;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received, SavePolicy};
+use mls_keep::{
+    Change, Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received, SavePolicy,
+};
 
 /// A keep in memory.
 fn keep() -> PersistenceManager {
@@ -44,9 +48,9 @@ fn bytes(message: &MlsMessageOut) -> Vec<u8> {
 /// `guests` become members of the group that `host` is alone in.
 fn gather(host: &mut Client, group: &GroupId, guests: &mut [&mut Client]) {
     let packages: Vec<_> = guests.iter_mut().map(|guest| bytes(&block_on(guest.key_package()).unwrap())).collect();
-    let welcome = block_on(host.invite(group, &packages)).unwrap().welcome;
+    let welcome = block_on(host.commit_at_once(group, Change::new().invite(&packages))).unwrap().welcome;
     for guest in guests {
-        block_on(guest.join(bytes(&welcome))).unwrap();
+        block_on(guest.join(welcome.as_ref().unwrap())).unwrap();
     }
 }
 

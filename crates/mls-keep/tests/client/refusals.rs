@@ -2,7 +2,7 @@
 
 use futures_executor::block_on;
 use mls_keep::openmls::prelude::LeafNodeParameters;
-use mls_keep::{ErrorKind, SavePolicy};
+use mls_keep::{Change, ErrorKind, SavePolicy};
 
 use super::{bytes, client, gather, keep, talk};
 
@@ -19,9 +19,9 @@ fn a_pending_commit_is_not_overwritten() {
     .unwrap();
     let package = bytes(&block_on(carol.key_package()).unwrap());
     let refused = [
-        block_on(alice.invite(&group, &[package])).map(drop),
-        block_on(alice.self_update(&group)).map(drop),
-        block_on(alice.remove(&group, "bob")).map(drop),
+        block_on(alice.commit_at_once(&group, Change::new().invite([package]))).map(drop),
+        block_on(alice.commit_at_once(&group, Change::new().update())).map(drop),
+        block_on(alice.commit_at_once(&group, Change::new().remove("bob"))).map(drop),
     ];
     assert_eq!(refused.map(|result| result.unwrap_err().kind()), [ErrorKind::CommitPending; 3]);
     block_on(bob.receive(bytes(&commit))).unwrap();
@@ -36,13 +36,13 @@ fn a_client_that_was_removed_is_told_so() {
         ["alice", "bob", "carol"].map(|name| client(&manager, name, SavePolicy::EveryOperation));
     let group = block_on(alice.create_group("tea")).unwrap();
     gather(&mut alice, &group, &mut [&mut bob]);
-    let commit = block_on(alice.remove(&group, "bob")).unwrap();
-    block_on(bob.receive(bytes(&commit))).unwrap();
+    let commit = block_on(alice.commit_at_once(&group, Change::new().remove("bob"))).unwrap().commit;
+    block_on(bob.receive(commit)).unwrap();
     let package = bytes(&block_on(carol.key_package()).unwrap());
     let refused = [
-        block_on(bob.invite(&group, &[package])).map(drop),
-        block_on(bob.self_update(&group)).map(drop),
-        block_on(bob.remove(&group, "alice")).map(drop),
+        block_on(bob.commit_at_once(&group, Change::new().invite([package]))).map(drop),
+        block_on(bob.commit_at_once(&group, Change::new().update())).map(drop),
+        block_on(bob.commit_at_once(&group, Change::new().remove("alice"))).map(drop),
         block_on(bob.leave(&group)).map(drop),
         block_on(bob.send(&group, "still here")).map(drop),
     ];

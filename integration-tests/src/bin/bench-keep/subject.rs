@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_executor::block_on;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Client, Encryption, GroupSettings, MasterKey, Persistence, PersistenceManager, Received, SavePolicy};
+use mls_keep::{
+    Change, Client, Encryption, GroupSettings, MasterKey, Persistence, PersistenceManager, Received, SavePolicy,
+};
 use mls_keep_core::{Durability, StorageBackend};
 use mls_keep_sqlite::{Config, SqliteBackend};
 
@@ -59,7 +61,7 @@ impl Subject for KeepSubject {
     }
 
     fn invite(&mut self, group: &GroupId, key_package: &[u8]) -> Result<Vec<u8>> {
-        Ok(block_on(self.client()?.invite(group, &[key_package]))?.commit.to_bytes()?)
+        Ok(block_on(self.client()?.commit_at_once(group, Change::new().invite([key_package])))?.commit)
     }
 
     fn join(&mut self, welcome: &[u8]) -> Result<GroupId> {
@@ -76,13 +78,13 @@ impl Subject for KeepSubject {
 
     fn receive(&mut self, _: &GroupId, message: &[u8]) -> Result<()> {
         match block_on(self.client()?.receive(message))? {
-            Received::Message(_) | Received::Commit { .. } => Ok(()),
+            Received::Message(_) | Received::Commit(_) => Ok(()),
             other => Err(format!("received {other:?}").into()),
         }
     }
 
     fn self_update(&mut self, group: &GroupId) -> Result<Vec<u8>> {
-        Ok(block_on(self.client()?.self_update(group))?.to_bytes()?)
+        Ok(block_on(self.client()?.commit_at_once(group, Change::new().update()))?.commit)
     }
 
     fn close(&mut self) -> Result<()> {

@@ -1,0 +1,38 @@
+//! Commits that a delivery service takes or refuses, from the command line.
+
+mod common;
+
+use common::Town;
+use serde_json::json;
+
+#[test]
+fn a_commit_is_staged_and_then_confirmed_or_rejected() {
+    let town = Town::new();
+    let (alice, bob) = town.friends();
+    assert_eq!(alice.ok(&["pending"]), "nothing is staged\n");
+    alice.fails(&["confirm", "tea"], 1, "NotFound", "mls-keep pending");
+    alice.ok(&["update", "tea", "--commit", "a"]);
+    assert_eq!(alice.ok(&["pending", "tea"]), "tea\tstaged in epoch 1\n");
+    assert_eq!(alice.json(&["group", "show", "tea"])["epoch"], json!(1));
+    alice.fails(&["update", "tea", "--commit", "again"], 1, "CommitPending", "confirm");
+    alice.ok(&["reject", "tea"]);
+    assert_eq!(alice.ok(&["pending"]), "nothing is staged\n");
+
+    // Both commit at once, and the service takes bob's.
+    alice.ok(&["update", "tea", "--commit", "late"]);
+    bob.ok(&["commit", "tea", "--commit", "first"]);
+    assert_eq!(bob.ok(&["confirm", "tea"]), "tea\tepoch 2\n");
+    let received = alice.run(&["receive", "../bob/first"]);
+    assert_eq!((received.code, received.out.as_str()), (Some(0), "tea\tepoch 2\n"));
+    assert!(received.err.contains("the commit that was staged here is dropped"), "{received:?}");
+    assert_eq!(alice.ok(&["pending"]), "nothing is staged\n");
+    alice.ok(&["send", "tea", "together", "--out", "m"]);
+    assert_eq!(bob.ok(&["receive", "../alice/m"]), "tea\talice\ttogether\n");
+
+    // Its own commit comes back from the service, and is confirmed by that; its file can be written again before.
+    alice.ok(&["remove", "tea", "--leaf", "1", "--commit", "mine"]);
+    let number = alice.json(&["outbox", "list"])[0]["number"].to_string();
+    alice.ok(&["outbox", "write", "tea", &number, "--out", "mine.again"]);
+    assert_eq!(alice.ok(&["receive", "mine.again"]), "tea\tepoch 3\n");
+    assert_eq!(alice.ok(&["outbox", "list"]), "nothing waits\n");
+}

@@ -1,0 +1,162 @@
+//! [`Change`]: what a commit is to do to a group.
+
+use mls_keep_core::{Error, ErrorKind, Result};
+use openmls::extensions::{Extension, Extensions, UnknownExtension};
+use openmls::framing::MlsMessageBodyIn;
+use openmls::group::{CommitMessageBundle, GroupContext, MlsGroup};
+use openmls::key_packages::KeyPackage;
+use openmls::messages::proposals::{PreSharedKeyProposal, Proposal};
+use openmls::prelude::{LeafNodeIndex, LeafNodeParameters, OpenMlsProvider, ProtocolVersion};
+use openmls::schedule::PreSharedKeyId;
+use openmls_basic_credential::SignatureKeyPair;
+
+use super::groups::{NAME_EXTENSION, identity_of};
+use super::messages::parse_message;
+use super::{BoxError, CryptoProvider};
+use crate::provider::Provider;
+
+/// What a commit is to do to a group (RFC 9420 section 12.4): any of these, together. Proposals that others sent and
+/// that wait for a commit go with it.
+///
+/// ```
+/// use mls_keep::Change;
+/// # let (carols, daves): (Vec<u8>, Vec<u8>) = Default::default();
+/// let change = Change::new().invite([carols, daves]).remove("bob");
+/// ```
+#[derive(Clone, Default)]
+#[must_use = "a change does nothing until it is staged"]
+pub struct Change {
+    key_packages: Vec<Vec<u8>>,
+    removed: Vec<Vec<u8>>,
+    removed_leaves: Vec<u32>,
+    update: bool,
+    extensions: Option<Extensions<GroupContext>>,
+    psks: Vec<PreSharedKeyId>,
+    group_info: bool,
+}
+
+impl Change {
+    /// What others proposed, and nothing else.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds members by their key packages, each the TLS encoding of an `MLSMessage`.
+    pub fn invite<K: AsRef<[u8]>>(mut self, key_packages: impl IntoIterator<Item = K>) -> Self {
+        self.key_packages.extend(key_packages.into_iter().map(|package| package.as_ref().to_vec()));
+        self
+    }
+
+    /// Removes every member of this identity.
+    pub fn remove(mut self, identity: impl AsRef<[u8]>) -> Self {
+        self.removed.push(identity.as_ref().to_vec());
+        self
+    }
+
+    /// Removes the member at this leaf.
+    pub fn remove_leaf(mut self, index: u32) -> Self {
+        self.removed_leaves.push(index);
+        self
+    }
+
+    /// Renews this client's own keys in the group.
+    pub fn update(mut self) -> Self {
+        self.update = true;
+        self
+    }
+
+    /// Replaces the extensions of the group's context (RFC 9420 section 12.1.7).
+    pub fn extensions(mut self, extensions: Extensions<GroupContext>) -> Self {
+        self.extensions = Some(extensions);
+        self
+    }
+
+    /// Mixes in a pre-shared key that every member has (RFC 9420 section 12.1.4).
+    pub fn psk(mut self, id: PreSharedKeyId) -> Self {
+        self.psks.push(id);
+        self
+    }
+
+    /// Makes the GroupInfo of the new epoch, too, with the ratchet tree: what a service gives to clients that enter by an
+    /// external commit.
+    pub fn with_group_info(mut self) -> Self {
+        self.group_info = true;
+        self
+    }
+
+    /// The key packages, checked.
+    pub(super) fn validate<C: CryptoProvider>(&self, crypto: &C) -> Result<Vec<KeyPackage>> {
+        self.key_packages.iter().map(|bytes| parse_key_package(bytes, crypto)).collect()
+    }
+
+    /// Builds the commit and stages it in `group`.
+    pub(super) fn build<C: CryptoProvider>(
+        &self,
+        group: &mut MlsGroup,
+        provider: &Provider<C>,
+        signer: &SignatureKeyPair,
+        key_packages: Vec<KeyPackage>,
+        name: &[u8],
+    ) -> Result<CommitMessageBundle, BoxError> {
+        let removed = self.leaves_to_remove(group)?;
+        let psks = self.psks.iter().map(|id| Proposal::PreSharedKey(Box::new(PreSharedKeyProposal::new(id.clone()))));
+        let mut builder =
+            group.commit_builder().propose_adds(key_packages).propose_removals(removed).add_proposals(psks);
+        if self.update {
+            builder = builder.leaf_node_parameters(LeafNodeParameters::default()).force_self_update(true);
+        }
+        if let Some(extensions) = &self.extensions {
+            builder = builder.propose_group_context_extensions(extensions.clone())?;
+        }
+        let named = Extension::Unknown(NAME_EXTENSION, UnknownExtension(name.to_vec()));
+        let bundle = builder
+            .load_psks(provider.storage())?
+            .create_group_info_with_extensions((!name.is_empty()).then_some(named))?
+            .use_ratchet_tree_extension(true)
+            .create_group_info(self.group_info)
+            .build(provider.rand(), provider.crypto(), signer, |_| true)?
+            .stage_commit(provider)?;
+        Ok(bundle)
+    }
+
+    pub(super) fn wants_group_info(&self) -> bool {
+        self.group_info
+    }
+
+    fn leaves_to_remove(&self, group: &MlsGroup) -> Result<Vec<LeafNodeIndex>> {
+        let mut leaves: Vec<_> = self.removed_leaves.iter().map(|index| LeafNodeIndex::new(*index)).collect();
+        if !leaves.iter().all(|leaf| group.member(*leaf).is_some()) {
+            return Err(Error::new(ErrorKind::NotFound, "the group has no member at this leaf"));
+        }
+        for identity in &self.removed {
+            let named = group.members().filter(|member| identity_of(&member.credential) == identity);
+            let named: Vec<_> = named.map(|member| member.index).collect();
+            if named.is_empty() {
+                return Err(Error::new(ErrorKind::NotFound, "the group has no member of this identity"));
+            }
+            leaves.extend(named);
+        }
+        leaves.sort_unstable();
+        leaves.dedup();
+        Ok(leaves)
+    }
+}
+
+impl std::fmt::Debug for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Change")
+            .field("invited", &self.key_packages.len())
+            .field("removed", &(self.removed.len() + self.removed_leaves.len()))
+            .field("update", &self.update)
+            .finish_non_exhaustive()
+    }
+}
+
+fn parse_key_package<C: CryptoProvider>(bytes: &[u8], crypto: &C) -> Result<KeyPackage> {
+    match parse_message(bytes)?.extract() {
+        MlsMessageBodyIn::KeyPackage(key_package) => key_package
+            .validate(crypto, ProtocolVersion::Mls10)
+            .map_err(|error| Error::new(ErrorKind::Invalid, "the key package is not valid").with_source(error)),
+        _ => Err(Error::new(ErrorKind::Invalid, "this MLS message is no key package")),
+    }
+}

@@ -1,0 +1,379 @@
+//! Receiving.
+
+use mls_keep_core::{Error, ErrorKind, Result};
+use openmls::framing::{MlsMessageBodyIn, ProcessedMessageContent, ProtocolMessage, Sender};
+use openmls::group::{GroupId, MlsGroup};
+use openmls::prelude::OpenMlsProvider;
+
+use super::groups::identity_of;
+use super::held::{self, HeldRecord};
+use super::history::{Arrival, HistoryRecord, Message, arrived, remember};
+use super::load::no_group;
+use super::messages::parse_message;
+use super::receive_policy::{Decision, ProposalSummary, ReceivePolicy};
+use super::session::{Session, aborted_in, ensure_member};
+use super::staged::{confirm, is_staged, take_staged};
+use super::summary::CommitSummary;
+use super::{BoxError, Client, CryptoProvider};
+use crate::provider::Provider;
+use crate::records::{self, Kind, Wiped, codec};
+use crate::scope::Scope;
+
+/// What a received message was.
+#[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Received {
+    /// An application message.
+    Message(Message),
+    /// A message that was received before. What it said, if it was an application message and is in the history.
+    AlreadyReceived(Option<Message>),
+    /// A commit, merged: another member's, or the staged one of this client, which is confirmed by that.
+    Commit(CommitSummary),
+    /// A message that says that this client sent it, as the delivery service gives back what it was given. That is not
+    /// authenticated, and changes nothing.
+    Own {
+        /// The group.
+        group: GroupId,
+    },
+    /// A proposal, which waits for somebody's commit.
+    Proposal(ProposalSummary),
+    /// A message of an epoch that this client has not entered yet, or one that the [policy](ReceivePolicy) holds. It is kept,
+    /// durably: [`receive_held`](Client::receive_held) takes it in.
+    Held {
+        /// The group.
+        group: GroupId,
+        /// The epoch that it says it is of.
+        epoch: u64,
+    },
+}
+
+/// At most so many messages are taken in by one commit.
+const MAX_BATCH: usize = 64;
+
+/// A message on its way in.
+pub(super) struct Incoming<'m> {
+    bytes: &'m [u8],
+    message: ProtocolMessage,
+    /// Its number among those that were held.
+    held: Option<u64>,
+}
+
+/// What a transaction took in. It goes to the application when it is durable; until then it wipes itself.
+enum Processed {
+    Message { group: GroupId, number: Option<u64>, message: HistoryRecord },
+    Proposal(ProposalSummary),
+    Commit(CommitSummary),
+    Own { group: GroupId },
+}
+
+/// Why a message was not taken in.
+enum Refusal {
+    /// OpenMLS refuses it, and nothing has changed.
+    Untouched(Error),
+    /// Something has changed: the transaction is worth nothing.
+    Touched(Error),
+    /// It is to be kept for later.
+    Hold,
+}
+
+impl<C: CryptoProvider> Client<C> {
+    /// Takes in a message for one of this client's groups, the TLS encoding of an `MLSMessage`: decrypts an application
+    /// message, merges a commit, or keeps a proposal, if the [policy](Self::set_receive_policy) accepts it. When this
+    /// returns `Ok`, that is durable, so the message may be acknowledged. One that was interrupted can be received again;
+    /// one that arrives twice is recognised.
+    ///
+    /// # Errors
+    /// These say that the message will not be read, so it may be acknowledged and dropped:
+    /// - `Invalid`: the bytes are no message for a group, or OpenMLS refuses them; its reason is the source.
+    /// - `PastEpoch`: it is of an epoch that is over, and cannot be read any more.
+    /// - `NotMember`: the client was removed from the group.
+    ///
+    /// These say that it may be received later: `NotFound` if the client has no such group (so far), `Refused` if the policy
+    /// refuses it, `FutureEpoch` if it is of an epoch to come and too much is held already, `Conflict`; and the errors of
+    /// the backend.
+    pub async fn receive(&mut self, message: impl AsRef<[u8]>) -> Result<Received> {
+        self.take_in(&Incoming::parse(message.as_ref())?).await
+    }
+
+    /// Takes in what arrived while the client was away, in few commits: at most 64 messages share one. Returns what became
+    /// of each, in their order, as [`receive`](Self::receive) does. A message of which the outcome is an error of the
+    /// backend is not durable: it must not be acknowledged.
+    pub async fn receive_many(&mut self, messages: &[impl AsRef<[u8]>]) -> Vec<Result<Received>> {
+        let parsed: Vec<_> = messages.iter().map(|message| Incoming::parse(message.as_ref())).collect();
+        let mut outcomes = Vec::with_capacity(parsed.len());
+        let mut rest = parsed.into_iter().peekable();
+        while let Some(first) = rest.next() {
+            let first = match first {
+                Ok(first) => first,
+                Err(error) => {
+                    outcomes.push(Err(error));
+                    continue;
+                }
+            };
+            let mut batch = vec![first];
+            let same_group = |batch: &[Incoming<'_>], next: &Result<Incoming<'_>>| {
+                let group = batch.first().map(|first| first.message.group_id());
+                batch.len() < MAX_BATCH && next.as_ref().is_ok_and(|next| Some(next.message.group_id()) == group)
+            };
+            while let Some(Ok(next)) = rest.next_if(|next| same_group(&batch, next)) {
+                batch.push(next);
+            }
+            match self.take_in_together(&batch).await {
+                Ok(taken) => outcomes.extend(taken),
+                // One of them cannot share a commit with the others.
+                Err(_) => {
+                    for incoming in &batch {
+                        outcomes.push(self.take_in(incoming).await);
+                    }
+                }
+            }
+        }
+        outcomes
+    }
+
+    /// Takes in what is held of a group and can be read now: after a commit of an epoch that others were in before, or when
+    /// the policy decides otherwise. Returns what became of each; what can still not be read stays.
+    ///
+    /// # Errors
+    /// `NotFound` if the client has no such group, `Corrupt`; and the errors of the backend.
+    pub async fn receive_held(&mut self, group: &GroupId) -> Result<Vec<Result<Received>>> {
+        let mut outcomes = Vec::new();
+        loop {
+            let epoch = self.loaded_group(group).await?.epoch().as_u64();
+            let held = self.held(group).await?;
+            for (number, HeldRecord { epoch: of, message }) in held {
+                if of > epoch {
+                    continue;
+                }
+                let outcome = self.take_in(&Incoming { held: Some(number), ..Incoming::parse(&message)? }).await;
+                match &outcome {
+                    Ok(Received::Held { .. }) => continue,
+                    Err(error) if !is_final(error.kind()) && error.kind() != ErrorKind::Refused => {
+                        return outcome.map(|_| outcomes);
+                    }
+                    Err(_) => self.drop_held(group, number, message.len()).await?,
+                    Ok(_) => {}
+                }
+                outcomes.push(outcome);
+            }
+            if self.loaded_group(group).await?.epoch().as_u64() == epoch {
+                return Ok(outcomes);
+            }
+        }
+    }
+
+    async fn take_in(&mut self, incoming: &Incoming<'_>) -> Result<Received> {
+        let mut attempt = 1;
+        loop {
+            let received = self.try_take_in(incoming).await;
+            // What another process has done may be why it cannot be read.
+            let behind =
+                matches!(&received, Err(error) if is_final(error.kind())) && attempt == 1 && self.refresh().await?;
+            if !behind && !self.may_repeat(&received, &mut attempt) {
+                return received;
+            }
+            attempt = attempt.max(2);
+        }
+    }
+
+    async fn try_take_in(&mut self, incoming: &Incoming<'_>) -> Result<Received> {
+        self.freshen().await?;
+        let group = incoming.message.group_id().clone();
+        if incoming.held.is_none()
+            && let Some(earlier) = self.earlier(&group, incoming.bytes).await?
+        {
+            return Ok(earlier);
+        }
+        let (keep, policy) = (self.profile.settings.history, std::sync::Arc::clone(&self.receive_policy));
+        let mut session = self.begin(std::slice::from_ref(&group)).await?;
+        match take(&mut session, incoming, keep, policy.as_ref()) {
+            Ok(processed @ Processed::Own { .. }) => {
+                // Anybody can say so: nothing is remembered of it.
+                session.give_back();
+                Ok(processed.release())
+            }
+            Ok(processed) => {
+                session.commit().await?;
+                Ok(processed.release())
+            }
+            Err(Refusal::Untouched(error)) => {
+                session.give_back();
+                Err(error)
+            }
+            Err(Refusal::Touched(error)) => Err(error),
+            Err(Refusal::Hold) => {
+                drop(session);
+                let epoch = incoming.message.epoch().as_u64();
+                if incoming.held.is_none() {
+                    self.hold(&group, epoch, incoming.bytes).await?;
+                }
+                Ok(Received::Held { group, epoch })
+            }
+        }
+    }
+
+    /// All in one commit, or an error and none.
+    async fn take_in_together(&mut self, batch: &[Incoming<'_>]) -> Result<Vec<Result<Received>>> {
+        let cannot = || Error::new(ErrorKind::Conflict, "these messages cannot share a commit");
+        let [first, _, ..] = batch else { return Err(cannot()) };
+        self.freshen().await?;
+        let group = first.message.group_id().clone();
+        let mut earlier = Vec::with_capacity(batch.len());
+        for incoming in batch {
+            earlier.push(self.earlier(&group, incoming.bytes).await?);
+        }
+        let (keep, policy) = (self.profile.settings.history, std::sync::Arc::clone(&self.receive_policy));
+        let mut session = self.begin(std::slice::from_ref(&group)).await?;
+        let mut taken = Vec::with_capacity(batch.len());
+        for (incoming, earlier) in batch.iter().zip(earlier) {
+            let key = records::arrival(incoming.bytes);
+            let just_now = session.provider().storage().get(&Scope::group(&group), &key).is_some();
+            taken.push(match earlier.or(just_now.then_some(Received::AlreadyReceived(None))) {
+                Some(earlier) => Ok(Err(earlier)),
+                None => match take(&mut session, incoming, keep, policy.as_ref()) {
+                    Ok(processed) => Ok(Ok(processed)),
+                    Err(Refusal::Untouched(error)) => Err(error),
+                    Err(Refusal::Touched(_) | Refusal::Hold) => return Err(cannot()),
+                },
+            });
+        }
+        session.commit().await?;
+        let release =
+            |taken: std::result::Result<Processed, Received>| taken.map_or_else(|earlier| earlier, Processed::release);
+        Ok(taken.into_iter().map(|taken| taken.map(release)).collect())
+    }
+
+    /// What is known of a message that arrived before.
+    async fn earlier(&mut self, group: &GroupId, bytes: &[u8]) -> Result<Option<Received>> {
+        let scope = Scope::group(group);
+        let Some(arrival) = self.read_record(&scope, &records::arrival(bytes)).await? else { return Ok(None) };
+        let arrival: Arrival = codec::decode(Kind::Arrival, &arrival)?;
+        let message = match arrival.number {
+            Some(number) => self.message(group, number).await?,
+            None => None,
+        };
+        Ok(Some(Received::AlreadyReceived(message)))
+    }
+}
+
+impl<'m> Incoming<'m> {
+    fn parse(bytes: &'m [u8]) -> Result<Self> {
+        let message = match parse_message(bytes)?.extract() {
+            MlsMessageBodyIn::PrivateMessage(message) => message.into(),
+            MlsMessageBodyIn::PublicMessage(message) => message.into(),
+            MlsMessageBodyIn::Welcome(_) => {
+                return Err(Error::new(ErrorKind::Invalid, "this MLS message is a Welcome: join with it"));
+            }
+            _ => {
+                return Err(Error::new(ErrorKind::Invalid, "this MLS message is not meant for the members of a group"));
+            }
+        };
+        Ok(Self { bytes, message, held: None })
+    }
+}
+
+impl Processed {
+    fn release(self) -> Received {
+        match self {
+            Self::Message { group, number, message } => {
+                Received::Message(message.into_message(group, number.unwrap_or_default()))
+            }
+            Self::Proposal(summary) => Received::Proposal(summary),
+            Self::Commit(summary) => Received::Commit(summary),
+            Self::Own { group } => Received::Own { group },
+        }
+    }
+}
+
+/// Whether a message that was refused so will never be read.
+fn is_final(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Invalid | ErrorKind::PastEpoch | ErrorKind::NotMember)
+}
+
+/// Takes in one message, as part of a transaction over its group.
+fn take<C: CryptoProvider>(
+    session: &mut Session<'_, C>,
+    incoming: &Incoming<'_>,
+    keep: bool,
+    policy: &dyn ReceivePolicy,
+) -> std::result::Result<Processed, Refusal> {
+    let tx = session.groups_transaction();
+    let [group] = tx.groups else { return Err(Refusal::Untouched(no_group())) };
+    let storage = tx.provider.storage();
+    ensure_member(group).map_err(Refusal::Untouched)?;
+    if incoming.message.epoch() > group.epoch() {
+        return Err(Refusal::Hold);
+    }
+    let processed = process(group, tx.provider, incoming, keep, policy)?;
+    let number = match &processed {
+        Processed::Own { .. } => return Ok(processed),
+        Processed::Message { number, .. } => *number,
+        _ => None,
+    };
+    let id = incoming.message.group_id();
+    let remembered = arrived(storage, id, incoming.bytes, &Arrival { number })
+        .and_then(|()| incoming.held.map_or(Ok(()), |number| held::remove(storage, id, number, incoming.bytes.len())));
+    remembered.map_err(Refusal::Touched)?;
+    Ok(processed)
+}
+
+fn process<C: CryptoProvider>(
+    group: &mut MlsGroup,
+    provider: &Provider<C>,
+    incoming: &Incoming<'_>,
+    keep: bool,
+    policy: &dyn ReceivePolicy,
+) -> std::result::Result<Processed, Refusal> {
+    let id = group.group_id().clone();
+    let storage = provider.storage();
+    let touched = |error: BoxError| Refusal::Touched(aborted_in(storage, error));
+    if is_staged(storage, &id, incoming.bytes).map_err(Refusal::Touched)? {
+        return confirm(group, provider).map(Processed::Commit).map_err(touched);
+    }
+    let is_past = incoming.message.epoch() < group.epoch();
+    let processed = group.process_message(provider, incoming.message.clone()).map_err(|error| {
+        let refused = |kind, text: &'static str| Refusal::Untouched(Error::new(kind, text).with_source(error));
+        match storage.failure() {
+            Some(failure) => Refusal::Touched(failure.clone()),
+            None if is_past => refused(ErrorKind::PastEpoch, "the message is of an epoch that is over"),
+            None => refused(ErrorKind::Invalid, "the message is not valid in the group"),
+        }
+    })?;
+    let epoch = processed.epoch().as_u64();
+    let from = processed.sender().clone();
+    let decide = |decision| match decision {
+        Decision::Accept => Ok(()),
+        Decision::Refuse => Err(Refusal::Touched(Error::new(ErrorKind::Refused, "the client's policy refuses this"))),
+        Decision::Hold => Err(Refusal::Hold),
+    };
+    let sender: Wiped<Vec<u8>> = match &from {
+        Sender::Member(_) => identity_of(processed.credential()).to_vec().into(),
+        _ => Wiped::default(),
+    };
+    match processed.into_content() {
+        ProcessedMessageContent::ApplicationMessage(message) => {
+            let message = HistoryRecord { sender, epoch, own: false, content: message.into_bytes().into() };
+            let number = keep.then(|| remember(storage, &id, &message)).transpose().map_err(Refusal::Touched)?;
+            Ok(Processed::Message { group: id, number, message })
+        }
+        ProcessedMessageContent::ProposalMessage(proposal)
+        | ProcessedMessageContent::ExternalJoinProposalMessage(proposal) => {
+            let summary = ProposalSummary::new(group, &proposal).map_err(Refusal::Touched)?;
+            decide(policy.proposal(&summary))?;
+            group.store_pending_proposal(storage, *proposal).map_err(Refusal::Touched)?;
+            Ok(Processed::Proposal(summary))
+        }
+        ProcessedMessageContent::StagedCommitMessage(commit) => {
+            let drops_staged = group.pending_commit().is_some();
+            let summary = CommitSummary::new(group, &commit, &from, drops_staged).map_err(Refusal::Touched)?;
+            decide(policy.commit(&summary))?;
+            group.merge_staged_commit(provider, *commit).map_err(|error| touched(error.into()))?;
+            take_staged(storage, &id).map_err(Refusal::Touched)?;
+            Ok(Processed::Commit(summary))
+        }
+        ProcessedMessageContent::OwnPendingCommit => confirm(group, provider).map(Processed::Commit).map_err(touched),
+        ProcessedMessageContent::OwnPrivateMessage => Ok(Processed::Own { group: id }),
+        #[cfg(feature = "extensions-draft")]
+        _ => Err(Refusal::Touched(Error::new(ErrorKind::Invalid, "this message needs `transact`"))),
+    }
+}

@@ -1,0 +1,220 @@
+//! Commits: staged first, merged when the delivery service took them.
+//!
+//! Of two members who commit in one epoch, one loses: the delivery service takes the first commit and refuses the other
+//! (RFC 9420 section 14). A commit that is merged before it is known to be the first one leaves its sender alone in an
+//! epoch that nobody else enters.
+
+use mls_keep_core::{Error, ErrorKind, Result};
+use openmls::framing::MlsMessageOut;
+use openmls::group::{GroupId, MlsGroup};
+use openmls::prelude::OpenMlsProvider;
+use serde::{Deserialize, Serialize};
+
+use super::change::Change;
+use super::load::no_group;
+use super::outbox::{self, OutgoingRecord};
+use super::session::{GroupsTransaction, ensure_may_commit, ensure_member};
+use super::summary::CommitSummary;
+use super::{BoxError, Client, CryptoProvider, draft};
+use crate::provider::{Provider, TransactionStorage};
+use crate::records::{self, Kind, codec};
+use crate::scope::Scope;
+
+/// A commit of the client's own.
+#[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct OwnCommit {
+    /// The group.
+    pub group: GroupId,
+    /// The epoch that it is made in. The delivery service takes one commit for each.
+    pub epoch: u64,
+    /// For the members that were there before: the TLS encoding of an `MLSMessage`.
+    pub commit: Vec<u8>,
+    /// For new members, if there are any: the TLS encoding of an `MLSMessage` that is a Welcome. Worth nothing before the
+    /// commit was taken.
+    pub welcome: Option<Vec<u8>>,
+    /// The GroupInfo of the new epoch, if [it was wanted](Change::with_group_info).
+    pub group_info: Option<Vec<u8>>,
+}
+
+/// The staged commit: record `03` of its group's scope.
+#[derive(Deserialize, Serialize)]
+pub(super) struct StagedRecord {
+    epoch: u64,
+    /// Its number in the outbox.
+    pub(super) outgoing: u64,
+    /// The key of the record that says that it arrived.
+    arrival: Vec<u8>,
+}
+
+impl<C: CryptoProvider> Client<C> {
+    /// Makes a commit, and does not merge it: the group stays in its epoch until [`confirm`](Self::confirm). The commit is
+    /// durable, and in the outbox, when this returns.
+    ///
+    /// Give it to the delivery service. If it takes the commit, `confirm`; if it took another one for this epoch before,
+    /// [`reject`](Self::reject), or just [`receive`](Self::receive) that other one. If its answer is lost, give it the
+    /// commit again: [`pending`](Self::pending) has it, also after a restart. When the commit itself comes back,
+    /// `receive` confirms it. Messages can be sent and received meanwhile.
+    ///
+    /// # Errors
+    /// `Invalid` if a key package is not a valid one, `NotFound` if the client has no such group or nobody has the identity
+    /// or leaf that is to be removed, `NotMember` if it was removed, `CommitPending` if a commit is staged already,
+    /// `Aborted` if OpenMLS refuses, `Conflict`; and the errors of the backend.
+    pub async fn stage(&mut self, group: &GroupId, change: Change) -> Result<OwnCommit> {
+        self.make_commit(group, change, |tx, made, bytes| {
+            let outgoing = outbox::put(tx.provider.storage(), &made.group, bytes)?;
+            let arrival = records::arrival(&made.commit).to_vec();
+            let staged = StagedRecord { epoch: made.epoch, outgoing, arrival };
+            let staged = codec::encode(Kind::Staged, &staged, 0)?;
+            tx.provider.storage().put(&Scope::group(&made.group), Kind::Staged.only(), Some(staged));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes a commit and merges it at once, whatever others do at the same time. For groups of which only one member ever
+    /// commits, and for those that have no delivery service: if two members commit in one epoch, the group falls apart.
+    ///
+    /// # Errors
+    /// As [`stage`](Self::stage).
+    pub async fn commit_at_once(&mut self, group: &GroupId, change: Change) -> Result<OwnCommit> {
+        let outbox = self.outbox;
+        self.make_commit(group, change, |tx, made, bytes| {
+            let [group] = tx.groups else { return Err(no_group().into()) };
+            group.merge_pending_commit(tx.provider)?;
+            if outbox {
+                outbox::put(tx.provider.storage(), &made.group, bytes)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Merges the staged commit, since the delivery service took it. It leaves the outbox in the same commit.
+    ///
+    /// # Errors
+    /// `NotFound` if the client has no such group or no commit is staged, `Conflict`; and the errors of the backend.
+    pub async fn confirm(&mut self, group: &GroupId) -> Result<CommitSummary> {
+        self.repeat(std::slice::from_ref(group), |tx| {
+            let [group] = tx.groups else { return Err(no_group().into()) };
+            confirm(group, tx.provider)
+        })
+        .await
+    }
+
+    /// Drops the staged commit, since the delivery service refused it. It leaves the outbox in the same commit.
+    ///
+    /// # Errors
+    /// As [`confirm`](Self::confirm).
+    pub async fn reject(&mut self, group: &GroupId) -> Result<()> {
+        self.repeat(std::slice::from_ref(group), |tx| {
+            let [group] = tx.groups else { return Err(no_group().into()) };
+            ensure_member(group)?;
+            ensure_staged(group)?;
+            group.clear_pending_commit(tx.provider.storage())?;
+            take_staged(tx.provider.storage(), group.group_id())?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The staged commit, if there is one: what to give to the delivery service again after a restart.
+    ///
+    /// # Errors
+    /// `NotFound` if the client has no such group, `Corrupt`; and the errors of the backend.
+    pub async fn pending(&mut self, group: &GroupId) -> Result<Option<OwnCommit>> {
+        self.loaded_group(group).await?;
+        let scope = Scope::group(group);
+        let records = self.groups.get(group.as_slice()).map(|memory| &memory.scope.records);
+        let Some(staged) = records.and_then(|records| records.get(Kind::Staged.only().as_slice())) else {
+            return Ok(None);
+        };
+        let StagedRecord { epoch, outgoing, .. } = codec::decode(Kind::Staged, staged)?;
+        let outgoing = self.read_record(&scope, &Kind::Outgoing.numbered(outgoing)).await?;
+        let outgoing =
+            outgoing.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the staged commit is not in the outbox"))?;
+        let OutgoingRecord { message, welcome, group_info } = codec::decode(Kind::Outgoing, &outgoing)?;
+        Ok(Some(OwnCommit { group: group.clone(), epoch, commit: message, welcome, group_info }))
+    }
+
+    async fn make_commit(
+        &mut self,
+        group: &GroupId,
+        change: Change,
+        mut then: impl FnMut(&mut GroupsTransaction<'_, C>, &OwnCommit, &OutgoingRecord) -> Result<(), BoxError>,
+    ) -> Result<OwnCommit> {
+        let key_packages = change.validate(self.crypto.as_ref())?;
+        let name = self.name_of(group).await?;
+        self.repeat(std::slice::from_ref(group), |tx| {
+            let [mls_group] = &mut *tx.groups else { return Err(no_group().into()) };
+            ensure_may_commit(mls_group)?;
+            let epoch = mls_group.epoch().as_u64();
+            let bundle = change.build(mls_group, tx.provider, tx.signer, key_packages.clone(), name.as_bytes())?;
+            draft::confirm_commit(mls_group, tx.provider, &bundle)?;
+            let (commit, welcome, group_info) = bundle.into_messages();
+            let to_bytes = |message: Option<MlsMessageOut>| message.map(|message| message.to_bytes()).transpose();
+            let group_info = to_bytes(group_info.filter(|_| change.wants_group_info()))?;
+            let bytes = OutgoingRecord { message: commit.to_bytes()?, welcome: to_bytes(welcome)?, group_info };
+            let made = OwnCommit {
+                group: group.clone(),
+                epoch,
+                commit: bytes.message.clone(),
+                welcome: bytes.welcome.clone(),
+                group_info: bytes.group_info.clone(),
+            };
+            then(tx, &made, &bytes)?;
+            Ok(made)
+        })
+        .await
+    }
+}
+
+/// Merges the staged commit of `group`.
+pub(super) fn confirm<C: CryptoProvider>(
+    group: &mut MlsGroup,
+    provider: &Provider<C>,
+) -> Result<CommitSummary, BoxError> {
+    ensure_member(group)?;
+    ensure_staged(group)?;
+    let summary = CommitSummary::of_pending(group)?;
+    group.merge_pending_commit(provider)?;
+    if let Some(staged) = take_staged(provider.storage(), group.group_id())? {
+        // When the service sends it to everybody, it is known.
+        super::history::arrived_as(provider.storage(), group.group_id(), staged.arrival.into(), None)?;
+    }
+    Ok(summary)
+}
+
+/// Whether these bytes are the staged commit of the group.
+pub(super) fn is_staged(storage: &TransactionStorage, group: &GroupId, message: &[u8]) -> Result<bool> {
+    let staged = storage.get(&Scope::group(group), &Kind::Staged.only());
+    let staged: Option<StagedRecord> = staged.map(|value| codec::decode(Kind::Staged, &value)).transpose()?;
+    Ok(staged.is_some_and(|staged| staged.arrival == records::arrival(message).as_slice()))
+}
+
+/// Removes what is remembered of the staged commit, and its message from the outbox.
+pub(super) fn take_staged(storage: &TransactionStorage, group: &GroupId) -> Result<Option<StagedRecord>> {
+    let scope = Scope::group(group);
+    let Some(staged) = storage.get(&scope, &Kind::Staged.only()) else { return Ok(None) };
+    let staged: StagedRecord = codec::decode(Kind::Staged, &staged)?;
+    storage.put(&scope, Kind::Staged.only(), None);
+    storage.put(&scope, Kind::Outgoing.numbered(staged.outgoing), None);
+    Ok(Some(staged))
+}
+
+fn ensure_staged(group: &MlsGroup) -> Result<()> {
+    match group.pending_commit() {
+        Some(_) => Ok(()),
+        None => Err(Error::new(ErrorKind::NotFound, "no commit is staged in this group")),
+    }
+}
+
+impl std::fmt::Debug for OwnCommit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OwnCommit")
+            .field("epoch", &self.epoch)
+            .field("commit", &self.commit.len())
+            .field("welcome", &self.welcome.as_ref().map(Vec::len))
+            .finish_non_exhaustive()
+    }
+}
