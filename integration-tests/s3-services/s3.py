@@ -23,10 +23,11 @@ def put(path, query="", body=b""):
     headers = {
         "x-amz-date": stamp,
         "x-amz-content-sha256": digest,
+        # Without it moto takes the body for a form.
+        "Content-Type": "application/xml",
         "Authorization": f"AWS4-HMAC-SHA256 Credential={access}/{scope}, SignedHeaders={signed}, Signature={key.hex()}",
     }
-    # Signed as `versioning=`; moto does not know it with the sign.
-    url = endpoint + path + (f"?{query.rstrip('=')}" if query else "")
+    url = endpoint + path + (f"?{query}" if query else "")
     urllib.request.urlopen(urllib.request.Request(url, data=body, method="PUT", headers=headers), timeout=5).read()
 
 

@@ -191,7 +191,7 @@ impl Store {
     async fn save_own(&self, key: &Key, data: Bytes) -> Result<()> {
         let body = Object::new(Some(data), BTreeMap::new())?.encode();
         let tag = self.bucket.put(&name(key), body).await.map_err(unknown_if_for_now)?;
-        if self.purges && tag.version.is_some() {
+        if self.purges && (tag.version.is_some() || self.keeps_versions.load(Ordering::Relaxed)) {
             self.purge_others(key, &tag).await;
         }
         Ok(())
