@@ -153,6 +153,9 @@ impl Store {
         self.cache.remove(key);
         let now = match answer {
             Ok(Answer::Taken(tag)) => {
+                if tag.kept().is_some() != look.keeps_versions {
+                    self.looks.forget();
+                }
                 let now = Arc::new(Seen { object, tag });
                 self.cache.insert(key, Arc::clone(&now));
                 Some(now)

@@ -163,3 +163,24 @@ fn the_probe_leaves_no_versions_where_others_stay() {
     block_on(open(&server, OldVersions::Report).save(&key, "v".into())).unwrap();
     assert_eq!(server.old_versions(), 0);
 }
+
+/// Conditions that are looked at only while no versions are kept: what an earlier look found does not stand any more.
+#[test]
+fn versioning_makes_the_service_be_looked_at_again() {
+    let server = Server::with(Quirks { ignores_if_none_match_with_versions: true, ..Quirks::default() });
+    let swap = |from: Option<&'static str>, to: &'static str| Commit {
+        puts: Vec::new(),
+        swap: Swap { key: Key::new("r/x").unwrap(), expected: from.map(Bytes::from), replacement: Some(to.into()) },
+        deletes: Vec::new(),
+    };
+    let backend = open(&server, OldVersions::Purge);
+    block_on(backend.commit(swap(None, "a"))).unwrap();
+    server.set_versioning(Some(true));
+    // Nobody can know before the first write.
+    block_on(backend.commit(swap(Some("a"), "b"))).unwrap();
+    let fresh = open(&server, OldVersions::Purge);
+    block_on(fresh.load(&Key::new("r/x").unwrap())).unwrap();
+    for backend in [backend, fresh] {
+        assert_eq!(block_on(backend.commit(swap(Some("b"), "c"))).unwrap_err().kind(), ErrorKind::Invalid);
+    }
+}
