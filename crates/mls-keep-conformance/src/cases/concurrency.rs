@@ -85,7 +85,7 @@ pub(crate) async fn increment(backend: &dyn StorageBackend, root: &Key) -> usize
     unreachable!("somebody succeeds")
 }
 
-/// Racers that add one to the same counter, each at least 10 times, and up to 60 times until they have met often enough.
+/// Racers that add one to the same counter, each at least 10 times, and up to 30 times until they have met often enough.
 async fn counter(harness: &dyn Harness, backends: &[Arc<dyn StorageBackend>]) {
     let root = key("root");
     let meetings = AtomicUsize::new(0);
@@ -95,7 +95,7 @@ async fn counter(harness: &dyn Harness, backends: &[Arc<dyn StorageBackend>]) {
         let root = root.clone();
         async move {
             let mut added = 0;
-            while added < 10 || added < 60 && meetings.load(Ordering::Relaxed) < MEETINGS {
+            while added < 10 || added < 30 && meetings.load(Ordering::Relaxed) < MEETINGS {
                 meetings.fetch_add(increment(&*backend, &root).await, Ordering::Relaxed);
                 added += 1;
             }
