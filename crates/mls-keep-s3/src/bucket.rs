@@ -46,20 +46,10 @@ impl Tag {
     pub(crate) fn kept(&self) -> Option<&str> {
         self.version.as_deref().filter(|id| !matches!(*id, NULL | ""))
     }
-
-    /// The version that is left where an object of this tag was replaced by one of the tag `by`, if one is.
-    pub(crate) fn left_by(&self, by: &Self) -> Option<&str> {
-        match (self.kept(), by.kept()) {
-            (old, new) if old == new => None,
-            // Versioning was switched on in between.
-            (None, Some(_)) => Some(NULL),
-            (old, _) => old,
-        }
-    }
 }
 
 /// The id of a version that was written while none were kept.
-const NULL: &str = "null";
+pub(crate) const NULL: &str = "null";
 
 /// An object in a listing.
 pub(crate) struct Listed {

@@ -14,7 +14,7 @@ fn object() {
     let nodes = [("n/x/1", "one"), ("n/x/2", "")].map(|(key, node)| (Key::new(key).unwrap(), Bytes::from(node)));
     let whole = Object { id: [7; 16], history: None, value: Some(Bytes::from_static(b"root")), nodes: nodes.into() };
     let removed = Object { id: [8; 16], history: None, value: None, nodes: BTreeMap::new() };
-    let look = Look { at: 9, place: [9; 8], quotes: Quotes::Without };
+    let look = Look { at: 9, place: [9; 8], quotes: Quotes::Without, keeps_versions: true };
     let swapped = whole.clone().in_place_of(Some(&removed), look);
     let seeds = [whole, removed, swapped].map(|object| object.encode().to_vec());
     Target::new(env!("CARGO_PKG_NAME"), "object").seeds(seeds).memory(1 << 20).run(|input| {

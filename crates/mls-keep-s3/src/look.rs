@@ -25,14 +25,12 @@ pub(crate) struct Look {
     /// Of the endpoint and the bucket: objects that were copied elsewhere say nothing of the service there.
     pub(crate) place: [u8; 8],
     pub(crate) quotes: Quotes,
+    /// Whether the bucket kept versions. Ceph, for one, looks at conditions only where it does not.
+    pub(crate) keeps_versions: bool,
 }
 
 impl Look {
     pub(crate) const LEN: usize = 8 + 8 + 1;
-
-    pub(crate) fn now(place: [u8; 8], quotes: Quotes) -> Self {
-        Self { at: now(), place, quotes }
-    }
 
     /// Whether it still stands.
     fn stands(&self) -> bool {
@@ -42,18 +40,15 @@ impl Look {
     pub(crate) fn encode(&self, bytes: &mut BytesMut) {
         bytes.put_u64(self.at);
         bytes.put_slice(&self.place);
-        bytes.put_u8(u8::from(self.quotes == Quotes::Without));
+        bytes.put_u8(u8::from(self.quotes == Quotes::Without) | u8::from(self.keeps_versions) << 1);
     }
 
     pub(crate) fn decode(bytes: &[u8; Self::LEN]) -> Option<Self> {
         let (at, rest) = bytes.split_first_chunk()?;
         let (place, rest) = rest.split_first_chunk()?;
-        let quotes = match rest {
-            [0] => Quotes::With,
-            [1] => Quotes::Without,
-            _ => return None,
-        };
-        Some(Self { at: u64::from_be_bytes(*at), place: *place, quotes })
+        let [flags @ 0..4] = rest else { return None };
+        let quotes = if flags & 1 == 0 { Quotes::With } else { Quotes::Without };
+        Some(Self { at: u64::from_be_bytes(*at), place: *place, quotes, keeps_versions: flags & 2 != 0 })
     }
 }
 
@@ -90,16 +85,17 @@ impl Looks {
         self.last().filter(Look::stands)
     }
 
-    /// Takes over what an object says.
-    pub(crate) fn learn(&self, look: Look) {
+    /// Takes over what an object says, that was written where versions were kept or not.
+    pub(crate) fn learn(&self, look: Look, keeps_versions: bool) {
         let mut last = self.last();
-        if look.place == self.place && look.stands() && last.is_none_or(|last| last.at < look.at) {
+        let fits = look.place == self.place && look.keeps_versions == keeps_versions;
+        if fits && look.stands() && last.is_none_or(|last| last.at < look.at) {
             *last = Some(look);
         }
     }
 
-    pub(crate) fn looked(&self, quotes: Quotes) -> Look {
-        *self.last().insert(Look::now(self.place, quotes))
+    pub(crate) fn looked(&self, quotes: Quotes, keeps_versions: bool) -> Look {
+        *self.last().insert(Look { at: now(), place: self.place, quotes, keeps_versions })
     }
 
     /// After a surprise.
@@ -116,16 +112,30 @@ mod tests {
     fn a_look_stands_for_a_day_and_for_its_place() {
         let looks = Looks::new(Some("http://127.0.0.1:1"), "bucket");
         let elsewhere = Looks::new(Some("http://127.0.0.1:2"), "bucket");
-        let aged = |seconds: u64| Look { at: now().saturating_sub(seconds), ..Look::now(looks.place, Quotes::Without) };
+        let fresh = looks.looked(Quotes::Without, true);
+        let aged = |seconds: u64| Look { at: now().saturating_sub(seconds), ..fresh };
         for (look, known) in [(aged(0), true), (aged(LASTS - 60), true), (aged(LASTS + 60), false)] {
             looks.forget();
-            looks.learn(look);
-            elsewhere.learn(look);
+            looks.learn(look, true);
+            elsewhere.learn(look, true);
             assert_eq!(looks.standing().is_some(), known, "{look:?}");
             assert_eq!(elsewhere.standing(), None);
         }
-        looks.forget();
-        looks.learn(Look { at: now() + 3600, ..aged(0) });
-        assert_eq!(looks.standing(), None, "a clock that was wrong");
+        for (look, keeps_versions) in [(Look { at: now() + 3600, ..fresh }, true), (fresh, false)] {
+            looks.forget();
+            looks.learn(look, keeps_versions);
+            assert_eq!(looks.standing(), None, "a clock that was wrong, or versions that were switched");
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        for (quotes, keeps_versions) in [(Quotes::With, false), (Quotes::Without, false), (Quotes::With, true)] {
+            let look = Look { at: 9, place: [8; 8], quotes, keeps_versions };
+            let mut bytes = BytesMut::new();
+            look.encode(&mut bytes);
+            assert_eq!(Look::decode(bytes[..].try_into().unwrap()), Some(look));
+        }
+        assert_eq!(Look::decode(&[4; Look::LEN]), None);
     }
 }

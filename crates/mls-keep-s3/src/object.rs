@@ -207,7 +207,7 @@ mod tests {
     use super::*;
     use crate::look::Quotes;
 
-    const LOOK: Look = Look { at: 1_700_000_000, place: [7; 8], quotes: Quotes::Without };
+    const LOOK: Look = Look { at: 1_700_000_000, place: [7; 8], quotes: Quotes::Without, keeps_versions: true };
 
     fn object() -> Object {
         let nodes = [("n/x/1", "one"), ("n/x/2", "")].map(|(key, node)| (Key::new(key).unwrap(), Bytes::from(node)));

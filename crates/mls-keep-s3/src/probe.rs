@@ -10,22 +10,28 @@ use crate::look::Quotes;
 use crate::object::Object;
 use crate::retry::Patience;
 
+/// What was found.
+pub(crate) struct Found {
+    pub(crate) quotes: Quotes,
+    pub(crate) keeps_versions: bool,
+}
+
 /// Writes one object of its own, and deletes it with all of its versions. With `purges` it has to be able to do that.
 ///
 /// # Errors
 /// `Invalid` if a condition is not looked at, or never holds; and what the service says.
-pub(crate) async fn probe(bucket: &Bucket, purges: bool) -> Result<Quotes> {
+pub(crate) async fn probe(bucket: &Bucket, purges: bool) -> Result<Found> {
     let object = Object::new(None, Default::default())?;
     let name = PROBES.to_owned() + &object.id.map(|byte| format!("{byte:02x}")).concat();
     let mut probe = Probe { bucket, name, patience: bucket.patience(), keeps_versions: false };
     match probe.conditions().await {
-        Ok(quotes) => {
+        Ok(found) => {
             let gone = probe.clean_up().await;
             if purges || !probe.keeps_versions {
                 // Also the permission to delete versions: before anything depends on it.
                 gone.map_err(Failure::into_error)?;
             }
-            Ok(quotes)
+            Ok(found)
         }
         Err(error) => {
             // Nothing is to stay after a refusal either. A service that does not answer is asked once.
@@ -53,7 +59,7 @@ enum Outcome {
 }
 
 impl Probe<'_> {
-    async fn conditions(&mut self) -> Result<Quotes> {
+    async fn conditions(&mut self) -> Result<Found> {
         let Outcome::Done(first) = self.write(&Condition::Absent).await? else {
             return refuse("it does not make an object with If-None-Match");
         };
@@ -66,7 +72,7 @@ impl Probe<'_> {
         }
         for quotes in [Quotes::With, Quotes::Without] {
             if let Outcome::Done(_) = self.write(&Condition::Is(first.etag.clone(), quotes)).await? {
-                return Ok(quotes);
+                return Ok(Found { quotes, keeps_versions: first.kept().is_some() });
             }
         }
         refuse("it does not take an If-Match that holds")

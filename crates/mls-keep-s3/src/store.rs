@@ -17,7 +17,7 @@ use crate::look::{Look, Looks};
 use crate::object::{Object, REMOVED_LEN};
 use crate::open::connect;
 use crate::pending::{Deletion, Pending};
-use crate::probe::probe;
+use crate::probe::{Found, probe};
 use crate::swap::{Plan, nodes_of};
 
 pub(crate) struct Store {
@@ -79,7 +79,10 @@ impl Store {
         let _looking = self.looks.looking.lock().await;
         match self.looks.standing() {
             Some(look) => Ok(look),
-            None => Ok(self.looks.looked(probe(&self.bucket, self.purges).await?)),
+            None => {
+                let Found { quotes, keeps_versions } = probe(&self.bucket, self.purges).await?;
+                Ok(self.looks.looked(quotes, keeps_versions))
+            }
         }
     }
 
@@ -162,7 +165,7 @@ impl Store {
     pub(crate) fn seen(&self, read: Read) -> Result<Seen> {
         let object = Object::decode(read.body)?;
         if let Some(history) = &object.history {
-            self.looks.learn(history.look);
+            self.looks.learn(history.look, read.tag.kept().is_some());
         }
         if read.tag.kept().is_some() {
             self.keeps_versions.store(true, Ordering::Relaxed);
@@ -191,7 +194,7 @@ impl Store {
     async fn save_own(&self, key: &Key, data: Bytes) -> Result<()> {
         let body = Object::new(Some(data), BTreeMap::new())?.encode();
         let tag = self.bucket.put(&name(key), body).await.map_err(unknown_if_for_now)?;
-        if self.purges && tag.version.is_some() {
+        if self.purges && (tag.version.is_some() || self.keeps_versions.load(Ordering::Relaxed)) {
             self.purge_others(key, &tag).await;
         }
         Ok(())

@@ -151,11 +151,14 @@ impl Store {
         let unknown = patience.may_be_applied();
         // Whatever is not known after this is asked for.
         self.cache.remove(key);
-        let left = match answer {
+        let now = match answer {
             Ok(Answer::Taken(tag)) => {
-                let left = seen.and_then(|seen| seen.tag.left_by(&tag));
-                self.cache.insert(key, Arc::new(Seen { object, tag }));
-                left
+                if tag.kept().is_some() != look.keeps_versions {
+                    self.looks.forget();
+                }
+                let now = Arc::new(Seen { object, tag });
+                self.cache.insert(key, Arc::clone(&now));
+                Some(now)
             }
             Ok(Answer::Other { now, lost }) => {
                 let mine =
@@ -164,7 +167,7 @@ impl Store {
                     self.cache.insert(key, Arc::clone(now));
                 }
                 match mine {
-                    Some(true) => seen.zip(now).and_then(|(seen, now)| seen.tag.left_by(&now.tag)),
+                    Some(true) => now,
                     Some(false) => return Ok(Swapped::Lost(now)),
                     None if lost && !unknown => return Ok(Swapped::Lost(now)),
                     None => return Err(outcome_unknown("and others wrote too often since to say it now")),
@@ -179,9 +182,8 @@ impl Store {
                 return Err(failure.into_error());
             }
         };
-        if let Some(version) = left.filter(|_| self.purges) {
-            // The commit stands; a version that stays is found by `purge_old_versions`.
-            let _ = self.bucket.delete(&name, Some(version)).await;
+        if let Some((seen, now)) = seen.zip(now).filter(|_| self.purges) {
+            self.purge_replaced(key, &seen.tag, &now.tag).await;
         }
         Ok(Swapped::Done)
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use futures_util::future::{join_all, try_join_all};
 use mls_keep_core::{Key, Result};
 
-use crate::bucket::Tag;
+use crate::bucket::{NULL, Tag};
 use crate::error::Failure;
 use crate::layout::name;
 use crate::store::Store;
@@ -54,6 +54,19 @@ impl Store {
         let versions = self.bucket.versions("").await.map_err(Failure::into_error)?;
         let old = versions.iter().filter(|version| !version.is_latest || version.is_marker);
         Ok(old.fold((0, 0), |(count, len), version| (count + 1, len + version.len)))
+    }
+
+    /// Deletes the version `old` of the object of `key`, which one of the tag `new` has replaced. The commit stands; a version
+    /// that stays is found by `purge_old_versions`.
+    pub(crate) async fn purge_replaced(&self, key: &Key, old: &Tag, new: &Tag) {
+        match (old.kept(), new.kept()) {
+            // Versioning was switched on in between where there is no id.
+            (old, Some(_)) => drop(self.bucket.delete(&name(key), Some(old.unwrap_or(NULL))).await),
+            // It was suspended in between. What is there is looked at: moto has forgotten the old version, and takes the
+            // current one for it.
+            (Some(_), None) => self.purge_others(key, new).await,
+            (None, None) => {}
+        }
     }
 
     /// Deletes all versions of the object of `key` but the one that was just written.

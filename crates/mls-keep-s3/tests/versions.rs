@@ -102,38 +102,39 @@ fn a_bucket_without_versions_has_none() {
 #[test]
 fn versioning_that_is_switched_leaves_nothing() {
     let states = [None, Some(true), Some(false)];
-    for before in states {
-        for after in states.into_iter().filter(|after| before.is_none() || after.is_some()) {
-            let server = Server::start();
-            server.set_versioning(before);
-            let (key, marked) = (|name: &str| Key::new(name).unwrap(), Bytes::from_static(MARKER));
-            let swap = |from: Option<&Bytes>, to: Bytes, node: &str| Commit {
-                puts: vec![(key(node), to.clone())],
-                swap: Swap { key: key("r/x"), expected: from.cloned(), replacement: Some(to) },
-                deletes: Vec::new(),
-            };
-            let backend = open(&server, OldVersions::Purge);
-            block_on(async {
-                backend.commit(swap(None, marked.clone(), "n/x/1")).await.unwrap();
-                backend.save(&key("k"), marked.clone()).await.unwrap();
-                backend.save(&key("gone"), marked.clone()).await.unwrap();
-                server.set_versioning(after);
-                let plain = Bytes::from_static(b"plain");
-                let mut commit = swap(Some(&marked), plain.clone(), "n/x/2");
-                commit.deletes = vec![key("n/x/1")];
-                backend.commit(commit).await.unwrap();
-                backend.save(&key("k"), plain.clone()).await.unwrap();
-                backend.delete(&key("gone")).await.unwrap();
-                backend.commit(swap(Some(&plain), "last".into(), "n/x/3")).await.unwrap();
-                backend.close().await.unwrap();
-            });
-            assert!(!server.contains(MARKER), "{before:?} then {after:?}");
-            assert_eq!(server.old_versions(), 0, "{before:?} then {after:?}");
-            let fresh = open(&server, OldVersions::Purge);
-            assert_eq!(block_on(fresh.load(&key("r/x"))).unwrap().as_deref(), Some(&b"last"[..]));
-            assert_eq!(block_on(fresh.load(&key("n/x/2"))).unwrap().as_deref(), Some(&b"plain"[..]));
-            assert_eq!(block_on(fresh.load(&key("gone"))).unwrap(), None);
-        }
+    for (before, after, forgets_versions) in states.into_iter().flat_map(|before| {
+        let allowed = states.into_iter().filter(move |after| before.is_none() || after.is_some());
+        allowed.flat_map(move |after| [false, true].map(|forgets| (before, after, forgets)))
+    }) {
+        let server = Server::with(Quirks { forgets_versions, ..Quirks::default() });
+        server.set_versioning(before);
+        let (key, marked) = (|name: &str| Key::new(name).unwrap(), Bytes::from_static(MARKER));
+        let swap = |from: Option<&Bytes>, to: Bytes, node: &str| Commit {
+            puts: vec![(key(node), to.clone())],
+            swap: Swap { key: key("r/x"), expected: from.cloned(), replacement: Some(to) },
+            deletes: Vec::new(),
+        };
+        let backend = open(&server, OldVersions::Purge);
+        block_on(async {
+            backend.commit(swap(None, marked.clone(), "n/x/1")).await.unwrap();
+            backend.save(&key("k"), marked.clone()).await.unwrap();
+            backend.save(&key("gone"), marked.clone()).await.unwrap();
+            server.set_versioning(after);
+            let plain = Bytes::from_static(b"plain");
+            let mut commit = swap(Some(&marked), plain.clone(), "n/x/2");
+            commit.deletes = vec![key("n/x/1")];
+            backend.commit(commit).await.unwrap();
+            backend.save(&key("k"), plain.clone()).await.unwrap();
+            backend.delete(&key("gone")).await.unwrap();
+            backend.commit(swap(Some(&plain), "last".into(), "n/x/3")).await.unwrap();
+            backend.close().await.unwrap();
+        });
+        assert!(!server.contains(MARKER), "{before:?} then {after:?}");
+        assert_eq!(server.old_versions(), 0, "{before:?} then {after:?}");
+        let fresh = open(&server, OldVersions::Purge);
+        assert_eq!(block_on(fresh.load(&key("r/x"))).unwrap().as_deref(), Some(&b"last"[..]));
+        assert_eq!(block_on(fresh.load(&key("n/x/2"))).unwrap().as_deref(), Some(&b"plain"[..]));
+        assert_eq!(block_on(fresh.load(&key("gone"))).unwrap(), None);
     }
 }
 
@@ -161,4 +162,25 @@ fn the_probe_leaves_no_versions_where_others_stay() {
     let key = Key::new("k").unwrap();
     block_on(open(&server, OldVersions::Report).save(&key, "v".into())).unwrap();
     assert_eq!(server.old_versions(), 0);
+}
+
+/// Conditions that are looked at only while no versions are kept: what an earlier look found does not stand any more.
+#[test]
+fn versioning_makes_the_service_be_looked_at_again() {
+    let server = Server::with(Quirks { ignores_if_none_match_with_versions: true, ..Quirks::default() });
+    let swap = |from: Option<&'static str>, to: &'static str| Commit {
+        puts: Vec::new(),
+        swap: Swap { key: Key::new("r/x").unwrap(), expected: from.map(Bytes::from), replacement: Some(to.into()) },
+        deletes: Vec::new(),
+    };
+    let backend = open(&server, OldVersions::Purge);
+    block_on(backend.commit(swap(None, "a"))).unwrap();
+    server.set_versioning(Some(true));
+    // Nobody can know before the first write.
+    block_on(backend.commit(swap(Some("a"), "b"))).unwrap();
+    let fresh = open(&server, OldVersions::Purge);
+    block_on(fresh.load(&Key::new("r/x").unwrap())).unwrap();
+    for backend in [backend, fresh] {
+        assert_eq!(block_on(backend.commit(swap(Some("b"), "c"))).unwrap_err().kind(), ErrorKind::Invalid);
+    }
 }

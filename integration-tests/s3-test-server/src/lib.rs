@@ -9,6 +9,7 @@
 
 mod fault;
 mod objects;
+mod proxy;
 mod racing;
 mod service;
 
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 
 pub use fault::{Fault, Hold};
 pub use objects::Quirks;
+pub use proxy::{Proxy, Way};
 pub use racing::RacingServer;
 pub use service::Request;
 

@@ -19,6 +19,9 @@ pub struct Quirks {
     pub ignores_if_none_match: bool,
     /// The same, where versions are kept: as Ceph does.
     pub ignores_if_none_match_with_versions: bool,
+    /// Once versioning is suspended, a write forgets the old versions, and whoever deletes one of them deletes what is there: as
+    /// moto does.
+    pub forgets_versions: bool,
     /// Who loses to another conditional write is answered 500, as Ceph does in a race. Nobody races for the objects of a probe.
     pub lost_is_500: bool,
     /// Listings come in the opposite order within a page.
@@ -131,7 +134,7 @@ impl Objects {
         let versions = self.versions.entry(key.to_owned()).or_default();
         let version = Version { id: self.last_id, is_null: self.versioning != Some(true), is_conditional, body };
         if version.is_null {
-            versions.retain(|version| !version.is_null);
+            versions.retain(|version| !version.is_null && !self.quirks.forgets_versions);
         }
         let name = version.name();
         versions.push(version);
@@ -143,7 +146,10 @@ impl Objects {
         let mut marker = None;
         match version {
             Some(id) => {
-                if let Some(versions) = self.versions.get_mut(key) {
+                let is_there = self.versions.get(key).is_some_and(|kept| kept.iter().any(|kept| kept.name() == id));
+                if self.quirks.forgets_versions && !is_there {
+                    self.versions.remove(key);
+                } else if let Some(versions) = self.versions.get_mut(key) {
                     versions.retain(|version| version.name() != id);
                 }
             }

@@ -1,7 +1,8 @@
 //! Several users at the same time: threads, futures that are dropped, other backends on the same store.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use mls_keep_core::{Commit, ErrorKind, Key, Result, StorageBackend};
@@ -11,21 +12,37 @@ use crate::support::{assert_kind, join_all, key, load, names, noise, open, race,
 
 const RACERS: usize = 8;
 
-/// Racers that all replace the same root: in each round exactly one wins, and the root is the winner's.
+/// How often racers really have to meet before a case ends. A backend that compares first and writes later is right when
+/// they do not, and mostly even then: a race is found with a probability, which grows with the meetings.
+const MEETINGS: usize = 40;
+
+/// Racers that all replace the same root: in each round exactly one wins, and the root is the winner's. There are at least
+/// `rounds`, and up to four times as many until racers were at work at the same time in enough of them.
 async fn one_winner(harness: &dyn Harness, backends: &[Arc<dyn StorageBackend>], rounds: usize) {
     let root = key("root");
     let mut expected: Option<Bytes> = None;
-    for round in 0..rounds {
+    let mut meetings = 0;
+    for round in 0..4 * rounds {
+        if round >= rounds && meetings >= MEETINGS.min(rounds) {
+            break;
+        }
         let attempt = |racer: usize| {
             let replacement = value(&format!("round {round}, racer {racer}"));
             let mut commit = swap(&root, expected.as_ref(), Some(&replacement));
             commit.puts = vec![(key(&format!("n/{round}/{racer}")), noise(racer as u64, 500))];
             let backend = backends.get(racer % backends.len()).map(Arc::clone).expect("there is a backend");
-            async move { (backend.commit(commit).await, replacement) }
+            async move {
+                let began = Instant::now();
+                let result = backend.commit(commit).await;
+                (result, replacement, began, Instant::now())
+            }
         };
         let results = race(harness, RACERS, attempt);
+        let won = results.iter().find(|(result, ..)| result.is_ok()).map(|(.., ended)| *ended);
+        let late = |began: &Instant| won.is_some_and(|won| *began > won);
+        meetings += usize::from(results.iter().any(|(result, _, began, _)| result.is_err() && !late(began)));
         let mut winners = Vec::new();
-        for (result, replacement) in results {
+        for (result, replacement, ..) in results {
             match result {
                 Ok(()) => winners.push(replacement),
                 Err(error) => {
@@ -53,33 +70,41 @@ pub async fn one_winner_among_backends(harness: &dyn Harness) {
     one_winner(harness, &backends, 10).await;
 }
 
-/// Adds one to the counter that the root is, until it succeeds.
-pub(crate) async fn increment(backend: &dyn StorageBackend, root: &Key) {
-    loop {
+/// Adds one to the counter that the root is, until it succeeds. Returns how often somebody else was faster.
+pub(crate) async fn increment(backend: &dyn StorageBackend, root: &Key) -> usize {
+    for faster in 0.. {
         let before = backend.load(root).await.expect("loading succeeds");
         let count: u64 = before.as_deref().map_or(0, |text| {
             std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).expect("the counter is a number")
         });
         match backend.commit(swap(root, before.as_ref(), Some(&value(&(count + 1).to_string())))).await {
-            Ok(()) => return,
+            Ok(()) => return faster,
             Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}"),
         }
     }
+    unreachable!("somebody succeeds")
 }
 
+/// Racers that add one to the same counter, each at least 10 times, and up to 30 times until they have met often enough.
 async fn counter(harness: &dyn Harness, backends: &[Arc<dyn StorageBackend>]) {
     let root = key("root");
-    race(harness, RACERS, |racer| {
+    let meetings = AtomicUsize::new(0);
+    let meetings = &meetings;
+    let added = race(harness, RACERS, |racer| {
         let backend = backends.get(racer % backends.len()).map(Arc::clone).expect("there is a backend");
         let root = root.clone();
         async move {
-            for _ in 0..10 {
-                increment(&*backend, &root).await;
+            let mut added = 0;
+            while added < 10 || added < 30 && meetings.load(Ordering::Relaxed) < MEETINGS {
+                meetings.fetch_add(increment(&*backend, &root).await, Ordering::Relaxed);
+                added += 1;
             }
+            added
         }
     });
+    let sum: usize = added.iter().sum();
     for backend in backends {
-        assert_eq!(load(&**backend, "root").await, Some(value("80")), "{RACERS} racers added 10 each");
+        assert_eq!(load(&**backend, "root").await, Some(value(&sum.to_string())), "racers added {added:?}");
     }
 }
 
