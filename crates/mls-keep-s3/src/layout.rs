@@ -1,24 +1,16 @@
 //! Where the value of a key is: the object `v/KEY`, or with the root whose commits write it.
 
+use mls_keep_core::names::{NODES, ROOTS};
 use mls_keep_core::{Key, Result};
 
 /// What the names of all objects with values begin with.
 pub(crate) const VALUES: &str = "v/";
 /// What the names of the objects of a probe begin with.
 pub(crate) const PROBES: &str = "probe/";
-/// What the keys of roots and of nodes begin with, by the names that a keep gives (docs/format.md).
-pub(crate) const ROOTS: &str = "r/";
-pub(crate) const NODES: &str = "n/";
 
 /// The name of the object of `key`.
 pub(crate) fn name(key: &Key) -> String {
     format!("{VALUES}{key}")
-}
-
-/// The root whose object may hold the value of `key` as well: `r/X` for `n/X/...`.
-pub(crate) fn root_of(key: &Key) -> Option<Key> {
-    let (owner, _) = key.as_str().strip_prefix(NODES)?.split_once('/')?;
-    Key::new(&format!("{ROOTS}{owner}")).ok()
 }
 
 /// Whether nodes may ride in the object of `key`.
@@ -49,6 +41,8 @@ pub(crate) fn roots_of(prefix: &str) -> Result<Roots> {
 
 #[cfg(test)]
 mod tests {
+    use mls_keep_core::names::root_of;
+
     use super::*;
 
     #[test]

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
+use mls_keep_core::names::root_of;
 use mls_keep_core::{Error, ErrorKind, Key, Result};
 
 use crate::bucket::{Bucket, Read};
 use crate::cache::{Cache, Seen};
 use crate::config::{Config, MAX_VALUE_LEN, OldVersions};
 use crate::error::{Failure, outcome_unknown};
-use crate::layout::{Roots, VALUES, is_root, name, root_of, roots_of};
+use crate::layout::{Roots, VALUES, is_root, name, roots_of};
 use crate::look::{Look, Looks};
 use crate::object::{Object, REMOVED_LEN};
 use crate::open::connect;

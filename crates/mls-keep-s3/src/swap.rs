@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mls_keep_core::{Commit, Error, ErrorKind, Key, Result};
+use mls_keep_core::names::root_of;
+use mls_keep_core::{Commit, Key, Result};
 
 use crate::bucket::{Condition, Tag};
 use crate::cache::Seen;
 use crate::error::{Failure, failed_to_compare, outcome_unknown};
-use crate::layout::{is_root, name, root_of};
+use crate::layout::{is_root, name};
 use crate::object::{Object, nodes_len};
 use crate::store::{Store, ensure_fits};
 
@@ -45,9 +46,7 @@ impl Store {
             _ => self.fetch(&swap.key).await?,
         };
         let make = |seen: Option<&Arc<Seen>>| {
-            if seen.and_then(|seen| seen.object.value.as_ref()) != swap.expected.as_ref() {
-                return Err(Error::new(ErrorKind::Conflict, "the root is not the one that the commit was made from"));
-            }
+            swap.check(seen.and_then(|seen| seen.object.value.as_deref()))?;
             // Nothing is there, and nothing is to be.
             if seen.is_none() && swap.replacement.is_none() {
                 return Ok(None);

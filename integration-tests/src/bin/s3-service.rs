@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 use integration_tests::store::{encryption, load};
 use integration_tests::wait::block_on;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Client, Entropy, ErrorKind, GroupSettings, Persistence, PersistenceManager, Received, SystemEntropy};
+use mls_keep::{
+    Change, Client, Entropy, ErrorKind, GroupSettings, Persistence, PersistenceManager, Received, SystemEntropy,
+};
 use mls_keep_s3::Location;
 use s3_test_server::{Proxy, Way};
 
@@ -153,7 +155,7 @@ fn pair(location: &Location) -> mls_keep::Result<(Client, Client, GroupId)> {
         let mut bob = Client::builder("bob").settings(settings).create().await?;
         let group = alice.create_group("tea").await?;
         let package = bob.key_package().await?.to_bytes().unwrap();
-        bob.join(alice.invite(&group, &[package]).await?.welcome.to_bytes().unwrap()).await?;
+        bob.join(alice.commit_at_once(&group, Change::new().invite([package])).await?.welcome.unwrap()).await?;
         Ok((alice, bob, group))
     })
 }
