@@ -28,7 +28,7 @@ impl<'a> Remote<'a> {
         bob.ok(&["key-package", "--out", "bob.kp"]);
         alice.ok(&["init", "alice"]);
         alice.ok(&["group", "create", "tea"]);
-        alice.ok(&["invite", "tea", "../bob/bob.kp", "--commit", "i.commit", "--welcome", "bob.welcome"]);
+        alice.ok(&["invite", "--merge", "tea", "../bob/bob.kp", "--commit", "i.commit", "--welcome", "bob.welcome"]);
         bob.ok(&["join", "../alice/bob.welcome"]);
         alice
     }
