@@ -23,7 +23,7 @@ use crate::key::Key;
 /// # Errors
 ///
 /// Absence is `Ok(None)`, never an error. A backend that cannot tell whether a write landed says
-/// [`ErrorKind::OutcomeUnknown`]; it never repeats a failed flush and calls that a success. A task or thread that ends in the
+/// [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown); it never repeats a failed flush and calls that a success. A task or thread that ends in the
 /// middle of a write, by a panic too, is such a case. All kinds but this one promise that nothing was applied.
 ///
 /// # A write that lands late
@@ -37,7 +37,7 @@ use crate::key::Key;
 /// A write without a condition has nothing that holds it back: a save, a delete, the provided [`commit`](Self::commit), or
 /// whatever else claims no more than [`SwapScope::OneWriter`](crate::SwapScope::OneWriter). There the backend itself must
 /// not acknowledge a later write of the same key while the earlier one may still land: it waits for it, ends the connection
-/// on which it travels and learns that the other side has ended it too, or is [`ErrorKind::Poisoned`] from then on.
+/// on which it travels and learns that the other side has ended it too, or is [`ErrorKind::Poisoned`](crate::ErrorKind::Poisoned) from then on.
 ///
 /// # Opening
 ///
@@ -94,8 +94,8 @@ pub trait StorageBackend: Send + Sync + 'static {
     /// The caller guarantees that no key stands in it twice, as [`Commit::check`] has it. A backend need not look.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if the stored root is not `commit.swap.expected`; then nothing that a root names has
-    /// changed. [`ErrorKind::OutcomeUnknown`] as described above, for the swap: it landed, or it did not, or it may yet.
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if the stored root is not `commit.swap.expected`; then nothing that a root names has
+    /// changed. [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) as described above, for the swap: it landed, or it did not, or it may yet.
     ///
     /// The provided body compares and then saves. That is safe only while nobody else writes this root: an adapter that
     /// serves several users overrides this method, or holds a lock.
@@ -134,7 +134,7 @@ pub trait StorageBackend: Send + Sync + 'static {
     }
 
     /// Ends the use of the store and frees what it holds. Closing twice is `Ok`. If anything was freed, all other calls
-    /// after this are [`ErrorKind::Poisoned`].
+    /// after this are [`ErrorKind::Poisoned`](crate::ErrorKind::Poisoned).
     async fn close(&self) -> Result<()> {
         Ok(())
     }

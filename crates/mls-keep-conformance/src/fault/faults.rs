@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 
 use super::{Fault, FaultPoint, Lasting, Stall};
 
-/// Says when a [`FaultBackend`] fails, and counts its calls. Clones share it, so a test holds one of them.
+/// Says when a [`FaultBackend`](super::FaultBackend) fails, and counts its calls. Clones share it, so a test holds one of them.
 #[derive(Clone, Debug, Default)]
 pub struct Faults(Arc<Mutex<Plan>>);
 
