@@ -32,7 +32,7 @@ stop() {
     for file in $(ls -t "$dir"/*.pid 2>/dev/null); do
         pid=$(cat "$file")
         kill "-$1" "$pid" 2>/dev/null || true
-        while kill -0 "$pid" 2>/dev/null && [ "$(cut -d' ' -f3 <"/proc/$pid/stat" 2>/dev/null)" != Z ]; do sleep 0.05; done
+        while kill -0 "$pid" 2>/dev/null && [ "$(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null)" != Z ]; do sleep 0.05; done
         rm -f "$file"
     done
 }

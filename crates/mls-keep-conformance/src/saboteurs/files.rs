@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -72,17 +73,28 @@ impl OneFile {
     fn open(directory: &Path, exclusive: bool, defect: Option<Defect>) -> Result<Self> {
         fs::create_dir_all(directory).map_err(broken_disk)?;
         let held = if exclusive { Some(hold(directory, defect)?) } else { None };
-        let store = Self { directory: directory.to_owned(), exclusive, defect, held: Mutex::new(held) };
-        if defect == Some(Defect::HalfMadeForOtherProcesses) {
-            let _process = within_the_process();
-            if !store.file().exists() {
-                let mut file = File::create(store.file()).map_err(broken_disk)?;
-                (0..20).for_each(|_| pause());
-                io::Write::write_all(&mut file, MADE).map_err(broken_disk)?;
+        Ok(Self { directory: directory.to_owned(), exclusive, defect, held: Mutex::new(held) })
+    }
+
+    /// Makes the file in two steps, and goes on with the second one when another process has met the first.
+    fn make_half(&self) -> Result<()> {
+        let _process = within_the_process();
+        let met = self.directory.join("met");
+        match File::create_new(self.file()) {
+            Ok(mut file) => {
+                let begun = Instant::now();
+                while !met.exists() && begun.elapsed() < Duration::from_secs(2) {
+                    pause();
+                }
+                io::Write::write_all(&mut file, MADE).map_err(broken_disk)
             }
-            store.read()?;
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let found = self.read();
+                File::create(met).map_err(broken_disk)?;
+                found.map(drop)
+            }
+            Err(error) => Err(broken_disk(error)),
         }
-        Ok(store)
     }
 
     fn file(&self) -> PathBuf {
@@ -253,7 +265,11 @@ impl Harness for Files {
         let mut word = || words.next().unwrap_or_default();
         let (name, exclusive, directory) = (word(), word() == "true", word());
         let defect = Defect::ALL.iter().copied().find(|defect| format!("{:?}", Some(defect)) == name);
-        Ok(Arc::new(OneFile::open(Path::new(directory), exclusive, defect)?))
+        let store = OneFile::open(Path::new(directory), exclusive, defect)?;
+        if defect == Some(Defect::HalfMadeForOtherProcesses) {
+            store.make_half()?;
+        }
+        Ok(Arc::new(store))
     }
 
     fn child(&self) -> Option<Command> {
