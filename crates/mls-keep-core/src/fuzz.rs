@@ -126,6 +126,8 @@ fn node_name() {
 fn master_key() {
     let text = MasterKey::new([0x5a; 32]).to_text();
     let seeds = [text.as_bytes().to_vec(), text.to_uppercase().into_bytes(), format!(" {}\r\n", *text).into_bytes()];
+    let mistyped = text.replace(&text[60..], &"0".repeat(text.len() - 60));
+    let refusals = ["", &text[..60], &mistyped].map(|text| MasterKey::from_text(text).unwrap_err().to_string());
     Target::new(env!("CARGO_PKG_NAME"), "master_key").seeds(seeds).run(|input| {
         // The checksum is made right for some inputs, since hardly any would have it by chance.
         let sealed = (input.len() == 32).then(|| MasterKey::from_slice(input).unwrap().to_text());
@@ -136,10 +138,8 @@ fn master_key() {
                 assert_eq!(MasterKey::from_text(&key.to_text()).unwrap().expose(), key.expose());
             }
             Err(error) => {
+                assert!(refusals.contains(&error.to_string()), "an error says something of the input: {error}");
                 assert_eq!(error.kind(), ErrorKind::Invalid);
-                let digits = text.trim().strip_prefix("mls-keep-key-1:").unwrap_or_default();
-                let quoted = digits.len() > 8 && error.to_string().contains(digits);
-                assert!(!quoted, "an error quotes a key");
             }
         }
         assert!(sealed.is_none() || MasterKey::from_text(&text).is_ok());

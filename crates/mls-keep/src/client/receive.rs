@@ -25,7 +25,7 @@ use crate::scope::Scope;
 pub enum Received {
     /// An application message.
     Message(Message),
-    /// A message that was received before. What it said, if it was an application message and is in the history.
+    /// A message that was received before, or that is held. What it said, if it was an application message and is in the history.
     AlreadyReceived(Option<Message>),
     /// A commit, merged: another member's, or the staged one of this client, which is confirmed by that.
     Commit(CommitSummary),
