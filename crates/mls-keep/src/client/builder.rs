@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, limits};
 use openmls::credentials::{BasicCredential, Credential, CredentialType, CredentialWithKey};
 use openmls::group::{MlsGroupCreateConfig, MlsGroupJoinConfig, PURE_CIPHERTEXT_WIRE_FORMAT_POLICY};
-use openmls::prelude::{Capabilities, Ciphersuite, SenderRatchetConfiguration};
+use openmls::prelude::{Capabilities, Ciphersuite, ExtensionType, SenderRatchetConfiguration};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::RustCrypto;
 use serde::{Deserialize, Serialize};
@@ -207,10 +207,11 @@ impl<C> fmt::Debug for ClientBuilder<C> {
 impl Profile {
     /// What the client's leaves say that it can do.
     pub(super) fn capabilities(&self) -> Capabilities {
-        match self.credential.credential.credential_type() {
-            CredentialType::Basic => Capabilities::default(),
-            other => Capabilities::new(None, None, None, None, Some(&[CredentialType::Basic, other])),
-        }
+        let credentials = match self.credential.credential.credential_type() {
+            CredentialType::Basic => vec![CredentialType::Basic],
+            other => vec![CredentialType::Basic, other],
+        };
+        Capabilities::new(None, None, Some(&[ExtensionType::LastResort]), None, Some(&credentials))
     }
 
     /// The own scope of a new client, unsaved.

@@ -1,6 +1,7 @@
 //! [`Change`]: what a commit is to do to a group.
 
 use mls_keep_core::{Error, ErrorKind, Result};
+use openmls::credentials::{CredentialWithKey, NewSignerBundle};
 use openmls::extensions::{Extension, Extensions, UnknownExtension};
 use openmls::framing::MlsMessageBodyIn;
 use openmls::group::{CommitMessageBundle, GroupContext, MlsGroup};
@@ -9,11 +10,12 @@ use openmls::messages::proposals::{PreSharedKeyProposal, Proposal};
 use openmls::prelude::{LeafNodeIndex, LeafNodeParameters, OpenMlsProvider, ProtocolVersion};
 use openmls::schedule::PreSharedKeyId;
 use openmls_basic_credential::SignatureKeyPair;
+use openmls_traits::types::SignatureScheme;
 
 use super::groups::{NAME_EXTENSION, identity_of};
 use super::messages::parse_message;
 use super::{BoxError, CryptoProvider};
-use crate::provider::Provider;
+use crate::provider::{Provider, TransactionStorage};
 
 /// What a commit is to do to a group (RFC 9420 section 12.4): any of these, together. Proposals that others sent and
 /// that wait for a commit go with it.
@@ -30,6 +32,7 @@ pub struct Change {
     removed: Vec<Vec<u8>>,
     removed_leaves: Vec<u32>,
     update: bool,
+    credential: bool,
     extensions: Option<Extensions<GroupContext>>,
     psks: Vec<PreSharedKeyId>,
     group_info: bool,
@@ -65,6 +68,13 @@ impl Change {
         self
     }
 
+    /// Puts this client's present credential and signature key into its leaf, where
+    /// [`set_credential`](crate::Client::set_credential) has changed them. Its other keys are renewed, too.
+    pub fn credential(mut self) -> Self {
+        self.credential = true;
+        self
+    }
+
     /// Replaces the extensions of the group's context (RFC 9420 section 12.1.7).
     pub fn extensions(mut self, extensions: Extensions<GroupContext>) -> Self {
         self.extensions = Some(extensions);
@@ -94,9 +104,8 @@ impl Change {
         &self,
         group: &mut MlsGroup,
         provider: &Provider<C>,
-        signer: &SignatureKeyPair,
         key_packages: Vec<KeyPackage>,
-        name: &[u8],
+        committer: &Committer<'_>,
     ) -> Result<CommitMessageBundle, BoxError> {
         let removed = self.leaves_to_remove(group)?;
         let psks = self.psks.iter().map(|id| Proposal::PreSharedKey(Box::new(PreSharedKeyProposal::new(id.clone()))));
@@ -108,15 +117,23 @@ impl Change {
         if let Some(extensions) = &self.extensions {
             builder = builder.propose_group_context_extensions(extensions.clone())?;
         }
+        let name = committer.group_name.as_bytes();
         let named = Extension::Unknown(NAME_EXTENSION, UnknownExtension(name.to_vec()));
-        let bundle = builder
+        let builder = builder
             .load_psks(provider.storage())?
             .create_group_info_with_extensions((!name.is_empty()).then_some(named))?
             .use_ratchet_tree_extension(true)
-            .create_group_info(self.group_info)
-            .build(provider.rand(), provider.crypto(), signer, |_| true)?
-            .stage_commit(provider)?;
-        Ok(bundle)
+            .create_group_info(self.group_info);
+        let (rand, crypto, signer) = (provider.rand(), provider.crypto(), committer.signer);
+        let built = if self.credential {
+            let new = committer.new_signer(provider.storage(), signer.signature_scheme())?;
+            let credential_with_key = committer.credential.clone();
+            let new = NewSignerBundle { signer: &new, credential_with_key };
+            builder.build_with_new_signer(rand, crypto, signer, new, |_| true)?
+        } else {
+            builder.build(rand, crypto, signer, |_| true)?
+        };
+        Ok(built.stage_commit(provider)?)
     }
 
     pub(super) fn wants_group_info(&self) -> bool {
@@ -139,6 +156,24 @@ impl Change {
         leaves.sort_unstable();
         leaves.dedup();
         Ok(leaves)
+    }
+}
+
+/// What a client puts into its commits.
+pub(super) struct Committer<'c> {
+    pub(super) group_name: &'c str,
+    /// The signature key of its leaf.
+    pub(super) signer: &'c SignatureKeyPair,
+    /// Those of its new leaves.
+    pub(super) credential: &'c CredentialWithKey,
+}
+
+impl Committer<'_> {
+    /// The signature key of new leaves.
+    fn new_signer(&self, storage: &TransactionStorage, scheme: SignatureScheme) -> Result<SignatureKeyPair> {
+        SignatureKeyPair::read(storage, self.credential.signature_key.as_slice(), scheme).ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, "the client's signature key does not fit this group's ciphersuite")
+        })
     }
 }
 

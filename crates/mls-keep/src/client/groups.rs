@@ -1,9 +1,7 @@
 //! Making, listing and looking at groups.
 
 use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, Value};
-use openmls::framing::MlsMessageOut;
 use openmls::group::{GroupId, MlsGroup};
-use openmls::key_packages::KeyPackage;
 use openmls::prelude::{Ciphersuite, Credential, OpenMlsProvider};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -75,21 +73,6 @@ impl ListedGroup {
 }
 
 impl<C: CryptoProvider> Client<C> {
-    /// Makes a key package (RFC 9420 section 10), with which others can invite this client once.
-    ///
-    /// # Errors
-    /// `Aborted` if OpenMLS fails, `Conflict`; and the errors of the backend.
-    pub async fn key_package(&mut self) -> Result<MlsMessageOut> {
-        let (ciphersuite, credential) = (self.ciphersuite(), self.credential().clone());
-        let capabilities = self.profile.capabilities();
-        self.repeat(&[], |tx| {
-            let builder = KeyPackage::builder().leaf_node_capabilities(capabilities.clone());
-            let bundle = builder.build(ciphersuite, tx.provider, tx.signer, credential.clone())?;
-            Ok(bundle.into_key_package().into())
-        })
-        .await
-    }
-
     /// Creates a group with this client as its only member. A name may be empty and need not be the only one of its kind.
     ///
     /// # Errors
@@ -103,9 +86,8 @@ impl<C: CryptoProvider> Client<C> {
             ));
         }
         let config = self.profile.settings.create_config(self.ciphersuite(), self.profile.capabilities());
-        let credential = self.credential().clone();
         self.repeat(&[], |tx| {
-            let group = MlsGroup::new(tx.provider, tx.signer, &config, credential.clone())?;
+            let group = MlsGroup::new(tx.provider, tx.signer, &config, tx.credential.clone())?;
             add_to_list(tx.provider, group.group_id(), name, None)?;
             Ok(group.group_id().clone())
         })

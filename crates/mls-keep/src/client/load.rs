@@ -84,6 +84,7 @@ impl<C: CryptoProvider> Client<C> {
         let own = ScopeId::client();
         if !self.own.is_unsaved() && store.scope_version(&own).await? != self.own.version {
             self.own = read_scope(store, &own).await?;
+            self.reload_profile()?;
         }
         Ok(())
     }
@@ -162,7 +163,7 @@ impl Profile {
         own || !group.is_active() || self.other_signer(group, storage).is_some()
     }
 
-    fn load(identity: &[u8], own: &ScopeMemory) -> Result<Self> {
+    pub(super) fn load(identity: &[u8], own: &ScopeMemory) -> Result<Self> {
         let stored = own
             .records
             .get(Kind::Client.only().as_slice())

@@ -2,9 +2,10 @@
 
 use mls_keep_core::{Error, ErrorKind, Result};
 use openmls::framing::{MlsMessageBodyIn, MlsMessageOut};
-use openmls::group::{GroupId, ProcessedWelcome, StagedWelcome};
+use openmls::group::{GroupId, MlsGroup, ProcessedWelcome, StagedWelcome};
 use openmls::messages::Welcome;
-use openmls::prelude::OpenMlsProvider;
+use openmls::prelude::tls_codec::Deserialize as _;
+use openmls::prelude::{OpenMlsProvider, RatchetTreeIn};
 use zeroize::Zeroizing;
 
 use super::groups::{MAX_NAME_LEN, NAME_EXTENSION, add_to_list};
@@ -12,11 +13,13 @@ use super::load::no_group;
 use super::messages::parse_message;
 use super::receive_policy::{Decision, WelcomeSummary};
 use super::session::ensure_member;
+use super::staged::take_staged;
 use super::{Client, CryptoProvider, draft, outbox};
 use crate::records::{self, Wiped};
 
 /// What joining gives.
 #[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Joined {
     /// The MLS group id.
     pub id: GroupId,
@@ -28,17 +31,87 @@ pub struct Joined {
     pub already: bool,
 }
 
+/// How a group is entered: see [`Client::join_with`] and [`Client::stage_entry`].
+#[derive(Clone, Default)]
+#[must_use = "options do nothing by themselves"]
+pub struct JoinOptions {
+    ratchet_tree: Option<Vec<u8>>,
+    replace: bool,
+    check_lifetimes: bool,
+}
+
+impl JoinOptions {
+    /// The ratchet tree comes with the Welcome or the GroupInfo, the client is no member, and a leaf that is past its
+    /// lifetime is no reason to stay out.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The ratchet tree, where it does not come with the Welcome or the GroupInfo: the TLS encoding of `ratchet_tree` (RFC
+    /// 9420 section 12.4.3.3). It is checked against the tree hash.
+    pub fn ratchet_tree(mut self, tree: impl Into<Vec<u8>>) -> Self {
+        self.ratchet_tree = Some(tree.into());
+        self
+    }
+
+    /// Lets a Welcome replace the state of a group that this client is a member of: the way back for a member that a commit
+    /// has left behind and that the others have removed and invited again. The history stays.
+    pub fn replace(mut self) -> Self {
+        self.replace = true;
+        self
+    }
+
+    /// Stays out if the lifetime of any member's leaf is over (RFC 9420 section 7.2).
+    pub fn check_lifetimes(mut self) -> Self {
+        self.check_lifetimes = true;
+        self
+    }
+
+    pub(super) fn checks_lifetimes(&self) -> bool {
+        self.check_lifetimes
+    }
+
+    /// # Errors
+    /// `Invalid` if it is none.
+    pub(super) fn parsed_ratchet_tree(&self) -> Result<Option<RatchetTreeIn>> {
+        let parse = |bytes: &Vec<u8>| {
+            RatchetTreeIn::tls_deserialize_exact(bytes)
+                .map_err(|error| Error::new(ErrorKind::Invalid, "these bytes are no ratchet tree").with_source(error))
+        };
+        self.ratchet_tree.as_ref().map(parse).transpose()
+    }
+}
+
+impl std::fmt::Debug for JoinOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinOptions")
+            .field("replace", &self.replace)
+            .field("check_lifetimes", &self.check_lifetimes)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<C: CryptoProvider> Client<C> {
     /// Joins a group by a Welcome, the TLS encoding of an `MLSMessage`. The key package is used up in the same commit, so
     /// a Welcome that fails leaves it usable. A group from which this client was removed is entered again; its history
     /// stays. A Welcome that was joined by before is recognised, as long as the group is not forgotten.
     ///
     /// # Errors
-    /// `Refused` if the [policy](Self::set_receive_policy) does not accept it, `Invalid` if the bytes are no Welcome or the client is a member already, `Aborted` if OpenMLS refuses (for instance
-    /// because no key package of this client is meant), `Conflict`; and the errors of the backend.
+    /// `Refused` if the [policy](Self::set_receive_policy) does not accept it, `Invalid` if the bytes are no Welcome or the
+    /// client is a member already, `Aborted` if OpenMLS refuses (for instance because no key package of this client is
+    /// meant), `Conflict`; and the errors of the backend.
     pub async fn join(&mut self, welcome: impl AsRef<[u8]>) -> Result<Joined> {
+        self.join_with(welcome, JoinOptions::new()).await
+    }
+
+    /// As [`join`](Self::join), with options.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join); `Invalid` if the ratchet tree is none.
+    pub async fn join_with(&mut self, welcome: impl AsRef<[u8]>, options: JoinOptions) -> Result<Joined> {
         let digest = records::digest(welcome.as_ref());
         let welcome = parse_welcome(welcome.as_ref())?;
+        let tree = options.parsed_ratchet_tree()?;
         let config = self.profile.settings.join_config();
         self.freshen().await?;
         if let Some((id, name)) = self.joined_by(&digest).await? {
@@ -55,21 +128,26 @@ impl<C: CryptoProvider> Client<C> {
         let name = extensions.unknown(NAME_EXTENSION).map(|name| read_name(&name.0)).unwrap_or_default();
         drop(processed);
 
-        let known = self.load_scope_or_default(id.as_slice()).await?.scope.has_group();
-        if known && self.loaded_group(&id).await?.is_active() {
+        let policy = std::sync::Arc::clone(&self.receive_policy);
+        let mut session = self.begin_at(&id).await?;
+        let replaces = session.groups().iter().any(MlsGroup::is_active);
+        if replaces && !options.replace {
             return Err(Error::new(ErrorKind::Invalid, "the client is a member of this group already"));
         }
-        let old = if known { std::slice::from_ref(&id) } else { &[] };
-        let policy = std::sync::Arc::clone(&self.receive_policy);
-        let mut session = self.begin(old).await?;
-        session.replace_groups(|provider, old| {
-            for mut old in old {
-                old.delete(provider.storage())?;
-            }
+        session.replace_groups(|provider, _| {
+            let storage = provider.storage();
+            storage.clear_mls_group(&id);
+            take_staged(storage, &id)?;
             // The leaf of a member who was away for long is no reason to stay out (RFC 9420 section 7.2).
-            let staged = StagedWelcome::build_from_welcome(provider, &config, welcome)?.skip_lifetime_validation();
-            let staged = staged.build()?;
-            if policy.welcome(&WelcomeSummary::new(&staged)?) != Decision::Accept {
+            let mut builder = StagedWelcome::build_from_welcome(provider, &config, welcome)?;
+            if !options.check_lifetimes {
+                builder = builder.skip_lifetime_validation();
+            }
+            if let Some(tree) = tree {
+                builder = builder.with_ratchet_tree(tree);
+            }
+            let staged = builder.build()?;
+            if policy.welcome(&WelcomeSummary::new(&staged, replaces)?) != Decision::Accept {
                 return Err(Error::new(ErrorKind::Refused, "the client's policy refuses this Welcome").into());
             }
             let group = staged.into_group(provider)?;
@@ -103,7 +181,7 @@ impl<C: CryptoProvider> Client<C> {
 }
 
 /// A name is what somebody else wrote: shortened, and made text.
-fn read_name(bytes: &[u8]) -> Wiped<String> {
+pub(super) fn read_name(bytes: &[u8]) -> Wiped<String> {
     let mut name = Zeroizing::new(String::with_capacity(MAX_NAME_LEN));
     for chunk in bytes.utf8_chunks() {
         let replacement = if chunk.invalid().is_empty() { None } else { Some(char::REPLACEMENT_CHARACTER) };

@@ -1,17 +1,20 @@
 //! [`Client`]: one MLS device identity and its groups.
 //!
 //! `builder` makes one, `load` reads one from a keep, `session` runs OpenMLS calls as one transaction, `groups`,
-//! `membership`, `change`, `staged` and `messages` are the calls that most programs need, all made of transactions, `history`, `outbox` and `records` are what
-//! they left.
+//! `membership`, `entry`, `change`, `staged`, `messages` and `receive` are the calls that most programs need, all made of
+//! transactions, `history`, `outbox` and `records` are what they left.
 
 mod attach;
 mod builder;
 mod change;
+mod credential;
 mod debug;
 mod draft;
+mod entry;
 mod groups;
 mod held;
 mod history;
+mod key_packages;
 mod load;
 mod membership;
 mod messages;
@@ -42,7 +45,8 @@ pub use builder::{ClientBuilder, GroupSettings};
 pub use change::Change;
 pub use groups::{GroupSummary, MAX_NAME_LEN, Member, NAME_EXTENSION};
 pub use history::Message;
-pub use membership::Joined;
+pub use key_packages::{KeyPackageOptions, KeyPackageSummary, MAX_KEY_PACKAGES};
+pub use membership::{JoinOptions, Joined};
 pub use messages::MAX_MESSAGE_LEN;
 pub use outbox::Outgoing;
 pub use receive::Received;

@@ -7,7 +7,6 @@ use openmls::prelude::OpenMlsProvider;
 use serde::{Deserialize, Serialize};
 
 use super::history::{GroupRecord, after};
-use super::staged::StagedRecord;
 use super::{BoxError, Client, CryptoProvider};
 use crate::provider::TransactionStorage;
 use crate::records::{self, Kind, codec};
@@ -59,7 +58,7 @@ impl<C: CryptoProvider> Client<C> {
         self.freshen().await?;
         let scope = Scope::group(group);
         let found = self.read_records(&scope, &Kind::Outgoing.only(), usize::MAX, false).await?;
-        let staged = self.number_of_staged(group).await?;
+        let staged = self.staged(group).await?.map(|staged| staged.outgoing);
         let decode = |(key, value): (SecretBytes, Value)| {
             let OutgoingRecord { message, welcome, group_info } = codec::decode(Kind::Outgoing, &value)?;
             let number = records::number(&key).unwrap_or_default();
@@ -86,7 +85,7 @@ impl<C: CryptoProvider> Client<C> {
         if self.read_record(&scope, &key).await?.is_none() {
             return Err(Error::new(ErrorKind::NotFound, "this is not in the outbox of the group"));
         }
-        if self.number_of_staged(group).await? == Some(number) {
+        if self.staged(group).await?.is_some_and(|staged| staged.outgoing == number) {
             return Err(Error::new(ErrorKind::CommitPending, "this is the staged commit: confirm or reject it"));
         }
         self.repeat(std::slice::from_ref(group), |tx| {
@@ -94,16 +93,6 @@ impl<C: CryptoProvider> Client<C> {
             Ok(())
         })
         .await
-    }
-}
-
-impl<C: CryptoProvider> Client<C> {
-    async fn number_of_staged(&mut self, group: &GroupId) -> Result<Option<u64>> {
-        let staged = self.read_record(&Scope::group(group), &Kind::Staged.only()).await?;
-        Ok(staged
-            .map(|staged| codec::decode::<StagedRecord>(Kind::Staged, &staged))
-            .transpose()?
-            .map(|staged| staged.outgoing))
     }
 }
 

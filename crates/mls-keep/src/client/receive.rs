@@ -12,7 +12,7 @@ use super::load::no_group;
 use super::messages::parse_message;
 use super::receive_policy::{Decision, ProposalSummary, ReceivePolicy};
 use super::session::{Session, aborted_in, ensure_member};
-use super::staged::{confirm, is_staged, take_staged};
+use super::staged::{confirm, is_overtaken, is_staged, take_staged};
 use super::summary::CommitSummary;
 use super::{BoxError, Client, CryptoProvider};
 use crate::provider::Provider;
@@ -183,6 +183,10 @@ impl<C: CryptoProvider> Client<C> {
             && let Some(earlier) = self.earlier(&group, incoming.bytes).await?
         {
             return Ok(earlier);
+        }
+        let entry = self.staged(&group).await?.filter(|staged| staged.is_entry);
+        if entry.is_some_and(|entry| entry.arrival == records::arrival(incoming.bytes).as_slice()) {
+            return self.confirm_entry(&group).await.map(Received::Commit);
         }
         let (keep, policy) = (self.profile.settings.history, std::sync::Arc::clone(&self.receive_policy));
         let mut session = self.begin(std::slice::from_ref(&group)).await?;
@@ -364,11 +368,13 @@ fn process<C: CryptoProvider>(
             Ok(Processed::Proposal(summary))
         }
         ProcessedMessageContent::StagedCommitMessage(commit) => {
-            let drops_staged = group.pending_commit().is_some();
+            let drops_staged = is_overtaken(storage, &id, epoch).map_err(Refusal::Touched)?;
             let summary = CommitSummary::new(group, &commit, &from, drops_staged).map_err(Refusal::Touched)?;
             decide(policy.commit(&summary))?;
             group.merge_staged_commit(provider, *commit).map_err(|error| touched(error.into()))?;
-            take_staged(storage, &id).map_err(Refusal::Touched)?;
+            if drops_staged {
+                take_staged(storage, &id).map_err(Refusal::Touched)?;
+            }
             Ok(Processed::Commit(summary))
         }
         ProcessedMessageContent::OwnPendingCommit => confirm(group, provider).map(Processed::Commit).map_err(touched),

@@ -96,6 +96,8 @@ pub struct WelcomeSummary {
     pub sender: Newcomer,
     /// Who is in, this client among them.
     pub members: Vec<Member>,
+    /// The client is a member already, and its state of the group would be replaced.
+    pub replaces: bool,
 }
 
 impl ProposalSummary {
@@ -119,13 +121,14 @@ impl ProposalSummary {
 }
 
 impl WelcomeSummary {
-    pub(super) fn new(staged: &StagedWelcome) -> Result<Self, LibraryError> {
+    pub(super) fn new(staged: &StagedWelcome, replaces: bool) -> Result<Self, LibraryError> {
         let context = staged.group_context();
         Ok(Self {
             group: context.group_id().clone(),
             epoch: context.epoch().as_u64(),
             sender: Newcomer::of_leaf(staged.welcome_sender()?),
             members: staged.members().map(Member::from).collect(),
+            replaces,
         })
     }
 }

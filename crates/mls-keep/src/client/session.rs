@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 use mls_keep_core::{Changes, Committed, Error, ErrorKind, Result, ScopeId, SecretBytes, Value};
+use openmls::credentials::CredentialWithKey;
 use openmls::group::{GroupId, MlsGroup};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::OpenMlsProvider;
@@ -42,6 +43,8 @@ pub struct GroupsTransaction<'t, C> {
     pub provider: &'t Provider<C>,
     /// The signature key of the client's leaf in the first group; of its new key packages and groups if none is named.
     pub signer: &'t SignatureKeyPair,
+    /// The credential and signature public key of the client's new key packages and groups.
+    pub credential: &'t CredentialWithKey,
 }
 
 /// Writes the application's records of one scope. Reading is [`Client::record`].
@@ -145,6 +148,21 @@ impl<C: CryptoProvider> Client<C> {
         let provider = Provider::new(Arc::clone(&self.crypto), storage);
         let signer = loaded.first().and_then(|group| self.profile.other_signer(group, provider.storage()));
         Ok(Session { client: self, provider, groups: loaded, named: groups.to_vec(), signer })
+    }
+
+    /// A transaction over one group's scope, whether or not there is a group in it.
+    pub(super) async fn begin_at(&mut self, group: &GroupId) -> Result<Session<'_, C>> {
+        self.freshen().await?;
+        if self.load_scope_or_default(group.as_slice()).await?.scope.has_group() {
+            return self.begin(std::slice::from_ref(group)).await;
+        }
+        self.uses += 1;
+        let memory = self.groups.entry(group.as_slice().into()).or_default();
+        memory.used = self.uses;
+        let named = BTreeMap::from([(group.as_slice().into(), Arc::clone(&memory.scope.records))]);
+        let storage = TransactionStorage::new(Arc::clone(&self.own.records), named);
+        let provider = Provider::new(Arc::clone(&self.crypto), storage);
+        Ok(Session { client: self, provider, groups: Vec::new(), named: Vec::new(), signer: None })
     }
 
     /// Runs `f` until it does not conflict with another writer. For operations that may be repeated.
@@ -302,7 +320,19 @@ impl<C: CryptoProvider> Session<'_, C> {
     /// All named groups with everything that a call needs.
     pub fn groups_transaction(&mut self) -> GroupsTransaction<'_, C> {
         let signer = self.signer.as_ref().unwrap_or(&self.client.profile.signer);
-        GroupsTransaction { groups: &mut self.groups, provider: &self.provider, signer }
+        let credential = &self.client.profile.credential;
+        GroupsTransaction { groups: &mut self.groups, provider: &self.provider, signer, credential }
+    }
+
+    /// The named groups.
+    pub(super) fn groups(&self) -> &[MlsGroup] {
+        &self.groups
+    }
+
+    /// A provider in which the client has no groups, and from which nothing is committed.
+    pub(super) fn provider_apart(&self) -> Provider<C> {
+        let storage = TransactionStorage::new(Arc::clone(&self.client.own.records), BTreeMap::new());
+        Provider::new(Arc::clone(&self.client.crypto), storage)
     }
 
     /// Replaces the groups of this session, whose storage is left to `f`.

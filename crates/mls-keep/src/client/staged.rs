@@ -10,7 +10,7 @@ use openmls::group::{GroupId, MlsGroup};
 use openmls::prelude::OpenMlsProvider;
 use serde::{Deserialize, Serialize};
 
-use super::change::Change;
+use super::change::{Change, Committer};
 use super::load::no_group;
 use super::outbox::{self, OutgoingRecord};
 use super::session::{GroupsTransaction, ensure_may_commit, ensure_member};
@@ -40,11 +40,14 @@ pub struct OwnCommit {
 /// The staged commit: record `03` of its group's scope.
 #[derive(Deserialize, Serialize)]
 pub(super) struct StagedRecord {
-    epoch: u64,
+    pub(super) epoch: u64,
     /// Its number in the outbox.
     pub(super) outgoing: u64,
     /// The key of the record that says that it arrived.
-    arrival: Vec<u8>,
+    pub(super) arrival: Vec<u8>,
+    /// It is an external commit, by which this client enters the group.
+    #[serde(default)]
+    pub(super) is_entry: bool,
 }
 
 impl<C: CryptoProvider> Client<C> {
@@ -64,7 +67,7 @@ impl<C: CryptoProvider> Client<C> {
         self.make_commit(group, change, |tx, made, bytes| {
             let outgoing = outbox::put(tx.provider.storage(), &made.group, bytes)?;
             let arrival = records::arrival(&made.commit).to_vec();
-            let staged = StagedRecord { epoch: made.epoch, outgoing, arrival };
+            let staged = StagedRecord { epoch: made.epoch, outgoing, arrival, is_entry: false };
             let staged = codec::encode(Kind::Staged, &staged, 0)?;
             tx.provider.storage().put(&Scope::group(&made.group), Kind::Staged.only(), Some(staged));
             Ok(())
@@ -95,6 +98,9 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `NotFound` if the client has no such group or no commit is staged, `Conflict`; and the errors of the backend.
     pub async fn confirm(&mut self, group: &GroupId) -> Result<CommitSummary> {
+        if self.staged(group).await?.is_some_and(|staged| staged.is_entry) {
+            return self.confirm_entry(group).await;
+        }
         self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
             confirm(group, tx.provider)
@@ -107,6 +113,9 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// As [`confirm`](Self::confirm).
     pub async fn reject(&mut self, group: &GroupId) -> Result<()> {
+        if self.staged(group).await?.is_some_and(|staged| staged.is_entry) {
+            return self.reject_entry(group).await;
+        }
         self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
             ensure_member(group)?;
@@ -123,18 +132,28 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `NotFound` if the client has no such group, `Corrupt`; and the errors of the backend.
     pub async fn pending(&mut self, group: &GroupId) -> Result<Option<OwnCommit>> {
-        self.loaded_group(group).await?;
         let scope = Scope::group(group);
-        let records = self.groups.get(group.as_slice()).map(|memory| &memory.scope.records);
-        let Some(staged) = records.and_then(|records| records.get(Kind::Staged.only().as_slice())) else {
+        let Some(StagedRecord { epoch, outgoing, .. }) = self.staged(group).await? else {
+            self.loaded_group(group).await?;
             return Ok(None);
         };
-        let StagedRecord { epoch, outgoing, .. } = codec::decode(Kind::Staged, staged)?;
         let outgoing = self.read_record(&scope, &Kind::Outgoing.numbered(outgoing)).await?;
         let outgoing =
             outgoing.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the staged commit is not in the outbox"))?;
         let OutgoingRecord { message, welcome, group_info } = codec::decode(Kind::Outgoing, &outgoing)?;
         Ok(Some(OwnCommit { group: group.clone(), epoch, commit: message, welcome, group_info }))
+    }
+
+    /// What is remembered of the staged commit, if there is one.
+    pub(super) async fn staged(&mut self, group: &GroupId) -> Result<Option<StagedRecord>> {
+        self.freshen().await?;
+        let scope = &self.load_scope_or_default(group.as_slice()).await?.scope;
+        let staged = scope.records.get(Kind::Staged.only().as_slice());
+        let staged = staged.map(|staged| codec::decode(Kind::Staged, staged)).transpose();
+        if !scope.is_unsaved() && scope.records.is_empty() {
+            self.groups.remove(group.as_slice());
+        }
+        staged
     }
 
     async fn make_commit(
@@ -144,12 +163,16 @@ impl<C: CryptoProvider> Client<C> {
         mut then: impl FnMut(&mut GroupsTransaction<'_, C>, &OwnCommit, &OutgoingRecord) -> Result<(), BoxError>,
     ) -> Result<OwnCommit> {
         let key_packages = change.validate(self.crypto.as_ref())?;
-        let name = self.name_of(group).await?;
+        let group_name = self.name_of(group).await?;
         self.repeat(std::slice::from_ref(group), |tx| {
             let [mls_group] = &mut *tx.groups else { return Err(no_group().into()) };
             ensure_may_commit(mls_group)?;
+            if tx.provider.storage().get(&Scope::group(group), &Kind::Staged.only()).is_some() {
+                return Err(Error::new(ErrorKind::CommitPending, "an external commit is staged in this group").into());
+            }
             let epoch = mls_group.epoch().as_u64();
-            let bundle = change.build(mls_group, tx.provider, tx.signer, key_packages.clone(), name.as_bytes())?;
+            let committer = Committer { group_name: &group_name, signer: tx.signer, credential: tx.credential };
+            let bundle = change.build(mls_group, tx.provider, key_packages.clone(), &committer)?;
             draft::confirm_commit(mls_group, tx.provider, &bundle)?;
             let (commit, welcome, group_info) = bundle.into_messages();
             let to_bytes = |message: Option<MlsMessageOut>| message.map(|message| message.to_bytes()).transpose();
@@ -192,20 +215,41 @@ pub(super) fn is_staged(storage: &TransactionStorage, group: &GroupId, message: 
     Ok(staged.is_some_and(|staged| staged.arrival == records::arrival(message).as_slice()))
 }
 
+/// Whether a commit of this epoch, once merged, takes the place of the staged one.
+pub(super) fn is_overtaken(storage: &TransactionStorage, group: &GroupId, epoch: u64) -> Result<bool> {
+    let staged = storage.get(&Scope::group(group), &Kind::Staged.only());
+    let staged: Option<StagedRecord> = staged.map(|value| codec::decode(Kind::Staged, &value)).transpose()?;
+    // An external commit may be of an epoch that this client has yet to reach.
+    Ok(staged.is_some_and(|staged| !staged.is_entry || staged.epoch == epoch))
+}
+
 /// Removes what is remembered of the staged commit, and its message from the outbox.
 pub(super) fn take_staged(storage: &TransactionStorage, group: &GroupId) -> Result<Option<StagedRecord>> {
     let scope = Scope::group(group);
     let Some(staged) = storage.get(&scope, &Kind::Staged.only()) else { return Ok(None) };
     let staged: StagedRecord = codec::decode(Kind::Staged, &staged)?;
+    drop_staged(storage, group, &staged);
+    Ok(Some(staged))
+}
+
+/// As [`take_staged`], of a commit that is known.
+pub(super) fn drop_staged(storage: &TransactionStorage, group: &GroupId, staged: &StagedRecord) {
+    let scope = Scope::group(group);
     storage.put(&scope, Kind::Staged.only(), None);
     storage.put(&scope, Kind::Outgoing.numbered(staged.outgoing), None);
-    Ok(Some(staged))
+    if staged.is_entry {
+        storage.put(&scope, Kind::Entry.only(), None);
+    }
+}
+
+pub(super) fn nothing_staged() -> Error {
+    Error::new(ErrorKind::NotFound, "no commit is staged in this group")
 }
 
 fn ensure_staged(group: &MlsGroup) -> Result<()> {
     match group.pending_commit() {
         Some(_) => Ok(()),
-        None => Err(Error::new(ErrorKind::NotFound, "no commit is staged in this group")),
+        None => Err(nothing_staged()),
     }
 }
 

@@ -325,7 +325,7 @@ impl ScopeRecords {
         records
     }
 
-    fn delete_between(&mut self, first: u8, last: u8, spared: Option<&[u8]>) {
+    pub(super) fn delete_between(&mut self, first: u8, last: u8, spared: Option<&[u8]>) {
         let keys: Vec<SecretBytes> = self.between(first, last).into_keys().map(SecretBytes::from).collect();
         for key in keys.into_iter().filter(|key| spared != Some(key)) {
             self.delete(&key);

@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use mls_keep_core::{Error, Result, SecretBytes, Value};
+use openmls::group::GroupId;
 use openmls_traits::storage::{StorageProvider, traits};
 
 use super::overlay::Overlay;
 use super::{Records, TransactionChanges};
-use crate::records::{self, Kind, codec};
+use crate::records::{self, Kind, OF_MLS_GROUP, codec};
 use crate::scope::Scope;
 
 /// The storage version that OpenMLS works with.
@@ -39,6 +40,11 @@ impl TransactionStorage {
         self.overlay().scope(scope).get(key).cloned()
     }
 
+    /// The records of a kind that is loaded with its scope, as they are, in key order.
+    pub(crate) fn all(&self, scope: &Scope, kind: Kind) -> Vec<Value> {
+        self.overlay().scope(scope).all(kind).into_values().cloned().collect()
+    }
+
     /// Writes a record as it is; `None` removes it.
     pub(crate) fn put(&self, scope: &Scope, key: SecretBytes, value: Option<Value>) {
         let mut overlay = self.overlay();
@@ -46,6 +52,11 @@ impl TransactionStorage {
             Some(value) => overlay.scope(scope).put(key, value),
             None => overlay.scope(scope).remove(key),
         }
+    }
+
+    /// Removes everything that OpenMLS has of a group. What else is in its scope stays.
+    pub(crate) fn clear_mls_group(&self, group: &GroupId) {
+        self.overlay().scope(&Scope::group(group)).delete_between(*OF_MLS_GROUP.start(), *OF_MLS_GROUP.end(), None);
     }
 
     /// Ends the transaction: collects what OpenMLS leaves dangling, and says what changed. What was written with the

@@ -35,7 +35,7 @@ macro_rules! kinds {
 kinds! {
     Client = 0x01, "client: ciphersuite, credential, signature public key, settings", "client", "";
     Group = 0x02, "group: numbers of its next message, next outgoing and next held message; how many are held, and their bytes", "group", "";
-    Staged = 0x03, "staged commit: its epoch, its number in the outbox, the key of its record `31`", "group", "";
+    Staged = 0x03, "staged commit: its epoch, its number in the outbox, the key of its record `31`, whether it is an external one", "group", "";
 
     MessageSecrets = 0x10, "MessageSecrets", "group", "";
     GroupState = 0x11, "GroupState", "group", "";
@@ -65,6 +65,7 @@ kinds! {
     Arrival = 0x31, "received message: its number in the history", "group", "first 16 bytes of its SHA-256";
     Outgoing = 0x32, "message of the outbox: message, Welcome, GroupInfo", "group", "number (8)";
     Held = 0x33, "message that is held: its epoch, the message", "group", "number (8)";
+    Entry = 0x34, "group as the staged external commit leaves it: key of that commit's record `31`, name, its records of OpenMLS", "group", "";
     ListedGroup = 0x38, "group of the client: name, the first 16 bytes of the SHA-256 of its Welcome", "client", "group id";
     Application = 0x80, "record of the application", "both", "the application's key";
 }

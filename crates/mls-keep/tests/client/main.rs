@@ -6,9 +6,11 @@
 mod cached_group;
 mod conflicts;
 mod credentials;
+mod entry;
 mod forgetting;
 mod group_list;
 mod joining;
+mod key_packages;
 mod receiving;
 mod refusals;
 mod saving;
