@@ -17,7 +17,7 @@ use mls_keep_core::{
 use sha2::{Digest, Sha256};
 
 const IDENTITY: &[u8] = b"alice@example.com";
-const EVERYTHING: RestorePlan<'static> = RestorePlan::new(&|_, _| true);
+const EVERYTHING: RestorePlan<'static> = RestorePlan::new(&|_, _, _| true);
 
 type State = BTreeMap<ScopeId, BTreeMap<Vec<u8>, Vec<u8>>>;
 
@@ -214,7 +214,7 @@ fn only_what_is_asked_for_is_in_an_archive() {
         // A restoration leaves records out, too.
         let full = back_up(&client, &BackupPlan::new(1)).await;
         let other = keep_in(MemoryBackend::new(), 4).await;
-        let restored = restore(&other, &[&full], &RestorePlan::new(&|_, key| key[0] != 2)).await.unwrap();
+        let restored = restore(&other, &[&full], &RestorePlan::new(&|_, key, _| key[0] != 2)).await.unwrap();
         assert_eq!(restored.scopes().await.unwrap().len(), 3);
     });
 }

@@ -108,7 +108,7 @@ fn the_golden_archives_open() {
             };
             assert_eq!(summary.kind, kind, "{name}");
             let keep = keep_in(MemoryBackend::new(), 1).await;
-            let everything = RestorePlan::new(&|_, _| true);
+            let everything = RestorePlan::new(&|_, _, _| true);
             let client = keep.restore_client(&mut archives, &everything, &mut |_| ()).await.unwrap();
             let found = client.verify(&mut |_| ()).await.unwrap();
             assert_eq!((found.is_sound(), found.statistics.records), (true, records), "{name}");

@@ -90,7 +90,7 @@ fn use_archive(archive: &[u8], parent: &[u8]) {
             let keep = Keep::create(backend, &encryption(), entropy).await.unwrap();
             let is_delta = matches!(delta.summary().kind, super::ArchiveKind::Delta { .. });
             let mut chain = if is_delta { vec![open(parent).await.unwrap(), delta] } else { vec![delta] };
-            match keep.restore_client(&mut chain, &RestorePlan::new(&|_, _| true), &mut |_| ()).await {
+            match keep.restore_client(&mut chain, &RestorePlan::new(&|_, _, _| true), &mut |_| ()).await {
                 Ok(client) => {
                     assert!(client.verify(&mut |_| ()).await.unwrap().is_sound());
                     for scope in client.scopes().await.unwrap() {

@@ -133,6 +133,21 @@ impl ClientStore {
         Ok(self.checked(entries).await?.iter().map(|entry| ScopeId::from_key(&entry.key)).collect())
     }
 
+    /// The groups that were restored from an older state and must be entered anew, in byte order of their ids.
+    ///
+    /// # Errors
+    /// As [`scopes`](Self::scopes).
+    pub async fn scopes_to_rejoin(&self) -> Result<Vec<ScopeId>> {
+        let entries = self.root.directory.scan(&self.nodes, &RecordRange::all()).await;
+        let mut marked = Vec::new();
+        for entry in self.checked(entries).await? {
+            if top_of(entry.value)?.version().needs_rejoin() {
+                marked.push(ScopeId::from_key(&entry.key));
+            }
+        }
+        Ok(marked)
+    }
+
     /// The state that `scope` is in, `None` if it does not exist.
     ///
     /// # Errors
@@ -194,6 +209,13 @@ impl ClientStore {
         ensure_active(&root)?;
         self.adopt(root, stored);
         Ok(true)
+    }
+
+    /// # Errors
+    /// `MovedOut` if the client is known to have been moved to another device. Nothing may be sent from here then, also where
+    /// sending commits nothing.
+    pub fn ensure_here(&self) -> Result<()> {
+        if self.is_new() { Ok(()) } else { ensure_active(&self.root) }
     }
 
     /// Whether nothing of the client is stored yet.

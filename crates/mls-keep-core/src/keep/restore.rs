@@ -16,31 +16,34 @@ use crate::archive::{Archive, ArchiveKind, Chain, ScopeEntry};
 use crate::commit::{Commit, Swap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
-use crate::map::{Batch, BulkTree, LeafEntry, LeafValue, NodeStore, Tree, write_value};
+use crate::map::{Batch, BulkTree, LeafEntry, LeafValue, NodeStore, Tree, Value, write_value};
 
 /// Nodes that are written together. A node is at most 18 KiB long.
 const BATCH: usize = 256;
+
+/// Whether a record is restored, given its scope, its key and its value.
+type IsKept = dyn Fn(&ScopeId, &[u8], &Value) -> bool + Sync;
 
 /// How a client is restored.
 #[derive(Clone, Copy)]
 pub struct RestorePlan<'a> {
     import: bool,
     replace: bool,
-    is_kept: &'a (dyn Fn(&ScopeId, &[u8]) -> bool + Sync),
+    is_kept: &'a IsKept,
 }
 
 impl<'a> RestorePlan<'a> {
-    /// From a backup: every group is marked as one that must be entered anew. Only records for which `is_kept` says so, given
-    /// their scope and their key, are restored.
+    /// From a backup: every group is marked as one that must be entered anew. Only records for which `is_kept` says so are
+    /// restored, given their scope, their key and their value.
     #[must_use]
-    pub const fn new(is_kept: &'a (dyn Fn(&ScopeId, &[u8]) -> bool + Sync)) -> Self {
+    pub const fn new(is_kept: &'a IsKept) -> Self {
         Self { import: false, replace: false, is_kept }
     }
 
     /// From the archive of a move: the client goes on as it stood.
     #[must_use]
     pub fn import() -> Self {
-        Self { import: true, replace: false, is_kept: &|_, _| true }
+        Self { import: true, replace: false, is_kept: &|_, _, _| true }
     }
 
     /// Also where the keep has a client of this identity, which is deleted in the same commit.
@@ -250,7 +253,7 @@ impl Builder<'_> {
                 let mut part = chain.part(label)?;
                 while let Some((key, value)) = part.next()? {
                     read += value.as_slice().len() as u64;
-                    if (plan.is_kept)(&scope.id, &key) {
+                    if (plan.is_kept)(&scope.id, &key, &value) {
                         let value = write_value(&mut self.batch, self.seed, &value, None)?.leaf;
                         tree.push(&mut self.batch, LeafEntry { key, value })?;
                         self.write_if_many(ground).await?;

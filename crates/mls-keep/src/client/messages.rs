@@ -19,12 +19,13 @@ impl<C: CryptoProvider> Client<C> {
     /// history.
     ///
     /// # Errors
-    /// `NotFound` if the client has no such group, `NotMember` if it was removed, `ProposalPending` if a proposal waits for a
+    /// `NotFound` if the client has no such group, `NotMember` if it was removed, `NeedsRejoin` if it was restored
+    /// and not entered anew, `ProposalPending` if a proposal waits for a
     /// commit: see [`stage`](Self::stage), `Conflict`; and the errors of the backend.
     pub async fn send(&mut self, group: &GroupId, content: impl AsRef<[u8]>) -> Result<MlsMessageOut> {
         let content = content.as_ref();
         let (sender, keep, outbox) = (self.profile.identity.clone(), self.profile.settings.history, self.outbox);
-        self.repeat(std::slice::from_ref(group), |tx| {
+        self.repeat_sending(group, |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
             ensure_may_send(group)?;
             let message = draft::create_message(group, tx.provider, tx.signer, content)?;

@@ -3,6 +3,7 @@
 // A test fails by panicking.
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod backups;
 mod cached_group;
 mod conflicts;
 mod credentials;
@@ -11,6 +12,7 @@ mod forgetting;
 mod group_list;
 mod joining;
 mod key_packages;
+mod moving;
 mod receiving;
 mod refusals;
 mod saving;
