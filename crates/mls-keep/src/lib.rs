@@ -62,8 +62,9 @@ pub use client::{
 pub use entropy::SystemEntropy;
 pub use manager::{PersistenceManager, PersistenceManagerBuilder};
 pub use mls_keep_core::{
-    Archive, ArchiveContents, ArchiveFile, ArchiveKind, ArchiveSummary, Argon2Params, Capabilities, ClientStore, Encryption, Entropy, Error, ErrorKind, Keep, MasterKey, MemoryBackend,
-    Result, SecretBytes, Statistics, StorageBackend, Value, Verification, limits,
+    Archive, ArchiveContents, ArchiveFile, ArchiveKind, ArchiveSummary, Argon2Params, Capabilities, ClientStore,
+    Encryption, Entropy, Error, ErrorKind, Keep, MasterKey, MemoryBackend, Result, SecretBytes, Statistics,
+    StorageBackend, Value, Verification, limits,
 };
 pub use openmls;
 pub use policy::{Persistence, SavePolicy};

@@ -71,6 +71,14 @@ impl Archive {
         &self.summary
     }
 
+    /// Whether these are a full archive and deltas that go on from it, in their order, with every part that the last one needs.
+    ///
+    /// # Errors
+    /// `Invalid` if they do not go on from each other, `Corrupt` if a part is missing.
+    pub fn check_chain(archives: &mut [Self]) -> Result<()> {
+        Chain::new(archives).map(drop)
+    }
+
     /// The scopes of its state, in the order of their ids.
     pub(crate) fn scopes(&self) -> &Arc<Vec<ScopeEntry>> {
         &self.scopes

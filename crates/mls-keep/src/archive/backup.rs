@@ -10,10 +10,9 @@ use mls_keep_core::{
 use openmls_rust_crypto::RustCrypto;
 
 use super::contents::{is_own_material, is_restored, is_without_group_secrets};
-use super::{Progress, now};
+use super::{Progress, load, now};
 use crate::client::{Client, CryptoProvider};
 use crate::manager::PersistenceManager;
-use crate::policy::SavePolicy;
 
 /// What a backup holds, and under which key.
 #[must_use = "options do nothing by themselves"]
@@ -132,8 +131,9 @@ impl PersistenceManager {
     ) -> impl Future<Output = Result<ArchiveSummary>> + Send + use<'a, C> {
         let identity = client.belongs_to(self.keep()).then(|| client.identity().to_vec());
         async move {
-            let identity = identity
-                .ok_or_else(|| Error::new(ErrorKind::Invalid, "the client does not belong to this keep: save it first"))?;
+            let identity = identity.ok_or_else(|| {
+                Error::new(ErrorKind::Invalid, "the client does not belong to this keep: save it first")
+            })?;
             self.create_backup_of(identity, out, options).await
         }
     }
@@ -181,7 +181,7 @@ impl PersistenceManager {
         let plan = RestorePlan::new(&is_restored);
         let plan = if options.replace { plan.replace() } else { plan };
         let store = self.keep().restore_client(archives, &plan, options.progress.as_mut()).await?;
-        Client::load(store, crypto, SavePolicy::EveryOperation).await
+        load(store, crypto).await
     }
 }
 
@@ -193,7 +193,10 @@ impl Default for RestoreOptions<'_> {
 
 impl fmt::Debug for BackupOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BackupOptions").field("contents", &self.contents).field("since", &self.since).finish_non_exhaustive()
+        f.debug_struct("BackupOptions")
+            .field("contents", &self.contents)
+            .field("since", &self.since)
+            .finish_non_exhaustive()
     }
 }
 

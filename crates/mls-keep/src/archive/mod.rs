@@ -9,10 +9,27 @@ mod moving;
 pub use backup::{BackupOptions, RestoreOptions};
 pub use moving::ExportOptions;
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use mls_keep_core::{ClientStore, Error, ErrorKind, Result};
+
+use crate::client::{Client, CryptoProvider};
+use crate::policy::SavePolicy;
 
 /// What is told how many bytes of records were read or written so far.
 type Progress<'a> = Box<dyn FnMut(u64) + Send + 'a>;
+
+/// Loads a client that was made a moment ago.
+///
+/// # Errors
+/// `OutcomeUnknown` if it cannot be read now: it is there, and its keys are as they are.
+async fn load<C: CryptoProvider>(store: ClientStore, crypto: Arc<C>) -> Result<Client<C>> {
+    Client::load(store, crypto, SavePolicy::EveryOperation).await.map_err(|error| {
+        let text = "the client is stored, and could not be read: load it";
+        Error::new(ErrorKind::OutcomeUnknown, text).with_source(error)
+    })
+}
 
 /// Milliseconds since 1970, 0 where the clock is behind that.
 fn now() -> u64 {

@@ -12,10 +12,9 @@ use openmls_rust_crypto::RustCrypto;
 
 use super::backup::BackupOptions;
 use super::contents::{NOT_RESTORED, is_restored};
-use super::{Progress, now};
+use super::{Progress, load, now};
 use crate::client::{Client, CryptoProvider};
 use crate::manager::PersistenceManager;
-use crate::policy::SavePolicy;
 
 /// What is exported, and under which key.
 #[must_use = "options do nothing by themselves"]
@@ -97,7 +96,7 @@ impl<C: CryptoProvider> Client<C> {
         };
         let archives = std::slice::from_mut(&mut archive);
         let store = manager.keep().restore_client(archives, &plan, &mut |_| ()).await?;
-        Self::load(store, crypto, SavePolicy::EveryOperation).await
+        load(store, crypto).await
     }
 }
 
@@ -127,7 +126,7 @@ impl PersistenceManager {
         let mut store = self.moved_out(identity.as_ref()).await?;
         let changes = without_what_is_not_restored(&store).await?;
         store.reclaim(&changes).await?;
-        Client::load(store, Arc::new(RustCrypto::default()), SavePolicy::EveryOperation).await
+        load(store, Arc::new(RustCrypto::default())).await
     }
 
     async fn moved_out(&self, identity: &[u8]) -> Result<ClientStore> {

@@ -68,8 +68,10 @@ impl<C: CryptoProvider> Client<C> {
     /// Drops what somebody else has changed in the store, as far as that is known here.
     pub(super) async fn freshen(&mut self) -> Result<()> {
         self.settle_first_save().await?;
-        if let Some(store) = &self.store {
-            store.ensure_here()?;
+        if self.store.as_ref().is_some_and(|store| store.ensure_here().is_err()) {
+            // A fence may have been taken back without an answer.
+            self.refresh().await?;
+            self.store_mut()?.ensure_here()?;
         }
         if self.uncertain {
             self.refresh().await?;

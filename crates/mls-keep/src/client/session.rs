@@ -402,9 +402,8 @@ impl<C: CryptoProvider> Session<'_, C> {
 
     /// Whether one of the named groups was restored and not entered anew.
     fn needs_rejoin(&self) -> bool {
-        let marked = |id: &GroupId| {
-            self.client.groups.get(id.as_slice()).is_some_and(|memory| memory.scope.needs_rejoin())
-        };
+        let marked =
+            |id: &GroupId| self.client.groups.get(id.as_slice()).is_some_and(|memory| memory.scope.needs_rejoin());
         self.named.iter().any(marked)
     }
 

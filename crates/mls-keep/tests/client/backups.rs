@@ -80,9 +80,9 @@ fn a_restored_client_reads_and_receives_and_sends_nothing_before_it_has_entered_
     assert_eq!(block_on(restored.history(&group, 9)).unwrap().len(), 1);
     sends_nothing(&mut restored, &group);
     // Also through OpenMLS itself; and reading is no sending.
-    needs_rejoin(block_on(restored.transact(&group, |tx| {
-        Ok(tx.group.create_message(tx.provider, tx.signer, b"twice")?.to_bytes()?)
-    })));
+    needs_rejoin(block_on(
+        restored.transact(&group, |tx| Ok(tx.group.create_message(tx.provider, tx.signer, b"twice")?.to_bytes()?)),
+    ));
     let epoch = block_on(restored.transact(&group, |tx| {
         tx.records.put("read", "yes")?;
         Ok(tx.group.epoch().as_u64())

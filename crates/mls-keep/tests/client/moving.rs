@@ -108,7 +108,10 @@ fn a_client_that_never_arrived_is_written_again_or_reclaimed() {
     let mut late = import(&new, &archive).unwrap();
     let message = block_on(late.send(&group, "late")).unwrap();
     assert!(block_on(bob.receive(message.to_bytes().unwrap())).is_err());
-    assert_eq!(block_on(old.export_again("alice", &mut Vec::new(), ExportOptions::new(key()))).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(
+        block_on(old.export_again("alice", &mut Vec::new(), ExportOptions::new(key()))).unwrap_err().kind(),
+        ErrorKind::Invalid
+    );
 }
 
 #[test]
