@@ -89,18 +89,25 @@ impl Place {
     }
 }
 
-/// A client with more than fits one commit of a restoration.
-fn large() -> (Image, Contents) {
+/// A client with more than fits one commit of a restoration, or, where each node of it is a point, with little.
+fn large_for(ground: Ground) -> (Image, Contents) {
+    match ground {
+        Ground::FourMethods => with_values(1),
+        _ => with_values(20),
+    }
+}
+
+fn with_values(count: u32) -> (Image, Contents) {
     let (store, manager) = keep();
     block_on(async {
         let mut alice = client(&manager, "alice", SavePolicy::EveryOperation).await;
         let group = alice.create_group("tea").await.unwrap();
         let noise: Vec<u8> = (0..40_000_u32).flat_map(|at| (at.wrapping_mul(2_654_435_761)).to_be_bytes()).collect();
-        for at in 0..30_u32 {
+        for at in 0..count {
             let value = noise.iter().map(|byte| byte ^ at as u8).collect::<Vec<_>>();
             alice.transact(&group, |tx| Ok(tx.records.put(at.to_be_bytes(), value)?)).await.unwrap();
         }
-        for at in 0..20 {
+        for at in 0..count {
             alice.create_group(&format!("{at}")).await.unwrap();
         }
     });
@@ -115,9 +122,9 @@ async fn back_up(manager: &PersistenceManager) -> Vec<u8> {
 
 #[test]
 fn a_restoration_that_is_cut_anywhere_leaves_all_or_nothing() {
-    let (large, whole) = large();
-    let archive = block_on(back_up(&open(restore(&large)).unwrap()));
     for ground in Ground::all() {
+        let (large, whole) = large_for(ground);
+        let archive = block_on(back_up(&open(restore(&large)).unwrap()));
         let points = every_point(&FAULTS, |point| {
             let case = format!("{ground:?}, {point:?}");
             let place = Place::new(ground, &Image::new());
@@ -159,8 +166,6 @@ fn a_restoration_that_is_cut_anywhere_leaves_all_or_nothing() {
 
 #[test]
 fn a_replacement_that_is_cut_anywhere_leaves_the_old_client_or_the_restored_one() {
-    let (large, whole) = large();
-    let archive = block_on(back_up(&open(restore(&large)).unwrap()));
     let (other, manager) = keep();
     block_on(async {
         let mut alice = client(&manager, "alice", SavePolicy::EveryOperation).await;
@@ -168,6 +173,8 @@ fn a_replacement_that_is_cut_anywhere_leaves_the_old_client_or_the_restored_one(
     });
     let (holds, old) = (image(&other), contents(manager.keep(), "alice").unwrap());
     for ground in Ground::all() {
+        let (large, whole) = large_for(ground);
+        let archive = block_on(back_up(&open(restore(&large)).unwrap()));
         every_point(&FAULTS, |point| {
             let case = format!("{ground:?}, {point:?}");
             let place = Place::new(ground, &holds);
@@ -472,7 +479,7 @@ fn a_backup_without_the_secrets_of_groups_has_none_of_them() {
 
 #[test]
 fn a_history_of_any_length_comes_back_on_every_adapter() {
-    let (holds, whole) = large();
+    let (holds, whole) = with_values(20);
     for adapter in Adapter::chosen() {
         let source = Place::new(Ground::On(adapter), &holds);
         let manager = source.manager();

@@ -169,3 +169,34 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
     names.sort();
     names
 }
+
+/// Runs what stands behind `$ ` in the console blocks of a page, in `dir`, and compares what it prints with what stands below. `[..]` is
+/// anything within a line. Returns how many commands there were.
+pub(crate) fn transcript(dir: &Path, page: &str) -> usize {
+    let program = Path::new(env!("CARGO_BIN_EXE_mls-keep"));
+    let path =
+        format!("{}:{}", program.parent().expect("a directory").display(), std::env::var("PATH").expect("a path"));
+    let blocks = page.split("```console\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut commands = 0;
+    for step in blocks.flat_map(|block| block.split("$ ").skip(1)) {
+        let (command, expected) = step.split_once('\n').expect("a line");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{command} 2>&1")]).current_dir(dir).env("PATH", &path);
+        for name in ["MLS_KEEP_STORE", "MLS_KEEP_KEY", "MLS_KEEP_IDENTITY"] {
+            shell.env_remove(name);
+        }
+        let ran = ran(shell.output().expect("a shell"));
+        assert!(prints(&ran.out, expected), "$ {command}\n{}---- expected ----\n{expected}", ran.out);
+        commands += 1;
+    }
+    commands
+}
+
+fn prints(found: &str, expected: &str) -> bool {
+    let (found, expected) = (found.trim_end().lines(), expected.trim_end().lines());
+    found.clone().count() == expected.clone().count()
+        && found.zip(expected).all(|(found, expected)| match expected.split_once("[..]") {
+            Some((start, end)) => found.starts_with(start) && found.ends_with(end),
+            None => found == expected,
+        })
+}
