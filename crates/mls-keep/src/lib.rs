@@ -53,9 +53,10 @@ mod scope;
 
 pub use client::{
     BoxError, Change, Client, ClientBuilder, CommitSummary, Committer, CryptoProvider, Decision, GroupSettings,
-    GroupSummary, GroupsTransaction, JoinOptions, Joined, KeyPackageOptions, KeyPackageSummary, MAX_KEY_PACKAGES,
-    MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, Message, NAME_EXTENSION, Newcomer, Outgoing, OwnCommit, ProposalSummary,
-    Proposed, ReceivePolicy, Received, RecordWriter, Session, Transaction, WelcomeSummary,
+    GroupSummary, GroupsTransaction, HandshakeFormat, JoinOptions, Joined, KeyPackageOptions, KeyPackageSummary,
+    MAX_KEY_PACKAGES, MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, Message, NAME_EXTENSION, NewGroup, Newcomer, Outgoing,
+    OwnCommit, ProposalSummary, Proposed, ReceivePolicy, Received, RecordWriter, Retention, Session, Transaction,
+    WelcomeSummary,
 };
 pub use entropy::SystemEntropy;
 pub use manager::{PersistenceManager, PersistenceManagerBuilder};

@@ -66,7 +66,11 @@ pub(super) async fn deliver(
     let written = parcel.write(message, welcome);
     let is_whole = welcome.is_none() || has_welcome;
     let outbox = session.client.outbox(group).await.unwrap_or_default();
-    let number = outbox.iter().rev().find(|outgoing| outgoing.message == message).map(|outgoing| outgoing.number);
+    let number = outbox
+        .iter()
+        .rev()
+        .find(|outgoing| outgoing.message.as_deref() == Some(message))
+        .map(|outgoing| outgoing.number);
     if let Err(failure) = written {
         let files = if welcome.is_some() { "--out FILE --welcome FILE" } else { "--out FILE" };
         let number = number.map_or("NUMBER".to_owned(), |number| number.to_string());
@@ -76,7 +80,7 @@ pub(super) async fn deliver(
             hex(group.as_slice())
         )));
     }
-    let is_staged = outbox.iter().any(|outgoing| outgoing.is_staged && outgoing.message == message);
+    let is_staged = outbox.iter().any(|outgoing| outgoing.is_staged && outgoing.number == number.unwrap_or(u64::MAX));
     match number {
         // It leaves the outbox by `confirm` or `reject`.
         Some(_) if is_staged => {}

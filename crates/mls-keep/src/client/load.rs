@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use mls_keep_core::{ClientStore, Error, ErrorKind, Record, Result, ScopeId};
 use openmls::credentials::{Credential, CredentialWithKey};
@@ -16,6 +17,7 @@ use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
 use crate::provider::TransactionStorage;
 use crate::records::{self, Kind, Wiped, codec};
+use crate::scope::Scope;
 
 /// What a client is, besides its keys: record `01` of its scope.
 #[derive(Deserialize, Serialize)]
@@ -25,6 +27,19 @@ pub(super) struct ClientRecord {
     pub(super) credential: Wiped<Vec<u8>>,
     pub(super) signature_key: Vec<u8>,
     pub(super) settings: GroupSettings,
+}
+
+impl ClientRecord {
+    pub(super) fn read(storage: &TransactionStorage) -> Result<Self> {
+        let stored = storage.get(&Scope::Client, &Kind::Client.only());
+        let stored = stored.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the client's own record is missing"))?;
+        codec::decode(Kind::Client, &stored)
+    }
+
+    pub(super) fn write(&self, storage: &TransactionStorage) -> Result<()> {
+        storage.put(&Scope::Client, Kind::Client.only(), Some(codec::encode(Kind::Client, self, 0)?));
+        Ok(())
+    }
 }
 
 impl<C: CryptoProvider> Client<C> {
@@ -46,6 +61,7 @@ impl<C: CryptoProvider> Client<C> {
             saving: false,
             receive_policy: Arc::new(AcceptValid),
             outbox: false,
+            wall_clock: Arc::new(SystemTime::now),
         })
     }
 

@@ -4,7 +4,9 @@
 //! `membership`, `entry`, `change`, `staged`, `messages` and `receive` are the calls that most programs need, all made of
 //! transactions, `history`, `outbox` and `records` are what they left.
 
+mod arrivals;
 mod attach;
+mod blocks;
 mod builder;
 mod change;
 mod credential;
@@ -23,12 +25,14 @@ mod receive;
 mod receive_policy;
 mod records;
 mod session;
+mod settings;
 mod staged;
 mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use mls_keep_core::{Changes, ClientStore, Committed, Error, ErrorKind, Keep, Result, ScopeId, SecretBytes};
 use openmls::credentials::CredentialWithKey;
@@ -41,10 +45,10 @@ use openmls_traits::random::OpenMlsRand;
 use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
 use attach::FirstSave;
-pub use builder::{ClientBuilder, GroupSettings};
+pub use builder::ClientBuilder;
 pub use change::Change;
-pub use groups::{GroupSummary, MAX_NAME_LEN, Member, NAME_EXTENSION};
-pub use history::Message;
+pub use groups::{GroupSummary, MAX_NAME_LEN, Member, NAME_EXTENSION, NewGroup};
+pub use history::{Message, Retention};
 pub use key_packages::{KeyPackageOptions, KeyPackageSummary, MAX_KEY_PACKAGES};
 pub use membership::{JoinOptions, Joined};
 pub use messages::MAX_MESSAGE_LEN;
@@ -52,6 +56,7 @@ pub use outbox::Outgoing;
 pub use receive::Received;
 pub use receive_policy::{Decision, ProposalSummary, Proposed, ReceivePolicy, WelcomeSummary};
 pub use session::{BoxError, GroupsTransaction, RecordWriter, Session, Transaction};
+pub use settings::{GroupSettings, HandshakeFormat};
 pub use staged::OwnCommit;
 pub use summary::{CommitSummary, Committer, Newcomer};
 
@@ -91,6 +96,7 @@ pub struct Client<C = RustCrypto> {
     receive_policy: Arc<dyn ReceivePolicy>,
     /// Operations put what they make for others into the group's outbox.
     outbox: bool,
+    wall_clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
 /// What stays the same for the life of a client.
@@ -144,6 +150,11 @@ impl<C: CryptoProvider> Client<C> {
     /// whoever sent it. Not saved.
     pub fn set_receive_policy(&mut self, policy: Arc<dyn ReceivePolicy>) {
         self.receive_policy = policy;
+    }
+
+    /// Takes the time of messages in the history from here, and not from the system's clock. Not saved.
+    pub fn set_wall_clock(&mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) {
+        self.wall_clock = Arc::new(now);
     }
 
     /// Whether anything of this client is not durable.

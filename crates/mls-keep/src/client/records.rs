@@ -9,6 +9,31 @@ use crate::memory::ScopeMemory;
 use crate::records::Kind;
 use crate::scope::Scope;
 
+/// Which records are read.
+#[derive(Clone, Copy)]
+pub(super) enum Keys<'k> {
+    /// Those that begin so.
+    Prefix(&'k [u8]),
+    /// Those from the first key to before the second.
+    Between(&'k [u8], &'k [u8]),
+}
+
+impl Keys<'_> {
+    fn range(self) -> RecordRange {
+        match self {
+            Self::Prefix(prefix) => RecordRange::prefix(prefix),
+            Self::Between(start, end) => RecordRange::between(start, end),
+        }
+    }
+
+    fn contains(self, key: &[u8]) -> bool {
+        match self {
+            Self::Prefix(prefix) => key.starts_with(prefix),
+            Self::Between(start, end) => (start..end).contains(&key),
+        }
+    }
+}
+
 impl<C: CryptoProvider> Client<C> {
     /// The value of a record that the application wrote with [`RecordWriter::put`](super::RecordWriter::put).
     ///
@@ -32,7 +57,7 @@ impl<C: CryptoProvider> Client<C> {
     ) -> Result<Vec<(Vec<u8>, Value)>> {
         self.freshen().await?;
         let prefix = Kind::Application.with(prefix.as_ref());
-        let found = self.read_records(scope, &prefix, limit, false).await?;
+        let found = self.read_records(scope, Keys::Prefix(&prefix), limit, false).await?;
         Ok(found.into_iter().map(|(key, value)| (key.get(1..).unwrap_or_default().to_vec(), value)).collect())
     }
 
@@ -50,12 +75,12 @@ impl<C: CryptoProvider> Client<C> {
     pub(super) async fn read_records(
         &mut self,
         scope: &Scope,
-        prefix: &[u8],
+        keys: Keys<'_>,
         limit: usize,
         backwards: bool,
     ) -> Result<Vec<(SecretBytes, Value)>> {
         loop {
-            let records = self.try_read_records(scope, prefix, limit, backwards).await;
+            let records = self.try_read_records(scope, keys, limit, backwards).await;
             if !self.must_repeat(&records).await? {
                 return records;
             }
@@ -76,7 +101,7 @@ impl<C: CryptoProvider> Client<C> {
     async fn try_read_records(
         &self,
         scope: &Scope,
-        prefix: &[u8],
+        keys: Keys<'_>,
         limit: usize,
         backwards: bool,
     ) -> Result<Vec<(SecretBytes, Value)>> {
@@ -86,7 +111,7 @@ impl<C: CryptoProvider> Client<C> {
         if let Some(store) = self.store.as_ref().filter(|_| !memory.is_some_and(|memory| memory.cleared)) {
             // As many more as unsaved changes may take away.
             let more = unsaved.map_or(0, |unsaved| unsaved.values().filter(|record| record.value.is_none()).count());
-            let mut range = RecordRange::prefix(prefix).limit(limit.saturating_add(more));
+            let mut range = keys.range().limit(limit.saturating_add(more));
             if backwards {
                 range = range.backwards();
             }
@@ -94,7 +119,7 @@ impl<C: CryptoProvider> Client<C> {
                 found.insert(record.key, record.value);
             }
         }
-        for (key, record) in unsaved.into_iter().flatten().filter(|(key, _)| key.starts_with(prefix)) {
+        for (key, record) in unsaved.into_iter().flatten().filter(|(key, _)| keys.contains(key)) {
             match &record.value {
                 Some(value) => found.insert(key.clone(), value.clone()),
                 None => found.remove(key),

@@ -252,6 +252,11 @@ impl ScopeRecords {
         }
     }
 
+    /// What was written in this transaction.
+    pub(super) fn written(&self, key: &[u8]) -> Option<&Option<Value>> {
+        self.changes.get(key)
+    }
+
     pub(super) fn read<T: DeserializeOwned>(&self, key: &[u8], kind: Kind) -> Result<Option<T>> {
         self.get(key).map(|value| codec::decode(kind, value)).transpose()
     }

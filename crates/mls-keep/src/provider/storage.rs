@@ -40,6 +40,11 @@ impl TransactionStorage {
         self.overlay().scope(scope).get(key).cloned()
     }
 
+    /// What this transaction made of a record; `None` if it has not written it.
+    pub(crate) fn written(&self, scope: &Scope, key: &[u8]) -> Option<Option<Value>> {
+        self.overlay().scope(scope).written(key).cloned()
+    }
+
     /// The records of a kind that is loaded with its scope, as they are, in key order.
     pub(crate) fn all(&self, scope: &Scope, kind: Kind) -> Vec<Value> {
         self.overlay().scope(scope).all(kind).into_values().cloned().collect()

@@ -3,17 +3,20 @@
 // A test fails by panicking.
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod blocks;
 mod cached_group;
 mod conflicts;
 mod credentials;
 mod entry;
 mod forgetting;
 mod group_list;
+mod history;
 mod joining;
 mod key_packages;
 mod receiving;
 mod refusals;
 mod saving;
+mod settings;
 mod staged;
 mod storage_errors;
 
