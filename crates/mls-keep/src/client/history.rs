@@ -60,6 +60,22 @@ pub struct Retention {
     age: Option<Duration>,
 }
 
+impl std::fmt::Display for Retention {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.keep {
+            return f.write_str("no messages");
+        }
+        match self.messages {
+            Some(messages) => write!(f, "the newest {messages} messages")?,
+            None => f.write_str("all messages")?,
+        }
+        match self.age {
+            Some(age) => write!(f, " of the last {:.1} days", age.as_secs_f64() / 86_400.0),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Retention {
     /// All of them.
     pub fn all() -> Self {
