@@ -199,7 +199,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         commit: CommitOut,
     },
-    /// Print the messages of a group, sent and received: `NUMBER<TAB>TIME<TAB>SENDER<TAB>TEXT`, times in UTC
+    /// Print the messages of a group, sent and received: `SENDER<TAB>TEXT`
     History {
         #[command(flatten)]
         group: Group,
@@ -209,8 +209,11 @@ pub(crate) enum Command {
         /// Only the last N of them
         #[arg(long, value_name = "N", visible_alias = "last")]
         limit: Option<usize>,
+        /// Their numbers and times as well: `NUMBER<TAB>TIME<TAB>SENDER<TAB>TEXT`, times in UTC
+        #[arg(long)]
+        long: bool,
         /// Delete message N instead
-        #[arg(long, value_name = "N", conflicts_with_all = ["before", "limit"])]
+        #[arg(long, value_name = "N", conflicts_with_all = ["before", "limit", "long"])]
         delete: Option<u64>,
     },
     /// List what was made for others and never written to a file, and write it

@@ -44,7 +44,10 @@ pub(super) async fn make(session: &mut Session, new: &NewKeyPackages, files: Vec
     }
     session.output.json(|| {
         let names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
-        json!({ "file": names.first(), "files": names })
+        match names.as_slice() {
+            [only] => json!({ "file": only }),
+            several => json!({ "files": several }),
+        }
     })
 }
 

@@ -34,16 +34,16 @@ pub(super) async fn send(session: &mut Session, typed: &str, text: &str, parcel:
 pub(super) async fn history(
     session: &mut Session,
     typed: &str,
-    before: Option<u64>,
-    limit: Option<usize>,
+    (before, limit): (u64, usize),
+    long: bool,
 ) -> Result<()> {
     let (_, group) = session.group(typed).await?;
-    let (before, limit) = (before.unwrap_or(u64::MAX), limit.unwrap_or(usize::MAX));
     let messages = session.client.history_before(&group, before, limit).await?;
     for message in &messages {
+        let line = format!("{}\t{}", escape(&message.sender), escape(&message.content));
         let number = message.number.map(|number| number.to_string()).unwrap_or_default();
-        let (time, sender) = (utc(message.time), escape(&message.sender));
-        session.output.line(format!("{number}\t{time}\t{sender}\t{}", escape(&message.content)))?;
+        let head = if long { format!("{number}\t{}\t", utc(message.time)) } else { String::new() };
+        session.output.line(head + &line)?;
     }
     session.output.json(|| {
         let value = |message: &Message| {

@@ -99,8 +99,9 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
         Command::History { group, delete: Some(number), .. } => {
             with_client(global, async |session| messages::delete(session, &group.group, *number).await).await
         }
-        Command::History { group, before, limit, delete: None } => {
-            with_client(global, async |session| messages::history(session, &group.group, *before, *limit).await).await
+        Command::History { group, before, limit, long, delete: None } => {
+            let page = (before.unwrap_or(u64::MAX), limit.unwrap_or(usize::MAX));
+            with_client(global, async |session| messages::history(session, &group.group, page, *long).await).await
         }
         Command::Outbox(OutboxCommand::List) => with_client(global, outbox::list).await,
         Command::Outbox(OutboxCommand::Write { group, number, out, welcome }) => {
