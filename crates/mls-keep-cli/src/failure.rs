@@ -186,7 +186,12 @@ fn advice(kind: ErrorKind) -> &'static str {
         }
         ErrorKind::WrongKey => "Give the key file, or the passphrase, that the keep was made with.",
         ErrorKind::RolledBack => "An old copy of the store is in place. Put the newest one back, or rejoin the groups.",
-        ErrorKind::NeedsRejoin => "Ask a member to remove and invite this client again.",
+        ErrorKind::NeedsRejoin => {
+            "The client was restored. Have a member remove it and invite it again, with a new key package."
+        }
+        ErrorKind::MovedOut => {
+            "Use it on the other device. If it never arrived there: `mls-keep move reclaim` takes it back."
+        }
         ErrorKind::UnsupportedVersion => "Nothing was touched. Use a newer version of mls-keep.",
         ErrorKind::Invalid => "Nothing was changed. Correct the command; `mls-keep help COMMAND` says what it takes.",
         ErrorKind::NotFound => "Nothing was changed. `mls-keep group list` and `group members` show what is there.",

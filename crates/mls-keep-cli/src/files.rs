@@ -83,16 +83,39 @@ impl NewFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
+        // What goes to others is no secret of this user: the usual mode, under the umask.
+        Self::beside(path, replace, 0o666)
+    }
+
+    /// Makes sure that `path` can be written, and read by its owner alone. An existing file is refused.
+    pub(crate) fn prepare_private(path: &Path) -> Result<Self> {
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::beside(path, false, 0o600),
+            Err(error) => Err(Failure::unwritable(path, &error)),
+            Ok(_) => {
+                let what = format!("{} exists already", path.display());
+                Err(Failure::new(ErrorKind::Invalid, what, "Nothing was changed. Name another file."))
+            }
+        }
+    }
+
+    #[cfg_attr(not(unix), expect(unused_variables, reason = "modes are of Unix"))]
+    fn beside(path: &Path, replace: bool, mode: u32) -> Result<Self> {
+        let failed = |error: io::Error| Failure::unwritable(path, &error);
         if path.file_name().is_none() {
             return Err(failed(io::ErrorKind::InvalidFilename.into()));
         }
         let mut builder = tempfile::Builder::new();
         builder.prefix(".mls-keep-");
-        // What goes to others is no secret of this user: the usual mode, under the umask.
         #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
         let temporary = builder.tempfile_in(directory(path)).map_err(failed)?;
         Ok(Self { path: path.to_path_buf(), temporary, replace })
+    }
+
+    /// What is written piece by piece, before [`finish`](Self::finish).
+    pub(crate) fn file_mut(&mut self) -> &mut File {
+        self.temporary.as_file_mut()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -107,14 +130,20 @@ impl NewFile {
 
     /// Writes the file. When this returns, it is durable under its name.
     pub(crate) fn write(mut self, bytes: &[u8]) -> Result<()> {
+        self.temporary.write_all(bytes).map_err(|error| Failure::unwritable(&self.path, &error))?;
+        self.finish().map(drop)
+    }
+
+    /// Puts what was written under its name, durable when this returns.
+    pub(crate) fn finish(self) -> Result<PathBuf> {
         let path = self.path;
         let failed = |error: io::Error| Failure::unwritable(&path, &error);
-        self.temporary.write_all(bytes).map_err(failed)?;
         self.temporary.as_file().sync_all().map_err(failed)?;
         let persisted =
             if self.replace { self.temporary.persist(&path) } else { self.temporary.persist_noclobber(&path) };
         persisted.map_err(|error| failed(error.error))?;
-        sync_directory(&path).map_err(failed)
+        sync_directory(&path).map_err(failed)?;
+        Ok(path)
     }
 }
 

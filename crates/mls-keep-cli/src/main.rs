@@ -3,6 +3,7 @@
 //! `cli` is what can be typed, `commands` is what it does. `store` and `key` open a keep, `files` reads and writes the
 //! files that travel, `names` makes what others wrote harmless, `output` prints, `failure` says what went wrong.
 
+mod archive_key;
 mod cli;
 mod commands;
 mod demo;
@@ -14,6 +15,8 @@ mod output;
 mod progress;
 mod session;
 mod store;
+mod time;
+mod words;
 
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;

@@ -15,6 +15,15 @@ pub(crate) fn counter(what: &str) -> ProgressBar {
     started(ProgressBar::with_draw_target(None, target()), "{spinner} {msg} {pos}", what)
 }
 
+/// Counts bytes, towards `total` if that is known, and shows how long it has taken.
+pub(crate) fn bytes(total: Option<u64>, what: &str) -> ProgressBar {
+    let template = match total {
+        Some(_) => "{msg} {wide_bar} {bytes}/{total_bytes} {elapsed}, {eta} left",
+        None => "{spinner} {msg} {bytes} {elapsed}",
+    };
+    started(ProgressBar::with_draw_target(total, target()), template, what)
+}
+
 fn target() -> ProgressDrawTarget {
     if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
 }

@@ -108,6 +108,15 @@ pub(crate) async fn identities(manager: &PersistenceManager, global: &Global) ->
     }
 }
 
+/// The client that a command is about, which need not be one that can be loaded.
+pub(crate) async fn identity(manager: &PersistenceManager, global: &Global) -> Result<Vec<u8>> {
+    let all = manager.clients().await?;
+    match &global.identity {
+        Some(typed) => find_identity(&all, typed),
+        None => only_identity(all),
+    }
+}
+
 async fn load_client(manager: &PersistenceManager, global: &Global) -> Result<Client> {
     let identity = match &global.identity {
         Some(typed) => match manager.load_client_state(typed).await {

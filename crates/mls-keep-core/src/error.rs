@@ -48,6 +48,9 @@ pub enum ErrorKind {
     RolledBack,
     /// The group was restored from an older state, so sending would reuse keys. Not applied. Re-enter the group.
     NeedsRejoin,
+    /// The client was moved to another device and does not go on here. Not applied. Use it there, or, if it never arrived,
+    /// reclaim it.
+    MovedOut,
     /// A newer version of mls-keep wrote this. Not applied, nothing was touched. Update the program.
     UnsupportedVersion,
     /// An argument breaks a documented rule or limit. Not applied. Correct the call.

@@ -37,6 +37,7 @@
 //! # }).unwrap();
 //! ```
 
+mod archive;
 mod backend;
 mod capabilities;
 mod codec;
@@ -58,6 +59,7 @@ mod secret;
 mod secret_bytes;
 mod text;
 
+pub use archive::{Archive, ArchiveContents, ArchiveFile, ArchiveKind, ArchiveSummary};
 pub use backend::StorageBackend;
 pub use capabilities::{Capabilities, Durability, SwapScope};
 pub use commit::{Commit, Swap};
@@ -67,7 +69,8 @@ pub use entropy::Entropy;
 pub use envelope::{Argon2Params, Encryption};
 pub use error::{Error, ErrorKind, Result};
 pub use keep::{
-    Changes, ClientStore, Committed, Keep, Record, ScopeChanges, ScopeId, ScopeVersion, Statistics, Swept, Verification,
+    BackupPlan, Changes, ClientStore, Committed, Keep, Record, RestorePlan, ScopeChanges, ScopeId, ScopeVersion,
+    Statistics, Swept, Verification,
 };
 pub use key::Key;
 pub use map::{RecordRange, Value};

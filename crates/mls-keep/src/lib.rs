@@ -40,6 +40,7 @@
 //!
 //! `extensions-draft` and `virtual-clients-draft` turn on OpenMLS's features of the same names. Both are off by default.
 
+mod archive;
 mod client;
 mod entropy;
 #[cfg(test)]
@@ -51,6 +52,7 @@ mod provider;
 mod records;
 mod scope;
 
+pub use archive::{BackupOptions, ExportOptions, RestoreOptions};
 pub use client::{
     BoxError, Change, Client, ClientBuilder, CommitSummary, Committer, CryptoProvider, Decision, GroupSettings,
     GroupSummary, GroupsTransaction, HandshakeFormat, JoinOptions, Joined, KeyPackageOptions, KeyPackageSummary,
@@ -61,8 +63,9 @@ pub use client::{
 pub use entropy::SystemEntropy;
 pub use manager::{PersistenceManager, PersistenceManagerBuilder};
 pub use mls_keep_core::{
-    Argon2Params, Capabilities, ClientStore, Encryption, Entropy, Error, ErrorKind, Keep, MasterKey, MemoryBackend,
-    Result, SecretBytes, Statistics, StorageBackend, Value, Verification, limits,
+    Archive, ArchiveContents, ArchiveFile, ArchiveKind, ArchiveSummary, Argon2Params, Capabilities, ClientStore,
+    Encryption, Entropy, Error, ErrorKind, Keep, MasterKey, MemoryBackend, Result, SecretBytes, Statistics,
+    StorageBackend, Value, Verification, limits,
 };
 pub use openmls;
 pub use policy::{Persistence, SavePolicy};

@@ -22,6 +22,8 @@ pub(crate) struct ScopeMemory {
     pub(crate) cleared: bool,
     /// What is not stored yet.
     pub(crate) unsaved: BTreeMap<SecretBytes, UnsavedRecord>,
+    /// The mark of a restored group goes with the next save.
+    pub(crate) unmarked: bool,
 }
 
 /// A record that is not stored yet.
@@ -58,7 +60,7 @@ impl ScopeMemory {
     }
 
     pub(crate) fn is_unsaved(&self) -> bool {
-        self.cleared || !self.unsaved.is_empty()
+        self.cleared || self.unmarked || !self.unsaved.is_empty()
     }
 
     /// Adds to `commit` what is unsaved, and `changes` over it.
@@ -69,6 +71,9 @@ impl ScopeMemory {
         let commit = commit.scope(scope, self.version);
         if self.cleared {
             commit.remove_all();
+        }
+        if self.unmarked {
+            commit.set_needs_rejoin(false);
         }
         let unsaved = self.unsaved.iter().map(|(key, record)| (key, &record.value, record.base.as_ref()));
         let changed = changes.into_iter().flatten().map(|(key, value)| (key, value, self.base_of(key)));
@@ -118,6 +123,7 @@ impl ScopeMemory {
         }
         self.version = committed.version(scope);
         self.cleared = false;
+        self.unmarked = false;
         let records = Arc::make_mut(&mut self.records);
         for key in std::mem::take(&mut self.unsaved).into_keys() {
             if let Some(value) = committed.long_value(scope, &key).filter(|_| is_loaded(&key)) {
@@ -132,6 +138,11 @@ impl ScopeMemory {
             Some(unsaved) => unsaved.base.as_ref(),
             None => self.records.get(key),
         }
+    }
+
+    /// Whether the group was restored from an older state, and was not entered anew since.
+    pub(crate) fn needs_rejoin(&self) -> bool {
+        !self.unmarked && self.version.is_some_and(|version| version.needs_rejoin())
     }
 
     /// Whether nothing is left, once what is unsaved is saved.

@@ -220,13 +220,17 @@ async fn check_all(manager: &PersistenceManager, global: &Global) -> Result<Vec<
 
 /// Opens everything of a client: its nodes, and what OpenMLS makes of them.
 async fn check(manager: &PersistenceManager, identity: Vec<u8>) -> Result<Checked> {
-    let store = manager.keep().open_client(&identity).await?;
+    // Also one that was moved to another device.
+    let store = manager.keep().inspect_client(&identity).await?;
     let bar = progress::counter(&format!("nodes of {}", escape(&identity)));
     let found = store.verify(&mut |nodes| bar.set_position(nodes as u64)).await;
     bar.finish_and_clear();
     let mut checked = Checked { identity, commits: store.number(), groups: 0, found: found? };
     // Damage of the nodes was listed; it would only be met again.
-    if checked.found.is_sound() {
+    if store.is_moved_out() {
+        checked.groups = checked.found.statistics.scopes.saturating_sub(1);
+        note(&format!("{}: moved to another device", escape(&checked.identity)));
+    } else if checked.found.is_sound() {
         match open_groups(manager, &checked.identity).await {
             Ok(groups) => checked.groups = groups,
             Err(error) if error.kind() == ErrorKind::Corrupt => checked.found.problems.push(error.to_string()),
@@ -240,7 +244,11 @@ async fn open_groups(manager: &PersistenceManager, identity: &[u8]) -> mls_keep:
     let mut client = manager.load_client_state(identity).await?;
     let groups = client.groups().await?;
     for (group, _) in &groups {
-        client.group(group).await?;
+        match client.group(group).await {
+            // It came from a backup without the secrets of groups.
+            Err(error) if error.kind() == ErrorKind::NeedsRejoin => {}
+            found => drop(found?),
+        }
         client.history(group, usize::MAX).await?;
         client.outbox(group).await?;
     }

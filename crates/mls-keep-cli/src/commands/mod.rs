@@ -1,5 +1,6 @@
 //! The commands.
 
+mod archives;
 mod copy;
 mod enter;
 mod groups;
@@ -34,6 +35,8 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
         Command::Verify => keeps::verify(global).await,
         Command::Gc => keeps::gc(global).await,
         Command::Purge => keeps::purge(global).await,
+        Command::Backup(command) => archives::backup(global, command).await,
+        Command::Move(command) => archives::moving(global, command).await,
         Command::Copy { from, to } => copy::copy(global, from, to).await,
         Command::Demo { on, dir } => crate::demo::run(global.output(), on.clone(), dir.as_deref()).await,
         Command::Completions { shell } => completions(global, *shell),

@@ -15,12 +15,13 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
 
-const SALT_LEN: usize = 24;
-const COMMITMENT_LEN: usize = 32;
-const CHUNK_LEN: usize = 16 << 10;
+pub(super) const SALT_LEN: usize = 24;
+pub(super) const COMMITMENT_LEN: usize = 32;
 
+/// Plaintext of every chunk but the last, bytes.
+pub(crate) const CHUNK_LEN: usize = 16 << 10;
 /// Length of an AES-GCM tag, bytes.
-pub(super) const TAG_LEN: usize = 16;
+pub(crate) const TAG_LEN: usize = 16;
 /// Length of an AES-GCM nonce, bytes.
 pub(super) const NONCE_LEN: usize = 12;
 /// Length of an AES-256 key, bytes.
@@ -105,7 +106,7 @@ pub(super) fn open_with(
     let (whole, last) = sealed.as_chunks::<{ CHUNK_LEN + TAG_LEN }>();
     let last_len = last.len().checked_sub(TAG_LEN).ok_or(OpenError::Length)?;
     let keys = BodyKeys::derive(expand, input_key, salt, context);
-    if !bool::from(keys.commitment.ct_eq(commitment)) {
+    if !keys.commits_to(commitment) {
         return Err(OpenError::Commitment);
     }
     let mut plaintext = Zeroizing::new(Vec::with_capacity(whole.len() * CHUNK_LEN + last_len));
@@ -137,14 +138,14 @@ pub(super) fn open_onto(
     cipher.decrypt_inout_detached(&Nonce::from(*nonce), b"", chunk.into(), &Tag::from(*tag)).map_err(|_| OpenError::Tag)
 }
 
-struct BodyKeys {
-    cipher: Aes256Gcm,
+pub(super) struct BodyKeys {
+    pub(super) cipher: Aes256Gcm,
     base_nonce: Zeroizing<[u8; NONCE_LEN]>,
-    commitment: [u8; COMMITMENT_LEN],
+    pub(super) commitment: [u8; COMMITMENT_LEN],
 }
 
 impl BodyKeys {
-    fn derive(expand: Expand, input_key: &[u8; KEY_LEN], salt: &[u8; SALT_LEN], context: &[u8]) -> Self {
+    pub(super) fn derive(expand: Expand, input_key: &[u8; KEY_LEN], salt: &[u8; SALT_LEN], context: &[u8]) -> Self {
         let mut okm = Zeroizing::new([0; KEY_LEN + NONCE_LEN + COMMITMENT_LEN]);
         expand(input_key, &[INFO, salt, context], okm.as_mut_slice());
         let (key, rest) = okm.split_at(KEY_LEN);
@@ -156,8 +157,13 @@ impl BodyKeys {
         keys
     }
 
+    /// Compares in constant time.
+    pub(super) fn commits_to(&self, commitment: &[u8]) -> bool {
+        self.commitment.ct_eq(commitment).into()
+    }
+
     /// The base nonce XOR the number of the chunk. Numbers stop at 2^38 in the specification, which is 4 PiB.
-    fn nonce(&self, number: u64) -> [u8; NONCE_LEN] {
+    pub(super) fn nonce(&self, number: u64) -> [u8; NONCE_LEN] {
         let mut nonce = *self.base_nonce;
         for (byte, count) in nonce.iter_mut().rev().zip(number.to_le_bytes()) {
             *byte ^= count;

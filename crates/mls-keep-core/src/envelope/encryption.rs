@@ -6,7 +6,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::header::{HeaderPrefix, Kdf, SALT_LEN, STORE_ID_LEN};
+use super::header::{Form, HeaderPrefix, ID_LEN, Kdf, SALT_LEN};
 use super::passphrase::{Argon2Params, spawn};
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,9 +18,9 @@ const MAX_USER_SALT_LEN: usize = 1024;
 /// Longest passphrase, bytes.
 const MAX_PASSPHRASE_LEN: usize = 64 << 10;
 
-/// What a keep is sealed and opened with: a master key or a passphrase, and a salt if there is one.
+/// What a keep or an archive is sealed and opened with: a master key or a passphrase, and a salt if there is one.
 ///
-/// There is no keep without encryption. Mistakes in the values show when a keep is created or opened with them, as
+/// There is no keep and no archive without encryption. Mistakes in the values show when a keep is created or opened with them, as
 /// [`Invalid`](ErrorKind::Invalid); a wrong value as [`WrongKey`](ErrorKind::WrongKey).
 ///
 /// ```
@@ -99,11 +99,11 @@ impl Encryption {
         self
     }
 
-    /// The clear part of a new keep's header, under a fresh salt.
+    /// The clear part of a new header, under a fresh salt.
     ///
     /// # Errors
     /// `Invalid` for a value out of its documented bounds; any error of `entropy`, unchanged.
-    pub(crate) fn new_prefix(&self, entropy: &dyn Entropy, store_id: [u8; STORE_ID_LEN]) -> Result<HeaderPrefix> {
+    pub(crate) fn new_prefix(&self, form: Form, entropy: &dyn Entropy, id: [u8; ID_LEN]) -> Result<HeaderPrefix> {
         self.check()?;
         let kdf = match self.holder {
             Holder::MasterKey(_) => Kdf::HkdfSha256,
@@ -111,15 +111,15 @@ impl Encryption {
         };
         let mut salt = [0; SALT_LEN];
         entropy.fill(&mut salt)?;
-        Ok(HeaderPrefix { kdf, salt, store_id })
+        Ok(HeaderPrefix { form, kdf, salt, id })
     }
 
-    /// The root key of the keep with this header. With a passphrase it takes the time and the memory that the header asks
+    /// The root key of the keep, or the key of the archive, with this header. With a passphrase it takes the time and the memory that the header asks
     /// for, within the bounds of [`Argon2Params`] and the limit, on a thread of its own if there can be one.
     ///
     /// # Errors
-    /// `Invalid` as for [`new_prefix`](Self::new_prefix), and if the header asks for more than the limit; `WrongKey` if the
-    /// keep wants a passphrase and this is a master key, or the other way round; `NoSpace` if there is no memory for
+    /// `Invalid` as for [`new_prefix`](Self::new_prefix), and if the header asks for more than the limit; `WrongKey` if it
+    /// wants a passphrase and this is a master key, or the other way round; `NoSpace` if there is no memory for
     /// argon2id.
     pub(crate) async fn root_key(&self, prefix: &HeaderPrefix) -> Result<Secret32> {
         self.check()?;
@@ -133,8 +133,8 @@ impl Encryption {
                 let stretched = params.derive_aside(passphrase, &prefix.salt, spawn).await?;
                 Ok(self.mix(&prefix.salt, stretched.expose()))
             }
-            (Holder::MasterKey(_), Kdf::Argon2id(_)) => wrong("this keep opens with a passphrase, not a master key"),
-            (Holder::Passphrase(_), Kdf::HkdfSha256) => wrong("this keep opens with a master key, not a passphrase"),
+            (Holder::MasterKey(_), Kdf::Argon2id(_)) => wrong("this opens with a passphrase, not a master key"),
+            (Holder::Passphrase(_), Kdf::HkdfSha256) => wrong("this opens with a master key, not a passphrase"),
         }
     }
 
@@ -142,7 +142,7 @@ impl Encryption {
         Self { holder, salt: Zeroizing::new(Vec::new()), argon2: None, argon2_limit: None }
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let invalid = |message| Err(Error::new(ErrorKind::Invalid, message));
         if self.salt.len() > MAX_USER_SALT_LEN {
             return invalid("the salt is over 1024 bytes");

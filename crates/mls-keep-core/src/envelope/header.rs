@@ -1,4 +1,5 @@
-//! The clear part of a keep's header: what one has to know before there is a key (docs/format.md, "Header").
+//! The clear part of a keep's header and of an archive's: what one has to know before there is a key (docs/format.md,
+//! "Header").
 
 use super::passphrase::Argon2Params;
 use crate::error::{Error, ErrorKind, Result};
@@ -7,22 +8,46 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) const HEADER_PREFIX_LEN: usize = 72;
 
 pub(super) const SALT_LEN: usize = 32;
-pub(super) const STORE_ID_LEN: usize = 16;
+pub(super) const ID_LEN: usize = 16;
 
-/// As in PNG: a byte over 127, a name, and line ends that a transfer in text mode damages.
-const MAGIC: [u8; 8] = *b"\x89MLSK\r\n\x1a";
 const VERSION: u16 = 1;
 
 const KDF_HKDF_SHA256: u8 = 1;
 const KDF_ARGON2ID: u8 = 2;
 
-/// The first 72 bytes of a keep's header. Nothing in it is secret, and whatever it says is checked before it is used;
-/// what is sealed beneath it has [`encode`](Self::encode) in its context.
+/// The first 72 bytes of a keep's header or of an archive. Nothing in it is secret, and whatever it says is checked before
+/// it is used; what is sealed beneath it has [`encode`](Self::encode) in its context.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct HeaderPrefix {
+    pub(super) form: Form,
     pub(super) kdf: Kdf,
     pub(super) salt: [u8; SALT_LEN],
-    pub(crate) store_id: [u8; STORE_ID_LEN],
+    /// Of the keep or of the archive.
+    pub(crate) id: [u8; ID_LEN],
+}
+
+/// What the header is of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Form {
+    Keep,
+    Archive,
+}
+
+impl Form {
+    /// As in PNG: a byte over 127, a name, and line ends that a transfer in text mode damages.
+    fn magic(self) -> [u8; 8] {
+        match self {
+            Self::Keep => *b"\x89MLSK\r\n\x1a",
+            Self::Archive => *b"\x89MLSP\r\n\x1a",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Archive => "archive",
+        }
+    }
 }
 
 /// How the root key comes from what the user holds.
@@ -41,9 +66,9 @@ impl HeaderPrefix {
             Kdf::Argon2id(params) => (KDF_ARGON2ID, [params.memory_kib, params.iterations, params.parallelism]),
         };
         let mut bytes = [0; HEADER_PREFIX_LEN];
-        let fields = MAGIC.into_iter().chain(VERSION.to_be_bytes()).chain([kdf, 0]);
+        let fields = self.form.magic().into_iter().chain(VERSION.to_be_bytes()).chain([kdf, 0]);
         let fields = fields.chain(params.into_iter().flat_map(u32::to_be_bytes));
-        let fields = fields.chain(self.salt).chain(self.store_id);
+        let fields = fields.chain(self.salt).chain(self.id);
         for (byte, field) in bytes.iter_mut().zip(fields) {
             *byte = field;
         }
@@ -53,17 +78,25 @@ impl HeaderPrefix {
     /// Reads the prefix of `header`, which may go on behind it. Takes no memory.
     ///
     /// # Errors
-    /// `Corrupt` if it is no header of a keep, is cut short, or its parameters are out of their bounds;
+    /// `Corrupt` if it is no header of this form, is cut short, or its parameters are out of their bounds;
     /// `UnsupportedVersion` if a newer mls-keep wrote it.
-    pub(crate) fn decode(header: &[u8]) -> Result<Self> {
+    pub(crate) fn decode(form: Form, header: &[u8]) -> Result<Self> {
         let mut rest = header;
-        if take(&mut rest)? != MAGIC {
-            return Err(corrupt("this is no header of a keep"));
+        if take(&mut rest)? != form.magic() {
+            return Err(match form {
+                Form::Keep => corrupt("this is no header of a keep"),
+                Form::Archive => corrupt("this is no archive of mls-keep"),
+            });
         }
         match u16::from_be_bytes(take(&mut rest)?) {
             VERSION => {}
             0 => return Err(corrupt("the header has format version 0, which never was")),
-            newer => return Err(unsupported(format!("the header has format version {newer}, this program reads 1"))),
+            newer => {
+                let name = form.name();
+                return Err(unsupported(format!(
+                    "the {name}'s header has format version {newer}, this program reads 1"
+                )));
+            }
         }
         let [kdf, reserved] = take(&mut rest)?;
         let params = Argon2Params {
@@ -83,7 +116,7 @@ impl HeaderPrefix {
         if reserved != 0 {
             return Err(corrupt("a reserved byte of the header is not zero"));
         }
-        Ok(Self { kdf, salt: take(&mut rest)?, store_id: take(&mut rest)? })
+        Ok(Self { form, kdf, salt: take(&mut rest)?, id: take(&mut rest)? })
     }
 }
 

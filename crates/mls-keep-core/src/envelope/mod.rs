@@ -9,15 +9,17 @@ mod header;
 mod node;
 mod pad;
 mod passphrase;
+mod stream;
 
 pub use encryption::Encryption;
 pub use passphrase::Argon2Params;
 
 pub(crate) use body::{OpenError, open, seal};
 pub(crate) use encryption::extract;
-pub(crate) use header::{HEADER_PREFIX_LEN, HeaderPrefix};
+pub(crate) use header::{Form, HEADER_PREFIX_LEN, HeaderPrefix};
 pub(crate) use node::{NODE_OVERHEAD, node_name, open_node, seal_node};
 pub(crate) use pad::padded_len;
+pub(crate) use stream::{CHUNK_LEN, ChunkOpener, ChunkSealer, HEAD_LEN, TAG_LEN};
 
 #[cfg(test)]
 mod tests;

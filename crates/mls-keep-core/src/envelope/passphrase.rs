@@ -71,8 +71,8 @@ impl Argon2Params {
         Err(Error::new(
             ErrorKind::Invalid,
             format!(
-                "the keep asks for argon2 with {memory_kib} KiB of memory and {iterations} iterations, which is over the \
-                 limit that was set; if the keep is to be trusted, open it with a higher Encryption::argon2_limit"
+                "the header asks for argon2 with {memory_kib} KiB of memory and {iterations} iterations, which is over the \
+                 limit that was set; if it is to be trusted, open it with a higher Encryption::argon2_limit"
             ),
         ))
     }

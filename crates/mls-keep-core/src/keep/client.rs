@@ -7,16 +7,13 @@ use bytes::Bytes;
 
 use super::outcome::InDoubt;
 use super::root::{Descent, Root, Standing, digest};
-use super::scope::{ScopeId, ScopeVersion};
+use super::scope::{ScopeId, ScopeTop, ScopeVersion, top_of};
 use super::{Keep, Place};
 use crate::commit::{Commit, Swap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
-use crate::map::{LeafEntry, LeafValue, NodeName, NodeStore, Pointer, RecordRange, Tree, Value, load_long};
+use crate::map::{LeafEntry, LeafValue, NodeName, NodeStore, RecordRange, Tree, Value, load_long};
 use crate::secret_bytes::SecretBytes;
-
-/// A directory entry with any flag that this program does not know is refused.
-pub(super) const NO_FLAGS: u8 = 0;
 
 /// One client of a keep, as of one version of its root.
 ///
@@ -55,17 +52,33 @@ impl ClientStore {
     pub(super) async fn new(keep: Keep, root: Root) -> Result<Self> {
         let place = Place::new(keep.header().token(&root.identity)?)?;
         let stored = keep.backend().load(&place.key).await?;
-        if let Some(stored) = &stored {
-            ensure_tombstone(&keep.open_root(&place.token, stored).await?)?;
+        let mut client = Self::at(keep, place, root, stored);
+        if let Some(stored) = client.stored.clone() {
+            let tombstone = client.keep.open_root(&client.token, &stored).await?;
+            client.take_over(&tombstone)?;
         }
-        Ok(Self::at(keep, place, root, stored))
+        Ok(client)
     }
 
     pub(super) async fn open(keep: Keep, identity: &[u8]) -> Result<Self> {
+        let (place, root, stored) = Self::find(&keep, identity).await?;
+        Self::opened(keep, place, root, stored).await
+    }
+
+    /// As [`open`](Self::open), whatever its standing is; and nothing is tidied up.
+    pub(super) async fn inspect(keep: Keep, identity: &[u8]) -> Result<Self> {
+        let (place, root, stored) = Self::find(&keep, identity).await?;
+        match root.standing {
+            Standing::Deleted => Err(no_client()),
+            _ => Ok(Self::at(keep, place, root, Some(stored))),
+        }
+    }
+
+    async fn find(keep: &Keep, identity: &[u8]) -> Result<(Place, Root, Bytes)> {
         let place = Place::new(keep.header().token(identity)?)?;
         let stored = keep.backend().load(&place.key).await?.ok_or_else(no_client)?;
         let root = keep.open_root(&place.token, &stored).await?;
-        Self::opened(keep, place, root, stored).await
+        Ok((place, root, stored))
     }
 
     /// A client whose root was read just now.
@@ -120,13 +133,28 @@ impl ClientStore {
         Ok(self.checked(entries).await?.iter().map(|entry| ScopeId::from_key(&entry.key)).collect())
     }
 
+    /// The groups that were restored from an older state and must be entered anew, in byte order of their ids.
+    ///
+    /// # Errors
+    /// As [`scopes`](Self::scopes).
+    pub async fn scopes_to_rejoin(&self) -> Result<Vec<ScopeId>> {
+        let entries = self.root.directory.scan(&self.nodes, &RecordRange::all()).await;
+        let mut marked = Vec::new();
+        for entry in self.checked(entries).await? {
+            if top_of(entry.value)?.version().needs_rejoin() {
+                marked.push(ScopeId::from_key(&entry.key));
+            }
+        }
+        Ok(marked)
+    }
+
     /// The state that `scope` is in, `None` if it does not exist.
     ///
     /// # Errors
     /// As [`scopes`](Self::scopes).
     pub async fn scope_version(&self, scope: &ScopeId) -> Result<Option<ScopeVersion>> {
         let top = self.scope_top(scope).await;
-        Ok(self.checked(top).await?.map(|top| ScopeVersion(*top.name())))
+        Ok(self.checked(top).await?.map(|top| top.version()))
     }
 
     /// The records of `scope` in `range`, in key order (or backwards), with their values. None if there is no such scope.
@@ -155,6 +183,7 @@ impl ClientStore {
     /// - `RolledBack`: the store holds an older state of the client, or one that was made from an older state.
     /// - `NotFound`: the client was deleted, also if another one of its identity was made since.
     /// - `Conflict`: this client is new, and somebody else made one of its identity.
+    /// - `MovedOut`: the client was moved to another device.
     /// - `OutcomeUnknown`: an earlier commit did not say how it went, and the store cannot be asked now.
     /// - `Corrupt`, `UnsupportedVersion`; and the errors of the backend.
     pub async fn refresh(&mut self) -> Result<bool> {
@@ -170,7 +199,7 @@ impl ClientStore {
         };
         let root = self.keep.open_root(&self.token, &stored).await?;
         if self.is_new() && root.seed != self.root.seed {
-            ensure_tombstone(&root)?;
+            self.take_over(&root)?;
             self.stored = Some(stored);
             return Ok(true);
         }
@@ -182,9 +211,23 @@ impl ClientStore {
         Ok(true)
     }
 
+    /// # Errors
+    /// `MovedOut` if the client is known to have been moved to another device. Nothing may be sent from here then, also where
+    /// sending commits nothing.
+    pub fn ensure_here(&self) -> Result<()> {
+        if self.is_new() { Ok(()) } else { ensure_active(&self.root) }
+    }
+
     /// Whether nothing of the client is stored yet.
     pub(super) fn is_new(&self) -> bool {
         self.root.number == 0
+    }
+
+    /// The place of a new client is taken by `root`, if that is a tombstone.
+    fn take_over(&mut self, root: &Root) -> Result<()> {
+        ensure_tombstone(root)?;
+        self.root.remember(&root.archives);
+        Ok(())
     }
 
     /// Reads from `root` from here on.
@@ -211,7 +254,7 @@ impl ClientStore {
         Commit { puts: Vec::new(), swap, deletes: Vec::new() }
     }
 
-    pub(super) async fn scope_top(&self, scope: &ScopeId) -> Result<Option<Arc<Pointer>>> {
+    pub(super) async fn scope_top(&self, scope: &ScopeId) -> Result<Option<ScopeTop>> {
         match self.root.directory.get(&self.nodes, scope.as_key()).await? {
             Some(value) => top_of(value).map(Some),
             None => Ok(None),
@@ -220,7 +263,7 @@ impl ClientStore {
 
     async fn read_records(&self, scope: &ScopeId, range: &RecordRange) -> Result<Vec<Record>> {
         let Some(top) = self.scope_top(scope).await? else { return Ok(Vec::new()) };
-        let entries = Tree::Stored(top).scan(&self.nodes, range).await?;
+        let entries = Tree::Stored(top.pointer).scan(&self.nodes, range).await?;
         let mut records = Vec::with_capacity(entries.len());
         for LeafEntry { key, value } in entries {
             records.push(Record { key, value: self.value(value).await? });
@@ -230,7 +273,7 @@ impl ClientStore {
 
     async fn read_record(&self, scope: &ScopeId, key: &[u8]) -> Result<Option<Value>> {
         let Some(top) = self.scope_top(scope).await? else { return Ok(None) };
-        match Tree::Stored(top).get(&self.nodes, key).await? {
+        match Tree::Stored(top.pointer).get(&self.nodes, key).await? {
             Some(value) => self.value(value).await.map(Some),
             None => Ok(None),
         }
@@ -270,24 +313,16 @@ impl fmt::Debug for ClientStore {
     }
 }
 
-/// The top node that a directory entry names.
-pub(super) fn top_of(value: LeafValue) -> Result<Arc<Pointer>> {
-    match value {
-        LeafValue::Map { flags: NO_FLAGS, top } => Ok(top),
-        LeafValue::Map { .. } => {
-            Err(Error::new(ErrorKind::UnsupportedVersion, "a scope is in a state that this program does not know"))
-        }
-        _ => Err(Error::new(ErrorKind::Corrupt, "the directory holds something else than scopes")),
-    }
-}
-
-fn ensure_active(root: &Root) -> Result<()> {
+/// # Errors
+/// `NotFound` for a tombstone, `MovedOut` for a client that is to go on elsewhere.
+pub(super) fn ensure_active(root: &Root) -> Result<()> {
     match root.standing {
-        Standing::Active => Ok(()),
+        Standing::Active | Standing::Restored => Ok(()),
         Standing::Deleted => Err(no_client()),
-        Standing::Restored | Standing::MovedOut => {
-            Err(Error::new(ErrorKind::UnsupportedVersion, "the client is in a state that this program does not know"))
-        }
+        Standing::MovedOut => Err(Error::new(
+            ErrorKind::MovedOut,
+            "the client was moved to another device: use it there; if it never arrived, reclaim it",
+        )),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::client::ClientStore;
 use super::root::Standing;
 use super::{Keep, Place};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::map::{Batch, NodeName};
 use crate::names;
 
@@ -69,15 +69,12 @@ impl Keep {
     /// Deletes the nodes at `place` that no root names. Returns how many.
     async fn sweep_client(&self, place: Place) -> Result<usize> {
         let Some(stored) = self.backend().load(&place.key).await? else {
-            return self.bury_nodes(&place, None).await;
+            return self.bury_nodes(&place, None, &[]).await;
         };
         let root = self.open_root(&place.token, &stored).await?;
         match root.standing {
-            Standing::Deleted => return self.bury_nodes(&place, Some(stored)).await,
-            Standing::Active => {}
-            Standing::Restored | Standing::MovedOut => {
-                return Err(Error::new(ErrorKind::UnsupportedVersion, "the client is in an unknown state"));
-            }
+            Standing::Deleted => return self.bury_nodes(&place, Some(stored), &root.archives).await,
+            Standing::Active | Standing::Restored | Standing::MovedOut => {}
         }
         let mut client = ClientStore::at(self.clone(), place, root, Some(stored));
         for _ in 1..ATTEMPTS {
@@ -130,7 +127,7 @@ impl ClientStore {
         let count = orphans.len();
         let batch = Batch::new(&self.nodes, self.keep.entropy());
         let directory = self.root.directory.clone();
-        let (root, commit, written) = self.prepare(directory, batch, orphans, Some(&pages)).await?;
+        let (root, commit, written) = self.prepare(directory, batch, orphans, Some(&pages), &|_| ()).await?;
         match self.land(root, commit, None).await {
             Ok(_) => {
                 self.nodes.applied(written);

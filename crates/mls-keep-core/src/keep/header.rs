@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::codec::{Reader, Writer};
 use crate::entropy::Entropy;
-use crate::envelope::{self, Encryption, HEADER_PREFIX_LEN, HeaderPrefix, OpenError};
+use crate::envelope::{self, Encryption, Form, HEADER_PREFIX_LEN, HeaderPrefix, OpenError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret32;
 
@@ -51,7 +51,7 @@ impl Header {
     pub(crate) async fn create(encryption: &Encryption, entropy: &dyn Entropy) -> Result<(Self, Bytes, HeaderKey)> {
         let mut store_id = [0; 16];
         entropy.fill(&mut store_id)?;
-        let prefix = encryption.new_prefix(entropy, store_id)?;
+        let prefix = encryption.new_prefix(Form::Keep, entropy, store_id)?;
         let header = Self {
             store_id,
             name_key: Secret32::random(entropy)?,
@@ -69,7 +69,7 @@ impl Header {
     /// `WrongKey` if the key, salt or passphrase is not the keep's, `UnsupportedVersion`, or `Corrupt`.
     pub(crate) async fn open(encryption: &Encryption, stored: &[u8]) -> Result<(Self, HeaderKey)> {
         let (clear, _) = split(stored)?;
-        let prefix = HeaderPrefix::decode(clear)?;
+        let prefix = HeaderPrefix::decode(Form::Keep, clear)?;
         let key = HeaderKey { clear: prefix.encode(), key: encryption.root_key(&prefix).await? };
         Ok((Self::open_with(&key, stored)?, key))
     }
@@ -80,7 +80,7 @@ impl Header {
     /// As [`open`](Self::open).
     pub(crate) fn open_with(key: &HeaderKey, stored: &[u8]) -> Result<Self> {
         let (clear, body) = split(stored)?;
-        let store_id = HeaderPrefix::decode(clear)?.store_id;
+        let store_id = HeaderPrefix::decode(Form::Keep, clear)?.id;
         let wrong =
             || Error::new(ErrorKind::WrongKey, "the keep does not open under this key (or passphrase, or salt)");
         if clear != key.clear {

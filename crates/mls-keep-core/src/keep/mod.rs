@@ -1,12 +1,15 @@
 //! [`Keep`]: an opened backend with its keys; [`ClientStore`]: one client's root and what hangs on it.
 
+mod back_up;
 mod client;
 mod collect;
 mod commit;
 mod delete;
 mod garbage;
 mod header;
+mod moving;
 mod outcome;
+mod restore;
 mod root;
 mod scope;
 #[cfg(test)]
@@ -29,9 +32,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::limits::MAX_IDENTITY_LEN;
 use crate::names;
+pub use back_up::BackupPlan;
 pub use client::{ClientStore, Record};
 pub use collect::Swept;
 use header::{Header, HeaderKey};
+pub use restore::RestorePlan;
 use root::{Root, Standing, root_key_id};
 pub use scope::{Changes, Committed, ScopeChanges, ScopeId, ScopeVersion};
 pub use verify::{Statistics, Verification};
@@ -195,9 +200,19 @@ impl Keep {
     /// Opens a client.
     ///
     /// # Errors
-    /// `NotFound` if there is no client of this identity, `Corrupt`, `UnsupportedVersion`; and the errors of the backend.
+    /// `NotFound` if there is no client of this identity, `MovedOut` if it was moved to another device, `Corrupt`,
+    /// `UnsupportedVersion`; and the errors of the backend.
     pub async fn open_client(&self, identity: &[u8]) -> Result<ClientStore> {
         ClientStore::open(self.clone(), identity).await
+    }
+
+    /// Opens a client as it stands, also one that was moved to another device: to verify it, to reclaim it, or to write the
+    /// archive of its move again. One that was moved is not changed by anything else.
+    ///
+    /// # Errors
+    /// As [`open_client`](Self::open_client).
+    pub async fn inspect_client(&self, identity: &[u8]) -> Result<ClientStore> {
+        ClientStore::inspect(self.clone(), identity).await
     }
 
     /// 16 random bytes that distinguish this keep from every other.

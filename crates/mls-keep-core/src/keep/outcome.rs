@@ -126,14 +126,14 @@ impl ClientStore {
     async fn fence(&self) -> Result<(Root, Commit)> {
         let batch = Batch::new(&self.nodes, self.keep.entropy());
         if self.is_new() {
-            let root = Root::tombstone(self.keep.entropy())?;
+            let root = Root::tombstone(&self.root.archives, self.keep.entropy())?;
             let replacement = self.keep.seal(&root, &self.token)?;
             return Ok((root, self.swap_to(replacement)));
         }
         let nodes = self.in_doubt.iter().flat_map(|doubt| &doubt.nodes);
         let deletes = nodes.map(|name| self.nodes.key(name)).collect::<Result<_>>()?;
         let (root, commit, _) =
-            self.prepare(self.root.directory.clone(), batch, deletes, self.collected.as_deref()).await?;
+            self.prepare(self.root.directory.clone(), batch, deletes, self.collected.as_deref(), &|_| ()).await?;
         Ok((root, commit))
     }
 

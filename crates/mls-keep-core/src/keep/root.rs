@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::garbage::Garbage;
 use super::header::{Header, RootKeyId};
+use crate::archive::MAX_ARCHIVES;
 use crate::codec::{Reader, Writer};
 use crate::entropy::Entropy;
 use crate::envelope;
@@ -51,8 +52,9 @@ pub(crate) struct Root {
     /// from one of the same identity that was deleted.
     pub(crate) seed: u64,
     pub(crate) standing: Standing,
-    /// Of the archive that this client was restored from or moved out with; zeros if it was neither.
-    pub(crate) archive_id: [u8; 16],
+    /// Of the archives that this client was restored from or moved with, the newest first. A tombstone keeps them, so that
+    /// none is imported twice.
+    pub(crate) archives: Vec<[u8; 16]>,
     /// How many nodes it names.
     pub(crate) nodes: u64,
     /// Nodes to delete, where deletes do not ride in the commit.
@@ -65,9 +67,9 @@ pub(crate) struct Root {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Standing {
     Active = 0,
-    /// Restored from a backup: sending would reuse keys until each group is re-entered.
+    /// Restored from a backup. It is used as an active one is; which groups must be entered anew, their marks say.
     Restored = 1,
-    /// Moved to another device: it must not go on here.
+    /// Moved to another device: it does not go on here.
     MovedOut = 2,
     /// Deleted, or never there: a tombstone, which no late writer expects. It has neither identity nor directory.
     Deleted = 3,
@@ -99,16 +101,27 @@ impl Root {
             // Zero would be the cutter's public default.
             seed: u64::from_be_bytes(seed).max(1),
             standing: Standing::Active,
-            archive_id: [0; 16],
+            archives: Vec::new(),
             nodes: 0,
             garbage: Garbage::default(),
             directory: Tree::Empty,
         })
     }
 
-    /// The root of a client that is gone, or that must not be made by a commit that is late.
-    pub(crate) fn tombstone(entropy: &dyn Entropy) -> Result<Self> {
-        Ok(Self { number: 1, standing: Standing::Deleted, ..Self::new(&[], entropy)? })
+    /// The root of a client that is gone, or that must not be made by a commit that is late. It had to do with `archives`.
+    pub(crate) fn tombstone(archives: &[[u8; 16]], entropy: &dyn Entropy) -> Result<Self> {
+        let archives = archives.to_vec();
+        Ok(Self { number: 1, standing: Standing::Deleted, archives, ..Self::new(&[], entropy)? })
+    }
+
+    /// Remembers archives before the others, as many as there is room for.
+    pub(crate) fn remember(&mut self, archives: &[[u8; 16]]) {
+        let known = std::mem::take(&mut self.archives);
+        for id in archives.iter().chain(&known) {
+            if self.archives.len() < MAX_ARCHIVES && !self.archives.contains(id) {
+                self.archives.push(*id);
+            }
+        }
     }
 
     /// The root after this one, which is stored as `stored`, with nothing changed.
@@ -193,6 +206,7 @@ impl Root {
             Tree::Empty | Tree::Stored(_) => 32,
         };
         let ancestors = self.ancestors.len() * size_of::<Ancestor>();
+        let ancestors = ancestors + self.archives.len() * 16;
         let len = 96 + ancestors + self.identity.len() + self.garbage.encoded_len() + 3 + directory;
         let mut out = Writer::with_capacity(envelope::padded_len(len));
         out.u8(BODY_VERSION);
@@ -208,7 +222,8 @@ impl Root {
         out.short_bytes(&self.identity);
         out.u64(self.seed);
         out.u8(self.standing as u8);
-        out.raw(&self.archive_id);
+        out.u8(self.archives.len() as u8);
+        self.archives.iter().for_each(|id| out.raw(id));
         out.u64(self.nodes);
         self.garbage.encode(&mut out);
         match &self.directory {
@@ -265,7 +280,14 @@ impl Root {
             3 => Standing::Deleted,
             _ => return Err(Error::new(ErrorKind::UnsupportedVersion, "a client's standing is of an unknown kind")),
         };
-        let archive_id = input.array()?;
+        let count = usize::from(input.u8()?);
+        if count > MAX_ARCHIVES {
+            return Err(Error::new(ErrorKind::Corrupt, "a root remembers too many archives"));
+        }
+        let mut archives = Vec::with_capacity(input.count(count, 16)?);
+        for _ in 0..count {
+            archives.push(input.array()?);
+        }
         let nodes = input.u64()?;
         let garbage = Garbage::decode(&mut input)?;
         let directory = match input.u8()? {
@@ -275,7 +297,7 @@ impl Root {
             _ => return Err(Error::new(ErrorKind::Corrupt, "a root's directory is of an unknown kind")),
         };
         input.finish()?;
-        Ok(Self { number, previous, ancestors, identity, seed, standing, archive_id, nodes, garbage, directory })
+        Ok(Self { number, previous, ancestors, identity, seed, standing, archives, nodes, garbage, directory })
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MAX_RECORD_KEY_LEN, MAX_SCOPE_LEN, MAX_VALUE_LEN};
-use crate::map::{NodeName, Value};
+use crate::map::{LeafValue, NodeName, Pointer, Value};
 use crate::secret_bytes::SecretBytes;
 
 /// What is loaded and changed together: the client's own material, or one group.
@@ -58,13 +59,56 @@ impl fmt::Debug for ScopeId {
     }
 }
 
-/// Which state of a scope it is. Two reads with the same version saw the same records.
+/// Which state of a scope it is. Two reads with the same version saw the same records and the same mark.
 #[derive(Clone, Copy, Eq, PartialEq)]
-pub struct ScopeVersion(pub(crate) NodeName);
+pub struct ScopeVersion {
+    name: NodeName,
+    flags: u8,
+}
+
+impl ScopeVersion {
+    /// Whether the group was restored from an older state and not entered anew since. Nothing may be sent in it.
+    #[must_use]
+    pub fn needs_rejoin(&self) -> bool {
+        self.flags & NEEDS_REJOIN != 0
+    }
+}
 
 impl fmt::Debug for ScopeVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ScopeVersion({})", crate::text::encode(&self.0))
+        write!(f, "ScopeVersion({}, {})", crate::text::encode(&self.name), self.flags)
+    }
+}
+
+/// The flag of a group that was restored and must be entered anew.
+pub(crate) const NEEDS_REJOIN: u8 = 1;
+
+/// All flags that this program knows. A scope with any other is refused.
+pub(crate) const KNOWN_FLAGS: u8 = NEEDS_REJOIN;
+
+/// What the directory says of a scope.
+pub(crate) struct ScopeTop {
+    pub(crate) pointer: Arc<Pointer>,
+    pub(crate) flags: u8,
+}
+
+impl ScopeTop {
+    pub(crate) fn version(&self) -> ScopeVersion {
+        ScopeVersion { name: *self.pointer.name(), flags: self.flags }
+    }
+}
+
+/// What an entry of the directory says.
+///
+/// # Errors
+/// `Corrupt` if it is none, `UnsupportedVersion` if it has a flag that is not known.
+pub(crate) fn top_of(value: LeafValue) -> Result<ScopeTop> {
+    match value {
+        LeafValue::Map { flags, top } if flags & !KNOWN_FLAGS == 0 => Ok(ScopeTop { pointer: top, flags }),
+        LeafValue::Map { .. } => {
+            Err(Error::new(ErrorKind::UnsupportedVersion, "a scope is in a state that this program does not know"))
+        }
+        _ => Err(Error::new(ErrorKind::Corrupt, "the directory holds something else than scopes")),
     }
 }
 
@@ -78,6 +122,8 @@ pub struct Changes {
 pub struct ScopeChanges {
     pub(crate) base: Option<ScopeVersion>,
     pub(crate) remove: bool,
+    /// What becomes of the mark, if anything.
+    pub(crate) needs_rejoin: Option<bool>,
     pub(crate) records: BTreeMap<SecretBytes, RecordChange>,
 }
 
@@ -93,6 +139,7 @@ impl fmt::Debug for ScopeChanges {
         f.debug_struct("ScopeChanges")
             .field("base", &self.base)
             .field("remove", &self.remove)
+            .field("needs_rejoin", &self.needs_rejoin)
             .field("records", &self.records.len())
             .finish()
     }
@@ -114,7 +161,12 @@ impl Changes {
     /// The changes of `scope`, made from its state `base` (`None`: it must not exist). If the scope is in another state
     /// when the commit is applied, the commit is a `Conflict`.
     pub fn scope(&mut self, scope: ScopeId, base: Option<ScopeVersion>) -> &mut ScopeChanges {
-        self.scopes.entry(scope).or_insert_with(|| ScopeChanges { base, remove: false, records: BTreeMap::new() })
+        self.scopes.entry(scope).or_insert_with(|| ScopeChanges {
+            base,
+            remove: false,
+            needs_rejoin: None,
+            records: BTreeMap::new(),
+        })
     }
 }
 
@@ -146,6 +198,21 @@ impl ScopeChanges {
     /// Removes every record that is there now. Records that are put in the same changes stay.
     pub fn remove_all(&mut self) {
         self.remove = true;
+    }
+
+    /// Marks the scope as one that must be entered anew, or takes the mark off. Without this it stays as it is, also where all
+    /// records are replaced.
+    pub fn set_needs_rejoin(&mut self, needs_rejoin: bool) {
+        self.needs_rejoin = Some(needs_rejoin);
+    }
+
+    /// The flags of the scope that had `before`.
+    pub(crate) fn flags(&self, before: u8) -> u8 {
+        match self.needs_rejoin {
+            Some(true) => before | NEEDS_REJOIN,
+            Some(false) => before & !NEEDS_REJOIN,
+            None => before,
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::client::{ClientStore, client_gone, top_of};
+use super::client::{ClientStore, client_gone};
 use super::root::Root;
+use super::scope::top_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::map::{GarbagePage, LeafEntry, LeafValue, Node, NodeName, Part, Pointer, Tree, decode_chunk, decode_index};
@@ -86,7 +87,7 @@ impl ClientStore {
     }
 
     /// The root that is stored as `now`, if it is another one than this reads from.
-    async fn newer_root(&self, now: Option<Bytes>) -> Result<Option<(Root, Option<Bytes>)>> {
+    pub(super) async fn newer_root(&self, now: Option<Bytes>) -> Result<Option<(Root, Option<Bytes>)>> {
         if now == self.stored {
             return Ok(None);
         }
@@ -276,7 +277,7 @@ impl Walk {
             (Place::Directory, value) => match top_of(value.clone()) {
                 Ok(top) => {
                     self.found.statistics.scopes += 1;
-                    self.waiting.push((top, Expected::top(Place::Scope)));
+                    self.waiting.push((top.pointer, Expected::top(Place::Scope)));
                 }
                 Err(error) => self.found.problems.push(error.to_string()),
             },

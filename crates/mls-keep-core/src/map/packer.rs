@@ -20,25 +20,25 @@ const ZSTD_LEVEL: i32 = 1;
 const OVERHEAD: usize = 256;
 
 /// Compresses nodes.
-pub(super) struct Packer {
+pub(crate) struct Packer {
     compressor: Compressor<'static>,
     scratch: Vec<u8>,
 }
 
 /// Decompresses nodes.
-pub(super) struct Unpacker {
+pub(crate) struct Unpacker {
     decompressor: Decompressor<'static>,
     scratch: Vec<u8>,
 }
 
 impl Packer {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let compressor = Compressor::new(ZSTD_LEVEL).map_err(unusable)?;
         Ok(Self { compressor, scratch: vec![0; MAX_NODE_LEN + OVERHEAD] })
     }
 
     /// `None` if compression does not make it shorter. `node` has at most [`MAX_NODE_LEN`] bytes.
-    pub(super) fn pack(&mut self, node: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    pub(crate) fn pack(&mut self, node: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>> {
         let mut packed = Zeroizing::new(vec![0; node.len()]);
         // A target as long as the node: what does not fit is not shorter.
         let result = self.compressor.compress_to_buffer(node, packed.as_mut_slice());
@@ -62,13 +62,13 @@ impl Packer {
 }
 
 impl Unpacker {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let decompressor = Decompressor::new().map_err(unusable)?;
         Ok(Self { decompressor, scratch: vec![0; ZEROS_LEN] })
     }
 
     /// `None` if `packed` is not the compressed form of `len` bytes. `len` is at most [`MAX_NODE_LEN`].
-    pub(super) fn unpack(&mut self, packed: &[u8], len: usize) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    pub(crate) fn unpack(&mut self, packed: &[u8], len: usize) -> Result<Option<Zeroizing<Vec<u8>>>> {
         let mut node = Zeroizing::new(vec![0; len]);
         let result = self.decompressor.decompress_to_buffer(packed, node.as_mut_slice());
         // The literals of a node are at most as long as the node, and always at the beginning of the same buffer.

@@ -18,7 +18,7 @@ use crate::limits::MAX_DEPTH;
 use crate::secret_bytes::SecretBytes;
 
 /// A node longer than this is split, bytes (docs/decisions/0003-node-sizes.md). A piece can exceed it by one entry.
-const SPLIT_LEN: usize = 8 << 10;
+pub(super) const SPLIT_LEN: usize = 8 << 10;
 /// A node shorter than this is joined with a neighbour, bytes.
 const JOIN_LEN: usize = 2 << 10;
 

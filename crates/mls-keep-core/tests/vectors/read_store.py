@@ -85,9 +85,10 @@ class Store:
         ancestors = [body.take(8) for _ in range(body.number(1))]
         assert len(ancestors) == min(max(commits - 2, 0), 16)
         assert body.take(body.number(2)) == identity
-        _seed, standing, _archive = body.take(8), body.number(1), body.take(16)
+        _seed, standing = body.take(8), body.number(1)
+        archives = [body.take(16) for _ in range(body.number(1))]
         named, garbage, pages = body.number(8), body.number(4), body.number(1)
-        assert standing == 0 and garbage == 0 and pages == 0
+        assert standing == 0 and not archives and garbage == 0 and pages == 0
         assert named == sum(name.startswith(self.prefix) for name in self.stored)
         kind = body.number(1)
         nodes = {0: lambda: None, 1: lambda: body.take(body.number(2)), 2: lambda: self.node(body.take(32))}[kind]()
@@ -152,4 +153,5 @@ def main():
     print(f"{len(records)} records, all as they were written")
 
 
-main()
+if __name__ == "__main__":
+    main()

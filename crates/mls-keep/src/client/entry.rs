@@ -179,6 +179,7 @@ impl<C: CryptoProvider> Client<C> {
         session.replace_groups(|provider, _| {
             let storage = provider.storage();
             storage.clear_mls_group(group);
+            storage.clear_mark(group);
             for (key, value) in records {
                 storage.put(&scope, key, Some(value));
             }

@@ -43,6 +43,9 @@ pub struct GroupSummary {
     pub pending_proposals: usize,
     /// Whether a commit of this client is staged.
     pub has_staged: bool,
+    /// Whether it was restored from an older state: it can be read and receives, and nothing is sent in it before it is
+    /// entered anew.
+    pub needs_rejoin: bool,
     /// The ciphersuite.
     pub ciphersuite: Ciphersuite,
 }
@@ -225,6 +228,32 @@ impl<C: CryptoProvider> Client<C> {
         Ok(listed.into_iter().map(|(id, listed)| (id, listed.name.release())).collect())
     }
 
+    /// The groups that were restored from an older state and must be entered anew, by an external commit
+    /// ([`stage_entry`](Self::stage_entry)) or by a Welcome of a member who has removed the old leaf
+    /// ([`join_with`](Self::join_with)). In the order of their ids, with their names.
+    ///
+    /// # Errors
+    /// `Corrupt`; and the errors of the backend.
+    pub async fn groups_to_rejoin(&mut self) -> Result<Vec<(GroupId, String)>> {
+        self.freshen().await?;
+        let marked = loop {
+            let Some(store) = &self.store else { return Ok(Vec::new()) };
+            let marked = store.scopes_to_rejoin().await;
+            if !self.must_repeat(&marked).await? {
+                break marked?;
+            }
+        };
+        let mut groups = Vec::new();
+        for scope in marked {
+            let Some(id) = scope.group_id() else { continue };
+            if self.groups.get(id).is_none_or(|memory| !memory.scope.unmarked && !memory.scope.cleared) {
+                let id = GroupId::from_slice(id);
+                groups.push((id.clone(), self.name_of(&id).await?.release()));
+            }
+        }
+        Ok(groups)
+    }
+
     /// The group that was joined by the Welcome with this digest, if the client is a member of it.
     pub(super) async fn joined_by(&mut self, welcome: &[u8; 16]) -> Result<Option<(GroupId, String)>> {
         for (id, listed) in self.listed_groups().await? {
@@ -249,8 +278,11 @@ impl<C: CryptoProvider> Client<C> {
     /// `NotFound` if the client has no such group, `Corrupt`; and the errors of the backend.
     pub async fn group(&mut self, id: &GroupId) -> Result<GroupSummary> {
         let name = self.name_of(id).await?;
-        let group = self.loaded_group(id).await?;
+        self.loaded_group(id).await?;
+        let memory = self.groups.get(id.as_slice()).ok_or_else(no_group)?;
+        let group = memory.group.as_ref().ok_or_else(no_group)?;
         Ok(GroupSummary {
+            needs_rejoin: memory.scope.needs_rejoin(),
             id: id.clone(),
             name: name.release(),
             epoch: group.epoch().as_u64(),

@@ -12,6 +12,7 @@ use openmls_basic_credential::SignatureKeyPair;
 use serde::{Deserialize, Serialize};
 
 use super::receive_policy::AcceptValid;
+use super::session::needs_rejoin;
 use super::{Client, CryptoProvider, GroupSettings, Profile};
 use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
@@ -83,6 +84,11 @@ impl<C: CryptoProvider> Client<C> {
     /// Drops what somebody else has changed in the store, as far as that is known here.
     pub(super) async fn freshen(&mut self) -> Result<()> {
         self.settle_first_save().await?;
+        if self.store.as_ref().is_some_and(|store| store.ensure_here().is_err()) {
+            // A fence may have been taken back without an answer.
+            self.refresh().await?;
+            self.store_mut()?.ensure_here()?;
+        }
         if self.uncertain {
             self.refresh().await?;
             self.uncertain = false;
@@ -116,7 +122,7 @@ impl<C: CryptoProvider> Client<C> {
     /// A group as OpenMLS holds it, loaded if it is not in memory or memory is older than the store.
     ///
     /// # Errors
-    /// `NotFound` if there is no group.
+    /// `NotFound` if there is no group, `NeedsRejoin` if it was restored from a backup without the secrets of groups.
     pub(super) async fn loaded_group(&mut self, id: &GroupId) -> Result<&mut MlsGroup> {
         self.freshen().await?;
         let memory = self.load_scope_or_default(id.as_slice()).await?;
@@ -125,6 +131,9 @@ impl<C: CryptoProvider> Client<C> {
             memory.group = MlsGroup::load(&TransactionStorage::new(Default::default(), records), id)?;
         }
         if !memory.scope.has_group() {
+            if memory.scope.needs_rejoin() {
+                return Err(needs_rejoin());
+            }
             // Whoever sends messages for groups that do not exist must not fill the memory.
             if !memory.scope.is_unsaved() {
                 self.groups.remove(id.as_slice());

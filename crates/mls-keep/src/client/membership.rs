@@ -137,6 +137,7 @@ impl<C: CryptoProvider> Client<C> {
         session.replace_groups(|provider, _| {
             let storage = provider.storage();
             storage.clear_mls_group(&id);
+            storage.clear_mark(&id);
             take_staged(storage, &id)?;
             // The leaf of a member who was away for long is no reason to stay out (RFC 9420 section 7.2).
             let mut builder = StagedWelcome::build_from_welcome(provider, &config, welcome)?;
@@ -163,11 +164,11 @@ impl<C: CryptoProvider> Client<C> {
     /// receives and cannot send (RFC 9420 section 12.1.2).
     ///
     /// # Errors
-    /// `NotFound` if the client has no such group, `NotMember` if it was removed, `Aborted` if OpenMLS refuses, `Conflict`; and
-    /// the errors of the backend.
+    /// `NotFound` if the client has no such group, `NotMember` if it was removed, `NeedsRejoin` if it was restored and not
+    /// entered anew, `Aborted` if OpenMLS refuses, `Conflict`; and the errors of the backend.
     pub async fn leave(&mut self, group: &GroupId) -> Result<MlsMessageOut> {
         let outbox = self.outbox;
-        self.repeat(std::slice::from_ref(group), |tx| {
+        self.repeat_sending(group, |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
             ensure_member(group)?;
             let proposal = draft::leave(group, tx.provider, tx.signer)?;

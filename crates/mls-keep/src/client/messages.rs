@@ -16,11 +16,11 @@ impl<C: CryptoProvider> Client<C> {
     /// history.
     ///
     /// # Errors
-    /// `NotFound` if the client has no such group, `NotMember` if it was removed, `ProposalPending` if a proposal waits for a
+    /// `NotFound` if the client has no such group, `NotMember` if it was removed, `NeedsRejoin` if it was restored
+    /// and not entered anew, `ProposalPending` if a proposal waits for a
     /// commit: see [`stage`](Self::stage), `Conflict`; and the errors of the backend.
     pub async fn send(&mut self, group: &GroupId, content: impl AsRef<[u8]>) -> Result<MlsMessageOut> {
-        let content = content.as_ref();
-        self.repeat_on(group, |tx| tx.send(content, &[])).await
+        self.send_with(group, content, [], |_, _| Ok(())).await
     }
 
     /// As [`send`](Self::send), with additional data that is authenticated and not encrypted (RFC 9420 section 6.3.2), and
@@ -50,6 +50,7 @@ impl<C: CryptoProvider> Client<C> {
         mut then: impl FnMut(&MlsMessageOut, &mut RecordWriter<'_>) -> Result<(), BoxError>,
     ) -> Result<MlsMessageOut> {
         let (content, aad) = (content.as_ref(), aad.as_ref());
+        self.ensure_unmarked(group).await?;
         self.repeat_on(group, |tx: &mut Transaction<'_, C>| {
             let message = tx.send(content, aad)?;
             then(&message, &mut tx.records)?;

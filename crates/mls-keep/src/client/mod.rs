@@ -58,6 +58,7 @@ pub use receive_policy::{Decision, ProposalSummary, Proposed, ReceivePolicy, Wel
 pub use session::{BoxError, GroupsTransaction, RecordWriter, Session, Transaction};
 pub use settings::{GroupSettings, HandshakeFormat};
 pub use staged::OwnCommit;
+pub(crate) use staged::StagedRecord;
 pub use summary::{CommitSummary, Committer, Newcomer};
 
 /// Groups in memory take at most about this much, bytes; the one used last always stays.
@@ -235,6 +236,11 @@ impl<C: CryptoProvider> Client<C> {
     pub async fn gc(&mut self) -> Result<usize> {
         self.settle().await?;
         self.store.as_mut().ok_or_else(not_kept)?.gc().await
+    }
+
+    /// As [`store`](Self::store), to be changed behind the client's back: for what ends its use here.
+    pub(crate) fn store_mut(&mut self) -> Result<&mut ClientStore> {
+        self.store.as_mut().ok_or_else(not_kept)
     }
 
     pub(crate) fn belongs_to(&self, keep: &Keep) -> bool {

@@ -82,7 +82,8 @@ impl<C: CryptoProvider> Client<C> {
     /// before this returns `Ok`.
     ///
     /// # Errors
-    /// `Aborted` with the error of `f` as source; `NotFound` if the client has no such group; `Conflict` if somebody else
+    /// `Aborted` with the error of `f` as source; `NeedsRejoin` instead if the group was restored and not entered anew, in
+    /// which everything can be read and received, and nothing signed; `NotFound` if the client has no such group; `Conflict` if somebody else
     /// changed the group meanwhile: repeat the call; and the errors of the backend.
     ///
     /// # Examples
@@ -129,12 +130,23 @@ impl<C: CryptoProvider> Client<C> {
         Ok(result)
     }
 
-    /// Begins a transaction over `groups`.
+    /// Begins a transaction over `groups`. If one of them was restored and not entered anew, nothing can be signed in it.
     ///
     /// # Errors
     /// `NotFound` if the client does not have one of them, `Invalid` if one is named twice, `Corrupt`; and the errors of
     /// the backend.
     pub async fn begin(&mut self, groups: &[GroupId]) -> Result<Session<'_, C>> {
+        let mut session = self.begin_any(groups).await?;
+        if session.needs_rejoin() {
+            // Nothing is sent, committed or proposed without a signature.
+            let (scheme, public) = (session.signer().signature_scheme(), session.signer().to_public_vec());
+            session.signer = Some(SignatureKeyPair::from_raw(scheme, Vec::new(), public));
+        }
+        Ok(session)
+    }
+
+    /// As [`begin`](Self::begin), also to enter a restored group anew.
+    async fn begin_any(&mut self, groups: &[GroupId]) -> Result<Session<'_, C>> {
         self.freshen().await?;
         self.uses += 1;
         for group in groups {
@@ -162,7 +174,7 @@ impl<C: CryptoProvider> Client<C> {
     pub(super) async fn begin_at(&mut self, group: &GroupId) -> Result<Session<'_, C>> {
         self.freshen().await?;
         if self.load_scope_or_default(group.as_slice()).await?.scope.has_group() {
-            return self.begin(std::slice::from_ref(group)).await;
+            return self.begin_any(std::slice::from_ref(group)).await;
         }
         self.uses += 1;
         let memory = self.groups.entry(group.as_slice().into()).or_default();
@@ -204,6 +216,37 @@ impl<C: CryptoProvider> Client<C> {
         }
     }
 
+    /// As [`repeat`](Self::repeat), for what is sent to a group.
+    ///
+    /// # Errors
+    /// `NeedsRejoin` if the group was restored and not entered anew.
+    pub(super) async fn repeat_sending<T>(
+        &mut self,
+        group: &GroupId,
+        mut f: impl FnMut(&mut GroupsTransaction<'_, C>) -> Result<T, BoxError>,
+    ) -> Result<T> {
+        let mut attempt = 1;
+        loop {
+            let result = match self.ensure_unmarked(group).await {
+                Ok(()) => self.transact_groups(std::slice::from_ref(group), &mut f).await,
+                Err(error) => Err(error),
+            };
+            if !self.may_repeat(&result, &mut attempt) {
+                return result;
+            }
+        }
+    }
+
+    /// # Errors
+    /// `NeedsRejoin` if the group was restored and not entered anew.
+    pub(super) async fn ensure_unmarked(&mut self, group: &GroupId) -> Result<()> {
+        self.loaded_group(group).await?;
+        match self.groups.get(group.as_slice()).is_some_and(|memory| memory.scope.needs_rejoin()) {
+            true => Err(needs_rejoin()),
+            false => Ok(()),
+        }
+    }
+
     /// Whether what conflicted may be done again, on what somebody else has stored meanwhile.
     pub(super) fn may_repeat<T>(&self, result: &Result<T>, attempt: &mut usize) -> bool {
         const ATTEMPTS: usize = 8;
@@ -238,6 +281,7 @@ impl<C: CryptoProvider> Client<C> {
                 memory.unread = false;
             }
             memory.scope.apply(group.records);
+            memory.scope.unmarked |= group.unmarked;
             memory.used = self.uses;
         }
         if let Some(committed) = &committed {
@@ -297,8 +341,11 @@ impl<C: CryptoProvider> Client<C> {
             if changed.is_some() || memory.scope.is_unsaved() {
                 let scope = ScopeId::group(id)?;
                 match changed.filter(|group| group.cleared) {
-                    Some(_) => commit.scope(scope, memory.scope.version).remove_all(),
-                    None => memory.scope.add_to(&mut commit, scope, changed.map(|group| &group.records))?,
+                    Some(_) => commit.scope(scope.clone(), memory.scope.version).remove_all(),
+                    None => memory.scope.add_to(&mut commit, scope.clone(), changed.map(|group| &group.records))?,
+                }
+                if changed.is_some_and(|group| group.unmarked) {
+                    commit.scope(scope, memory.scope.version).set_needs_rejoin(false);
                 }
             }
         }
@@ -396,9 +443,21 @@ impl<C: CryptoProvider> Session<'_, C> {
         Ok(())
     }
 
-    /// What the transaction ends with: what the storage said to OpenMLS, if it said something.
+    /// What the transaction ends with: what the storage said to OpenMLS, if it said something; or that a group must be entered
+    /// anew.
     pub(super) fn aborted(&self, error: BoxError) -> Error {
-        aborted_in(self.provider.storage(), error)
+        let error = aborted_in(self.provider.storage(), error);
+        match error.kind() {
+            ErrorKind::Aborted if self.needs_rejoin() => needs_rejoin().with_source(error),
+            _ => error,
+        }
+    }
+
+    /// Whether one of the named groups was restored and not entered anew.
+    fn needs_rejoin(&self) -> bool {
+        let marked =
+            |id: &GroupId| self.client.groups.get(id.as_slice()).is_some_and(|memory| memory.scope.needs_rejoin());
+        self.named.iter().any(marked)
     }
 
     /// Commits all that was done, in one commit.
@@ -501,6 +560,11 @@ pub(super) fn application_key(key: &[u8]) -> Result<SecretBytes> {
         return Err(Error::new(ErrorKind::Invalid, format!("the key of a record has 1 to {max} bytes")));
     }
     Ok(Kind::Application.with(key))
+}
+
+pub(super) fn needs_rejoin() -> Error {
+    let text = "the group was restored from an older state, in which keys may have been used: enter it anew first";
+    Error::new(ErrorKind::NeedsRejoin, text)
 }
 
 /// # Errors

@@ -41,7 +41,7 @@ pub struct OwnCommit {
 
 /// The staged commit: record `03` of its group's scope.
 #[derive(Deserialize, Serialize)]
-pub(super) struct StagedRecord {
+pub(crate) struct StagedRecord {
     pub(super) epoch: u64,
     /// Its number in the outbox.
     pub(super) outgoing: u64,
@@ -49,7 +49,7 @@ pub(super) struct StagedRecord {
     pub(super) digest: Digest,
     /// It is an external commit, by which this client enters the group.
     #[serde(default)]
-    pub(super) is_entry: bool,
+    pub(crate) is_entry: bool,
 }
 
 impl<C: CryptoProvider> Client<C> {
@@ -63,7 +63,8 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `Invalid` if a key package is not a valid one, `NotFound` if the client has no such group or nobody has the identity
-    /// or leaf that is to be removed, `NotMember` if it was removed, `CommitPending` if a commit is staged already,
+    /// or leaf that is to be removed, `NotMember` if it was removed, `NeedsRejoin` if the group was restored and not
+    /// entered anew, `CommitPending` if a commit is staged already,
     /// `Aborted` if OpenMLS refuses, `Conflict`; and the errors of the backend.
     pub async fn stage(&mut self, group: &GroupId, change: Change) -> Result<OwnCommit> {
         self.make_commit(group, change, |tx, made, bytes| {
@@ -208,7 +209,7 @@ impl<C: CryptoProvider> Client<C> {
     ) -> Result<OwnCommit> {
         let key_packages = change.validate(self.crypto.as_ref())?;
         let group_name = self.name_of(group).await?;
-        self.repeat(std::slice::from_ref(group), |tx| {
+        self.repeat_sending(group, |tx| {
             let [mls_group] = &mut *tx.groups else { return Err(no_group().into()) };
             ensure_may_commit(mls_group)?;
             if tx.provider.storage().get(&Scope::group(group), &Kind::Staged.only()).is_some() {

@@ -51,6 +51,8 @@ pub(crate) struct GroupChanges {
     pub(crate) created: bool,
     /// OpenMLS deleted the group. Its MLS records are removed by `records`; others may be left in the scope.
     pub(crate) deleted: bool,
+    /// The group was entered anew: it need not be any more.
+    pub(crate) unmarked: bool,
 }
 
 /// The provider that OpenMLS works with during a transaction: the client's cryptography and randomness, and the

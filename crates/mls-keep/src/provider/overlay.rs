@@ -40,6 +40,8 @@ pub(super) struct GroupRecords {
     existed: bool,
     /// OpenMLS made an `MlsGroup` of it.
     loaded: bool,
+    /// It was entered anew.
+    unmarked: bool,
     /// Where OpenMLS last wrote the key pairs of an epoch.
     epoch_key_pairs: Option<SecretBytes>,
 }
@@ -76,6 +78,10 @@ impl Overlay {
             Scope::Client => &mut self.client,
             Scope::Group(id) => &mut self.groups.entry(id.as_slice().into()).or_default().records,
         }
+    }
+
+    pub(super) fn unmark(&mut self, group: &GroupId) {
+        self.groups.entry(group.as_slice().into()).or_default().unmarked = true;
     }
 
     /// Appends an own leaf node. The key pair that it names belongs to this group from here on.
@@ -146,7 +152,7 @@ impl Overlay {
                 changes.taken_as_absent.insert(id.clone());
             }
             let group = group.into_changes();
-            if !group.records.is_empty() || group.deleted {
+            if !group.records.is_empty() || group.deleted || group.unmarked {
                 changes.groups.insert(id, group);
             }
         }
@@ -396,7 +402,7 @@ impl GroupRecords {
         let deleted = self.existed && !self.exists();
         let state = Kind::GroupState.only();
         let created = !self.records.loaded.contains_key(&state) && self.records.get(&state).is_some();
-        GroupChanges { cleared: false, records: self.records.into_changes(), created, deleted }
+        GroupChanges { cleared: false, records: self.records.into_changes(), created, deleted, unmarked: self.unmarked }
     }
 }
 

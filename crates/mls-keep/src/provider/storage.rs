@@ -59,6 +59,12 @@ impl TransactionStorage {
         }
     }
 
+    /// The group is entered anew in this transaction, by an external commit that is made here or by a Welcome: nothing of what is
+    /// sent from now on was sent before.
+    pub(crate) fn clear_mark(&self, group: &GroupId) {
+        self.overlay().unmark(group);
+    }
+
     /// Removes everything that OpenMLS has of a group. What else is in its scope stays.
     pub(crate) fn clear_mls_group(&self, group: &GroupId) {
         self.overlay().scope(&Scope::group(group)).delete_between(*OF_MLS_GROUP.start(), *OF_MLS_GROUP.end(), None);

@@ -3,6 +3,7 @@
 // A test fails by panicking.
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod backups;
 mod blocks;
 mod cached_group;
 mod conflicts;
@@ -13,6 +14,7 @@ mod group_list;
 mod history;
 mod joining;
 mod key_packages;
+mod moving;
 mod receiving;
 mod refusals;
 mod saving;

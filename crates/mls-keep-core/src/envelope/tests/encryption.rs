@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
 
-use super::super::{Argon2Params, Encryption, HEADER_PREFIX_LEN, HeaderPrefix, extract};
+use super::super::{Argon2Params, Encryption, Form, HEADER_PREFIX_LEN, HeaderPrefix, extract};
 use super::{Counting, Stuck};
 use crate::error::ErrorKind;
 use crate::secret::{MasterKey, Secret32};
@@ -19,7 +19,7 @@ fn key(byte: u8) -> Encryption {
 }
 
 fn prefix(encryption: &Encryption) -> HeaderPrefix {
-    encryption.new_prefix(&Counting::default(), STORE_ID).unwrap()
+    encryption.new_prefix(Form::Keep, &Counting::default(), STORE_ID).unwrap()
 }
 
 fn root(encryption: &Encryption, prefix: &HeaderPrefix) -> Secret32 {
@@ -27,7 +27,7 @@ fn root(encryption: &Encryption, prefix: &HeaderPrefix) -> Secret32 {
 }
 
 fn refused(encryption: &Encryption) -> ErrorKind {
-    let at_create = encryption.new_prefix(&Counting::default(), STORE_ID).expect_err("create").kind();
+    let at_create = encryption.new_prefix(Form::Keep, &Counting::default(), STORE_ID).expect_err("create").kind();
     let at_open = block_on(encryption.root_key(&prefix(&key(1)))).expect_err("open").kind();
     assert_eq!(at_create, at_open);
     at_create
@@ -39,9 +39,9 @@ fn a_prefix_comes_back() {
         let prefix = prefix(&encryption);
         let mut bytes = prefix.encode().to_vec();
         assert_eq!(bytes.len(), HEADER_PREFIX_LEN);
-        assert_eq!(prefix.store_id, STORE_ID);
+        assert_eq!(prefix.id, STORE_ID);
         bytes.extend_from_slice(b"what follows");
-        assert_eq!(HeaderPrefix::decode(&bytes).unwrap(), prefix);
+        assert_eq!(HeaderPrefix::decode(Form::Keep, &bytes).unwrap(), prefix);
     }
 }
 
@@ -51,7 +51,7 @@ fn the_root_key_depends_on_key_salt_and_header() {
     let same = root(&key(1), &header);
     assert!(same.ct_eq(&root(&key(1), &header)));
     assert!(same.ct_eq(&root(&key(1).salt(""), &header)), "no salt and an empty one are the same");
-    let other_header = key(1).new_prefix(&Stuck(1), STORE_ID).unwrap();
+    let other_header = key(1).new_prefix(Form::Keep, &Stuck(1), STORE_ID).unwrap();
     let others = [
         root(&key(2), &header),
         root(&key(1).salt("salt"), &header),
@@ -159,7 +159,7 @@ fn headers_out_of_bounds_cost_nothing() {
     let headers: Vec<[u8; HEADER_PREFIX_LEN]> = hostile().iter().map(|params| with_params(good, *params)).collect();
     let begin = Instant::now();
     for header in headers.iter().cycle().take(1000) {
-        assert_eq!(HeaderPrefix::decode(header).expect_err("hostile").kind(), ErrorKind::Corrupt);
+        assert_eq!(HeaderPrefix::decode(Form::Keep, header).expect_err("hostile").kind(), ErrorKind::Corrupt);
     }
     assert!(begin.elapsed() < Duration::from_millis(1000), "under 1 ms each: {:?}", begin.elapsed());
 }
@@ -171,7 +171,7 @@ fn the_bounds_themselves_are_accepted() {
         [(19 << 10, 2, 1), (19 << 10, 10, 16), (46 << 10, 1, 1), (1 << 20, 4, 16), (64 << 10, 3, 4)]
     {
         let params = Argon2Params { memory_kib, iterations, parallelism };
-        HeaderPrefix::decode(&with_params(good, params)).unwrap();
+        HeaderPrefix::decode(Form::Keep, &with_params(good, params)).unwrap();
         prefix(&Encryption::passphrase("words").argon2(params));
     }
 }
@@ -182,7 +182,7 @@ fn a_damaged_prefix_is_corrupt_and_a_newer_one_unsupported() {
     let kind = |at: usize, value: u8| {
         let mut header = good;
         header[at] = value;
-        HeaderPrefix::decode(&header).map_err(|error| error.kind())
+        HeaderPrefix::decode(Form::Keep, &header).map_err(|error| error.kind())
     };
     for (at, byte) in good.iter().enumerate().take(8) {
         assert_eq!(kind(at, byte ^ 1), Err(ErrorKind::Corrupt), "magic, byte {at}");
@@ -198,7 +198,11 @@ fn a_damaged_prefix_is_corrupt_and_a_newer_one_unsupported() {
         assert_eq!(kind(at, 1), Err(ErrorKind::Corrupt), "reserved or parameter, byte {at}");
     }
     for cut in 0..HEADER_PREFIX_LEN {
-        assert_eq!(HeaderPrefix::decode(&good[..cut]).expect_err("cut").kind(), ErrorKind::Corrupt, "{cut} bytes");
+        assert_eq!(
+            HeaderPrefix::decode(Form::Keep, &good[..cut]).expect_err("cut").kind(),
+            ErrorKind::Corrupt,
+            "{cut} bytes"
+        );
     }
 }
 
@@ -210,7 +214,7 @@ fn no_flip_of_the_prefix_keeps_the_root_key() {
     for bit in 0..HEADER_PREFIX_LEN * 8 {
         let mut bytes = good;
         bytes[bit / 8] ^= 1 << (bit % 8);
-        let Ok(flipped) = HeaderPrefix::decode(&bytes) else { continue };
+        let Ok(flipped) = HeaderPrefix::decode(Form::Keep, &bytes) else { continue };
         let Ok(other) = block_on(encryption.root_key(&flipped)) else { continue };
         // The store id does not go into the root key; it goes into the context of everything sealed under it.
         assert_eq!(other.ct_eq(&same), bit / 8 >= 56, "bit {bit}");

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sha2::{Digest, Sha256};
 use zeroize::ZeroizeOnDrop;
 
-use super::Encryption;
+use super::{Encryption, Form};
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{MasterKey, Secret32};
@@ -60,7 +60,7 @@ fn entropy_that_fails_fails_everything() {
         Secret32::random(&Dry).expect_err("secret"),
         MasterKey::generate(&Dry).expect_err("master key"),
         super::seal(&[1; 32], b"", b"", &Dry).expect_err("body"),
-        master_key().new_prefix(&Dry, [0; 16]).expect_err("header"),
+        master_key().new_prefix(Form::Keep, &Dry, [0; 16]).expect_err("header"),
     ];
     for error in errors {
         assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Unavailable, "no entropy"));

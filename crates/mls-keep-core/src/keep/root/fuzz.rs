@@ -64,6 +64,7 @@ fn root() {
     root.garbage.extend(&mut batch, [[5; 20], [6; 20]]).unwrap();
     root = (0..20).fold(root, |root, number: u8| root.next(Some(&[number])));
     root.directory = Tree::Empty;
+    root.remember(&(0..20).map(|number| [number; 16]).collect::<Vec<_>>());
     let full = root.encode().unwrap().to_vec();
     let small = Root::new(b"bob", &Counted::default()).unwrap().encode().unwrap().to_vec();
     Target::new(env!("CARGO_PKG_NAME"), "root").seeds([stored, full, small]).run(|input| {

@@ -1,0 +1,502 @@
+//! Backups and moves, cut at every point on every adapter: a restoration is all there or not at all, and of a client that
+//! moves never two can send, and never none while there is an archive. And what a backup holds.
+
+#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::HashSet;
+use std::io::Cursor;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use integration_tests::adapter::Adapter;
+use integration_tests::needles::runs;
+use integration_tests::store::{Contents, Image, contents, image, load, open, open_shared, restore};
+use integration_tests::wait::block_on;
+use integration_tests::world::{World, client, keep};
+use mls_keep::openmls::group::GroupId;
+use mls_keep::{
+    Archive, BackupOptions, Change, Client, Encryption, ErrorKind, ExportOptions, MasterKey, PersistenceManager,
+    Received, RestoreOptions, Result, SavePolicy,
+};
+use mls_keep_conformance::fault::{Fault, FaultBackend, Faults, FourMethods, Stall, every_point};
+use mls_keep_core::{MemoryBackend, ScopeId, StorageBackend, copy_store};
+
+/// What goes wrong: a call that does nothing, one whose reply is lost, and a write that ends in the middle.
+const FAULTS: [Fault; 3] = [Fault::BeforeApplying, Fault::AfterApplying, Fault::Torn { parts: 1 }];
+
+fn key() -> Encryption {
+    Encryption::hkdf_sha256(MasterKey::new([9; 32]))
+}
+
+async fn opened(archive: &[u8]) -> Result<Archive> {
+    Archive::open(Cursor::new(archive.to_vec()), &key(), &mut |_| ()).await
+}
+
+/// Where a store is, to be opened again and again.
+#[derive(Clone, Copy, Debug)]
+enum Ground {
+    Memory,
+    FourMethods,
+    On(Adapter),
+}
+
+/// A store that outlives its backends.
+struct Place {
+    ground: Ground,
+    memory: MemoryBackend,
+    directory: tempfile::TempDir,
+}
+
+impl Ground {
+    fn all() -> Vec<Self> {
+        let adapters = Adapter::chosen().into_iter().map(Self::On);
+        [Self::Memory, Self::FourMethods].into_iter().chain(adapters).collect()
+    }
+}
+
+impl Place {
+    fn new(ground: Ground, holds: &Image) -> Self {
+        let place = Self { ground, memory: MemoryBackend::new(), directory: tempfile::tempdir().unwrap() };
+        if !holds.is_empty() {
+            let target = place.backend();
+            block_on(copy_store(&restore(holds), target.as_ref(), &mut |_| ())).unwrap();
+            block_on(target.close()).unwrap();
+        }
+        place
+    }
+
+    fn backend(&self) -> Arc<dyn StorageBackend> {
+        match self.ground {
+            Ground::Memory | Ground::FourMethods => Arc::new(self.memory.clone()),
+            Ground::On(adapter) => adapter.open(&adapter.path(Path::new(self.directory.path()), "keep")).unwrap(),
+        }
+    }
+
+    /// A manager whose calls fail as `faults` says.
+    fn failing(&self, faults: &Faults) -> PersistenceManager {
+        let backend = FaultBackend::shared(self.backend(), faults.clone());
+        match self.ground {
+            Ground::FourMethods => open(FourMethods(backend)).unwrap(),
+            _ => open(backend).unwrap(),
+        }
+    }
+
+    /// As the next process finds it.
+    fn manager(&self) -> PersistenceManager {
+        open_shared(self.backend()).unwrap()
+    }
+}
+
+/// A client with more than fits one commit of a restoration.
+fn large() -> (Image, Contents) {
+    let (store, manager) = keep();
+    block_on(async {
+        let mut alice = client(&manager, "alice", SavePolicy::EveryOperation).await;
+        let group = alice.create_group("tea").await.unwrap();
+        let noise: Vec<u8> = (0..40_000_u32).flat_map(|at| (at.wrapping_mul(2_654_435_761)).to_be_bytes()).collect();
+        for at in 0..30_u32 {
+            let value = noise.iter().map(|byte| byte ^ at as u8).collect::<Vec<_>>();
+            alice.transact(&group, |tx| Ok(tx.records.put(at.to_be_bytes(), value)?)).await.unwrap();
+        }
+        for at in 0..20 {
+            alice.create_group(&format!("{at}")).await.unwrap();
+        }
+    });
+    (image(&store), contents(manager.keep(), "alice").unwrap())
+}
+
+async fn back_up(manager: &PersistenceManager) -> Vec<u8> {
+    let mut archive = Vec::new();
+    manager.create_backup_of("alice", &mut archive, BackupOptions::new(key())).await.unwrap();
+    archive
+}
+
+#[test]
+fn a_restoration_that_is_cut_anywhere_leaves_all_or_nothing() {
+    let (large, whole) = large();
+    let archive = block_on(back_up(&open(restore(&large)).unwrap()));
+    for ground in Ground::all() {
+        let points = every_point(&FAULTS, |point| {
+            let case = format!("{ground:?}, {point:?}");
+            let place = Place::new(ground, &Image::new());
+            let faults = Faults::new();
+            let manager = place.failing(&faults);
+            let mut archives = [block_on(opened(&archive)).unwrap()];
+            faults.arm(point);
+            let restored = block_on(manager.restore_from_backup(&mut archives, RestoreOptions::new()));
+            let reached = faults.disarm() > 0;
+            let (is_ok, kind) = (restored.is_ok(), restored.as_ref().err().map(|error| error.kind()));
+            drop(restored);
+            drop(block_on(manager.close()));
+            drop(manager);
+
+            let manager = place.manager();
+            let restored = match load(&manager, "alice") {
+                Ok(_) => {
+                    // It said that it had failed only if it could not know.
+                    assert!(is_ok || kind == Some(ErrorKind::OutcomeUnknown), "{case}: {kind:?}");
+                    contents(manager.keep(), "alice").unwrap()
+                }
+                Err(error) => {
+                    assert_eq!((error.kind(), is_ok), (ErrorKind::NotFound, false), "{case}");
+                    let mut archives = [block_on(opened(&archive)).unwrap()];
+                    block_on(manager.restore_from_backup(&mut archives, RestoreOptions::new())).unwrap();
+                    contents(manager.keep(), "alice").unwrap()
+                }
+            };
+            assert!(restored == whole, "{case}: something is missing");
+            let store = block_on(manager.keep().open_client(b"alice")).unwrap();
+            let found = block_on(store.verify(&mut |_| ())).unwrap();
+            assert!(found.is_sound() && found.statistics.orphans == 0, "{case}: {found:?}");
+            drop(block_on(manager.close()));
+            reached
+        });
+        assert!(points >= 12, "{ground:?}: {points} points are too few");
+    }
+}
+
+#[test]
+fn a_replacement_that_is_cut_anywhere_leaves_the_old_client_or_the_restored_one() {
+    let (large, whole) = large();
+    let archive = block_on(back_up(&open(restore(&large)).unwrap()));
+    let (other, manager) = keep();
+    block_on(async {
+        let mut alice = client(&manager, "alice", SavePolicy::EveryOperation).await;
+        alice.create_group("what is there now").await.unwrap();
+    });
+    let (holds, old) = (image(&other), contents(manager.keep(), "alice").unwrap());
+    for ground in Ground::all() {
+        every_point(&FAULTS, |point| {
+            let case = format!("{ground:?}, {point:?}");
+            let place = Place::new(ground, &holds);
+            let faults = Faults::new();
+            let manager = place.failing(&faults);
+            let mut archives = [block_on(opened(&archive)).unwrap()];
+            faults.arm(point);
+            let options = RestoreOptions::new().replace();
+            let restored = block_on(manager.restore_from_backup(&mut archives, options)).map(drop);
+            let reached = faults.disarm() > 0;
+            drop(block_on(manager.close()));
+            drop(manager);
+            let manager = place.manager();
+            let found = contents(manager.keep(), "alice").unwrap();
+            match restored {
+                Ok(()) => assert!(found == whole, "{case}"),
+                Err(error) if error.kind() == ErrorKind::OutcomeUnknown => assert!(found == whole || found == old),
+                Err(_) => assert!(found == old, "{case}"),
+            }
+            // Whatever is left is collected, and it can be done again.
+            block_on(manager.keep().sweep(&mut |_| ())).unwrap();
+            let store = block_on(manager.keep().open_client(b"alice")).unwrap();
+            let verified = block_on(store.verify(&mut |_| ())).unwrap();
+            assert!(verified.is_sound() && verified.statistics.orphans == 0, "{case}: {verified:?}");
+            drop(block_on(manager.close()));
+            reached
+        });
+    }
+}
+
+/// Whether `client` can send, and bob reads it.
+fn can_send(client: &mut Client, peers: &Image, group: &GroupId) -> bool {
+    let message = match block_on(client.send(group, "it is me")) {
+        Ok(message) => message.to_bytes().unwrap(),
+        Err(error) => {
+            assert!(matches!(error.kind(), ErrorKind::MovedOut | ErrorKind::NeedsRejoin), "{error:?}");
+            return false;
+        }
+    };
+    let mut bob = load(&open(restore(peers)).unwrap(), "bob").unwrap();
+    assert!(matches!(block_on(bob.receive(message)).unwrap(), Received::Message(_)));
+    true
+}
+
+/// The next process at `place`: whether its client can send.
+fn source_can_send(place: &Place, peers: &Image, group: &GroupId) -> bool {
+    let manager = place.manager();
+    let can = match load(&manager, "alice") {
+        Ok(mut alice) => can_send(&mut alice, peers, group),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::MovedOut, "{error:?}");
+            false
+        }
+    };
+    drop(block_on(manager.close()));
+    can
+}
+
+#[test]
+fn of_a_client_that_moves_never_two_can_send_and_never_none() {
+    let world = block_on(World::new());
+    let (holds, group) = (image(&world.store), world.group.clone());
+    for ground in Ground::all() {
+        let mut outcomes = HashSet::new();
+        let points = every_point(&FAULTS, |point| {
+            let case = format!("{ground:?}, {point:?}");
+            let place = Place::new(ground, &holds);
+            let faults = Faults::new();
+            let manager = place.failing(&faults);
+            let mut alice = load(&manager, "alice").unwrap();
+            let mut archive = Vec::new();
+            faults.arm(point);
+            let exported = block_on(alice.export_state(&mut archive, ExportOptions::new(key())));
+            let reached = faults.disarm() > 0;
+            let here = can_send(&mut alice, &holds, &group);
+            drop(alice);
+            drop(block_on(manager.close()));
+            drop(manager);
+
+            let is_whole = block_on(opened(&archive)).is_ok();
+            assert_eq!(exported.is_ok(), is_whole, "{case}");
+            assert!(!(here && is_whole), "{case}: both can send");
+            outcomes.insert((here, is_whole));
+            if !is_whole && !here {
+                // The process ended between the fence and the archive, which is written again.
+                let manager = place.manager();
+                archive.clear();
+                block_on(manager.export_again("alice", &mut archive, ExportOptions::new(key()))).unwrap();
+                drop(block_on(manager.close()));
+            }
+            if !here {
+                assert!(!source_can_send(&place, &holds, &group), "{case}: both can send");
+                let (_, phone) = keep();
+                let imported = block_on(opened(&archive)).unwrap();
+                let mut alice = block_on(Client::import_state(&phone, imported)).unwrap();
+                assert!(can_send(&mut alice, &holds, &group), "{case}: none can send");
+            }
+            reached
+        });
+        assert!(points >= 6, "{ground:?}: {points} points are too few");
+        assert!(outcomes.contains(&(true, false)) && outcomes.contains(&(false, true)), "{ground:?}: {outcomes:?}");
+    }
+}
+
+#[test]
+fn an_import_that_is_cut_anywhere_is_done_or_can_be_done_again_and_once() {
+    let world = block_on(World::new());
+    let (holds, group) = (image(&world.store), world.group.clone());
+    let mut archive = Vec::new();
+    let mut alice = world.alice;
+    block_on(alice.export_state(&mut archive, ExportOptions::new(key()))).unwrap();
+    for ground in Ground::all() {
+        every_point(&FAULTS, |point| {
+            let case = format!("{ground:?}, {point:?}");
+            let place = Place::new(ground, &Image::new());
+            let faults = Faults::new();
+            let manager = place.failing(&faults);
+            let again = block_on(opened(&archive)).unwrap();
+            faults.arm(point);
+            let imported = block_on(Client::import_state(&manager, again)).map(drop);
+            let reached = faults.disarm() > 0;
+            drop(block_on(manager.close()));
+            drop(manager);
+            let manager = place.manager();
+            let import = || block_on(async { Client::import_state(&manager, opened(&archive).await.unwrap()).await });
+            let mut alice = match load(&manager, "alice") {
+                Ok(alice) => alice,
+                Err(error) => {
+                    assert!(error.kind() == ErrorKind::NotFound && imported.is_err(), "{case}");
+                    import().unwrap()
+                }
+            };
+            assert!(can_send(&mut alice, &holds, &group), "{case}");
+            assert_eq!(import().unwrap_err().kind(), ErrorKind::Conflict, "{case}: twice");
+            drop(alice);
+            block_on(manager.delete_client("alice")).unwrap();
+            assert_eq!(import().unwrap_err().kind(), ErrorKind::Conflict, "{case}: twice, after it was deleted");
+            drop(block_on(manager.close()));
+            reached
+        });
+    }
+}
+
+#[test]
+fn an_export_whose_future_is_dropped_leaves_one_that_can_send() {
+    let world = block_on(World::new());
+    let (holds, group) = (image(&world.store), world.group.clone());
+    let mut ended = 0;
+    for stall in [Stall::BeforeApplying, Stall::AfterApplying] {
+        for polls in 1.. {
+            let place = Place::new(Ground::Memory, &holds);
+            let faults = Faults::new();
+            let mut alice = load(&place.failing(&faults), "alice").unwrap();
+            let mut archive = Vec::new();
+            faults.stall(stall);
+            let done = {
+                let mut export = pin!(alice.export_state(&mut archive, ExportOptions::new(key())));
+                let mut context = Context::from_waker(Waker::noop());
+                (0..polls).any(|_| matches!(export.as_mut().poll(&mut context), Poll::Ready(Ok(_))))
+            };
+            faults.disarm();
+            let is_whole = block_on(opened(&archive)).is_ok();
+            let here = can_send(&mut alice, &holds, &group);
+            assert_eq!(done, is_whole);
+            assert!(!(here && is_whole), "both can send after {polls} polls");
+            if !is_whole && !here {
+                ended += 1;
+                block_on(place.manager().export_again("alice", &mut archive, ExportOptions::new(key()))).unwrap();
+            }
+            if done {
+                break;
+            }
+        }
+    }
+    assert!(ended > 0, "the future was never dropped behind the fence");
+}
+
+/// Names of fields in records of secrets that hold no secret: what everybody in the group knows, or sees.
+const PUBLIC: [&str; 12] = [
+    "serialized_context",
+    "leaves",
+    "group_context",
+    "public_key",
+    "credential",
+    "signature_key",
+    "public",
+    "key_package",
+    "own_index",
+    "size",
+    "epoch",
+    "group_epoch",
+];
+
+/// Every byte string of a record of OpenMLS, but those in public fields.
+fn secrets(record: &[u8], found: &mut Vec<Vec<u8>>) {
+    // A codec and the version of OpenMLS's storage stand before it.
+    let mut rest = &record[3..];
+    while !rest.is_empty() {
+        walk(&mut rest, false, found);
+    }
+}
+
+/// Walks a value of MessagePack.
+fn walk(rest: &mut &[u8], is_public: bool, found: &mut Vec<Vec<u8>>) {
+    let marker = take(rest, 1)[0];
+    let mut number = |len: usize| take(rest, len).iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
+    let (bytes, items, fields) = match marker {
+        0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => (0, 0, 0),
+        0x80..=0x8f => (0, 0, usize::from(marker & 0x0f)),
+        0x90..=0x9f => (0, usize::from(marker & 0x0f), 0),
+        0xa0..=0xbf => (usize::from(marker & 0x1f), 0, 0),
+        0xc4..=0xc6 => (number(1 << (marker - 0xc4)), 0, 0),
+        0xcc..=0xcf => (1 << (marker - 0xcc), 0, 0),
+        0xd0..=0xd3 => (1 << (marker - 0xd0), 0, 0),
+        0xd9..=0xdb => (number(1 << (marker - 0xd9)), 0, 0),
+        0xdc | 0xdd => (0, number(2 << (marker - 0xdc)), 0),
+        0xde | 0xdf => (0, 0, number(2 << (marker - 0xde))),
+        other => panic!("MessagePack of type {other:02x}"),
+    };
+    let bytes = take(rest, bytes);
+    if (0xc4..=0xc6).contains(&marker) && bytes.len() >= 16 && !is_public {
+        found.push(bytes.to_vec());
+    }
+    (0..items).for_each(|_| walk(rest, is_public, found));
+    for _ in 0..fields {
+        let before = *rest;
+        walk(rest, true, found);
+        let name = &before[..before.len() - rest.len()];
+        let named_public = PUBLIC.iter().any(|public| name.ends_with(public.as_bytes()));
+        walk(rest, is_public || named_public, found);
+    }
+}
+
+fn take<'a>(rest: &mut &'a [u8], len: usize) -> &'a [u8] {
+    let (taken, left) = rest.split_at(len);
+    *rest = left;
+    taken
+}
+
+#[test]
+fn a_backup_without_the_secrets_of_groups_has_none_of_them() {
+    /// Records in which OpenMLS keeps what nobody else may know.
+    const SECRET: [u8; 8] = [0x10, 0x11, 0x15, 0x17, 0x1c, 0x1d, 0x29, 0x2a];
+    let World { mut alice, mut bob, group, manager, .. } = block_on(World::new());
+    block_on(async {
+        alice.key_packages(2, Default::default()).await.unwrap();
+        for _ in 0..2 {
+            let message = bob.send(&group, "hello").await.unwrap().to_bytes().unwrap();
+            alice.receive(&message).await.unwrap();
+            alice.send(&group, "hello").await.unwrap();
+            let commit = alice.commit_at_once(&group, Change::new().update()).await.unwrap().commit;
+            bob.receive(&commit).await.unwrap();
+        }
+        alice.stage(&group, Change::new().update()).await.unwrap();
+        alice.transact(&group, |tx| Ok(tx.records.put("application", "record")?)).await.unwrap();
+    });
+    let live = contents(manager.keep(), "alice").unwrap();
+    let mut needles = Vec::new();
+    for (key, value) in live.values().flatten().filter(|(key, _)| SECRET.contains(&key[0])) {
+        let before = needles.len();
+        secrets(value, &mut needles);
+        assert!(key[0] == 0x11 || needles.len() > before, "no secret was found in a record of kind {:02x}", key[0]);
+    }
+    println!("{} secrets are looked for", needles.len());
+    assert!(needles.len() > 40);
+    for (label, len) in [("one", 32), ("two", 64)] {
+        needles.push(block_on(alice.export_secret(&group, label, b"", len)).unwrap().to_vec());
+    }
+
+    let decrypted = |options: BackupOptions<'_>| {
+        let mut archive = Vec::new();
+        block_on(manager.create_backup_of("alice", &mut archive, options)).unwrap();
+        let (_, elsewhere) = keep();
+        // As it stands in the archive: nothing is left out of it on the way.
+        let everything = mls_keep_core::RestorePlan::new(&|_, _, _| true);
+        let mut archives = [block_on(opened(&archive)).unwrap()];
+        block_on(elsewhere.keep().restore_client(&mut archives, &everything, &mut |_| ())).unwrap();
+        let records = contents(elsewhere.keep(), "alice").unwrap();
+        let bytes: Vec<Vec<u8>> = records.values().flatten().map(|(key, value)| [&key[..], value].concat()).collect();
+        bytes
+    };
+    let has = |records: &[Vec<u8>], needle: &[u8]| {
+        records.iter().any(|record| record.windows(needle.len()).any(|window| window == needle))
+    };
+    let without = decrypted(BackupOptions::new(key()).without_group_secrets());
+    assert!(has(&without, b"application") && has(&without, b"hello"), "the history and the application's records");
+    let mut runs_of_it = HashSet::new();
+    without.iter().for_each(|record| runs_of_it.extend(runs(record)));
+    for needle in &needles {
+        let mut windows = needle.windows(16);
+        assert!(
+            !windows.any(|window| runs_of_it.contains(window)),
+            "a secret of {} bytes is in the backup",
+            needle.len()
+        );
+    }
+    // The control: a whole backup has them.
+    let whole = decrypted(BackupOptions::new(key()));
+    let there = needles.iter().filter(|needle| has(&whole, needle)).count();
+    assert!(there >= needles.len() - 2, "{there} of {} are in a whole backup", needles.len());
+}
+
+#[test]
+fn a_history_of_any_length_comes_back_on_every_adapter() {
+    let (holds, whole) = large();
+    for adapter in Adapter::chosen() {
+        let source = Place::new(Ground::On(adapter), &holds);
+        let manager = source.manager();
+        let full = block_on(back_up(&manager));
+        let mut alice = load(&manager, "alice").unwrap();
+        let group = block_on(alice.groups()).unwrap().remove(0).0;
+        block_on(alice.transact(&group, |tx| Ok(tx.records.put("later", "1")?))).unwrap();
+        let parent = block_on(opened(&full)).unwrap();
+        let mut delta = Vec::new();
+        let options = BackupOptions::new(key()).since(&parent);
+        block_on(manager.create_backup(&alice, &mut delta, options)).unwrap();
+        let now = contents(manager.keep(), "alice").unwrap();
+        drop(alice);
+        block_on(manager.close()).unwrap();
+        assert!(delta.len() * 20 < full.len(), "{adapter}: a delta of {} on {}", delta.len(), full.len());
+
+        let target = Place::new(Ground::On(adapter), &Image::new());
+        let manager = target.manager();
+        let mut archives = [block_on(opened(&full)).unwrap(), block_on(opened(&delta)).unwrap()];
+        let restored = block_on(manager.restore_from_backup(&mut archives, RestoreOptions::new())).unwrap();
+        drop(restored);
+        let restored = contents(manager.keep(), "alice").unwrap();
+        assert!(restored == now && restored != whole, "{adapter}");
+        assert!(restored.contains_key(&ScopeId::client()));
+        block_on(manager.close()).unwrap();
+    }
+}
