@@ -11,6 +11,7 @@ use openmls::prelude::Ciphersuite;
 use openmls_basic_credential::SignatureKeyPair;
 use serde::{Deserialize, Serialize};
 
+use super::interval::Saves;
 use super::receive_policy::AcceptValid;
 use super::{Client, CryptoProvider, GroupSettings, Profile};
 use crate::memory::{GroupMemory, ScopeMemory};
@@ -47,6 +48,7 @@ impl<C: CryptoProvider> Client<C> {
     pub(crate) async fn load(store: ClientStore, crypto: Arc<C>, policy: SavePolicy) -> Result<Self> {
         let own = read_scope(&store, &ScopeId::client()).await?;
         let profile = Profile::load(store.identity(), &own)?;
+        profile.settings.check(policy)?;
         Ok(Self {
             crypto,
             profile,
@@ -57,6 +59,7 @@ impl<C: CryptoProvider> Client<C> {
             store: Some(store),
             first_save: None,
             policy,
+            saves: Saves::new()?,
             uncertain: false,
             saving: false,
             receive_policy: Arc::new(AcceptValid),

@@ -11,6 +11,7 @@ mod entry;
 mod forgetting;
 mod group_list;
 mod history;
+mod interval;
 mod joining;
 mod key_packages;
 mod receiving;
