@@ -22,7 +22,7 @@ pub(super) async fn send(session: &mut Session, typed: &str, text: &str, parcel:
         Ok(message) => to_bytes(&message)?,
         // What is sent after a message that nobody has written may make it unreadable.
         Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {
-            outbox::made(session, &group, &before, error.into()).await?.message
+            outbox::made(session, &group, &before, error.into()).await?.message.unwrap_or_default()
         }
         Err(error) => return Err(error.into()),
     };

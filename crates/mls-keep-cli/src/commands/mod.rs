@@ -2,6 +2,7 @@
 
 mod copy;
 mod groups;
+mod import;
 mod keeps;
 mod messages;
 mod outbox;
@@ -11,7 +12,7 @@ use clap_complete::Shell;
 use mls_keep::ErrorKind;
 use mls_keep::openmls::framing::MlsMessageOut;
 
-use crate::cli::{Cli, Command, CommitOut, Global, GroupCommand, Out, OutboxCommand};
+use crate::cli::{Cli, Command, CommitOut, Global, GroupCommand, ImportCommand, Out, OutboxCommand};
 use crate::failure::{Failure, Result};
 use crate::files::NewFile;
 use crate::session::Session;
@@ -31,6 +32,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
         Command::Gc => keeps::gc(global).await,
         Command::Purge => keeps::purge(global).await,
         Command::Copy { from, to } => copy::copy(global, from, to).await,
+        Command::Import(ImportCommand::Openmls { file, codec }) => import::openmls(global, file, *codec).await,
         Command::Demo { on, dir } => crate::demo::run(global.output(), on.clone(), dir.as_deref()).await,
         Command::Completions { shell } => completions(global, *shell),
         Command::KeyPackage { out } => {

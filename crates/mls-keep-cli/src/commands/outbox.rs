@@ -43,8 +43,11 @@ impl Parcel {
         [format!("for the other members: {}", self.message.path().display())].into_iter().chain(welcome).collect()
     }
 
-    fn write(self, message: &[u8], welcome: Option<&[u8]>) -> Result<()> {
-        self.message.write(message)?;
+    /// Without a message the commit has been confirmed, and only its Welcome is left.
+    fn write(self, message: Option<&[u8]>, welcome: Option<&[u8]>) -> Result<()> {
+        if let Some(message) = message {
+            self.message.write(message)?;
+        }
         match (self.welcome, welcome) {
             (Some(file), Some(welcome)) => file.write(welcome),
             _ => Ok(()),
@@ -63,7 +66,7 @@ pub(super) async fn deliver(
     parcel: Parcel,
 ) -> Result<()> {
     let has_welcome = parcel.welcome.is_some();
-    let written = parcel.write(message, welcome);
+    let written = parcel.write(Some(message), welcome);
     let is_whole = welcome.is_none() || has_welcome;
     let outbox = session.client.outbox(group).await.unwrap_or_default();
     let number = outbox
@@ -157,7 +160,7 @@ pub(super) async fn write(session: &mut Session, typed: &str, number: u64, parce
         _ => {}
     }
     let (lines, files) = (parcel.to_lines(), parcel.to_json("file"));
-    parcel.write(&outgoing.message, outgoing.welcome.as_deref())?;
+    parcel.write(outgoing.message.as_deref(), outgoing.welcome.as_deref())?;
     if !outgoing.is_staged {
         delivered(session, &group, number).await;
     }
