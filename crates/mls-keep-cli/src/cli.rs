@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use mls_keep::{MAX_NAME_LEN, limits};
 
@@ -252,6 +252,9 @@ pub(crate) enum Command {
     /// Move a client to another device: it goes on there, and no longer here
     #[command(subcommand)]
     Move(MoveCommand),
+    /// Take over what another application has stored with OpenMLS
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Live through the whole life of three clients on three keeps, and measure it
     Demo {
         /// The kind of the keeps, sqlite, file, redb or sled; or the URL of an S3 store, below which they are made and go
@@ -476,6 +479,34 @@ pub(crate) enum MoveCommand {
     },
     /// Take a client back that was moved out and never arrived, as one that was restored from a backup
     Reclaim,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportCommand {
+    /// From a database of openmls_sqlite_storage or openmls_sqlx_storage, or the JSON file of openmls_memory_storage
+    ///
+    /// Makes the client, and the keep if there is none, and takes over its groups, key packages, pre-shared keys and signature
+    /// keys; what cannot be taken over is left, and said. Running it again does no harm. If the file is of several
+    /// identities, --identity chooses one.
+    ///
+    /// End the other application first, and delete its file afterwards: it would use the same keys again.
+    Openmls {
+        /// The file; it is only read
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// How a database encodes its values; what it looks like, if this is not given
+        #[arg(long, value_enum)]
+        codec: Option<Codec>,
+    },
+}
+
+/// How a database encodes its values.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Codec {
+    /// serde_json
+    Json,
+    /// ciborium
+    Cbor,
 }
 
 #[derive(Debug, Subcommand)]

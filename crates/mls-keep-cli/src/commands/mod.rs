@@ -4,6 +4,7 @@ mod archives;
 mod copy;
 mod enter;
 mod groups;
+mod import;
 mod keeps;
 mod key_packages;
 mod messages;
@@ -15,7 +16,7 @@ use clap_complete::Shell;
 use mls_keep::ErrorKind;
 use mls_keep::openmls::framing::MlsMessageOut;
 
-use crate::cli::{Cli, Command, CommitOut, Global, GroupCommand, KeyPackageCommand, Out, OutboxCommand};
+use crate::cli::{Cli, Command, CommitOut, Global, GroupCommand, ImportCommand, KeyPackageCommand, Out, OutboxCommand};
 use crate::failure::{Failure, Result};
 use crate::files::NewFile;
 use crate::session::Session;
@@ -38,6 +39,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
         Command::Backup(command) => archives::backup(global, command).await,
         Command::Move(command) => archives::moving(global, command).await,
         Command::Copy { from, to } => copy::copy(global, from, to).await,
+        Command::Import(ImportCommand::Openmls { file, codec }) => import::openmls(global, file, *codec).await,
         Command::Demo { on, dir } => crate::demo::run(global.output(), on.clone(), dir.as_deref()).await,
         Command::Completions { shell } => completions(global, *shell),
         Command::KeyPackage { command: Some(KeyPackageCommand::List), .. } => {

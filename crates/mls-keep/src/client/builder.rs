@@ -10,6 +10,7 @@ use openmls::prelude::{Capabilities, Ciphersuite, ExtensionType};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::RustCrypto;
 
+use super::interval::Saves;
 use super::load::ClientRecord;
 use super::receive_policy::AcceptValid;
 use super::settings::GroupSettings;
@@ -88,8 +89,8 @@ impl<C: CryptoProvider> ClientBuilder<C> {
     /// Makes the client, and its keys. With a persistence it is saved.
     ///
     /// # Errors
-    /// `Invalid` if the identity is over its limit or the cryptographic library does not have the ciphersuite, `Conflict`
-    /// if the keep has a client of this identity; and the errors of the backend.
+    /// `Invalid` if the identity is over its limit, the cryptographic library does not have the ciphersuite, or more is to be
+    /// [reserved](SavePolicy::Interval) than the groups tolerate; `Conflict` if the keep has a client of this identity; and the errors of the backend.
     pub async fn create(self) -> Result<Client<C>> {
         if self.identity.is_empty() || self.identity.len() > limits::MAX_IDENTITY_LEN {
             let max = limits::MAX_IDENTITY_LEN;
@@ -127,6 +128,7 @@ impl<C: CryptoProvider> ClientBuilder<C> {
             store: None,
             first_save: None,
             policy: SavePolicy::Manual,
+            saves: Saves::new()?,
             uncertain: false,
             saving: false,
             receive_policy: Arc::new(AcceptValid),
@@ -134,6 +136,7 @@ impl<C: CryptoProvider> ClientBuilder<C> {
             wall_clock: Arc::new(SystemTime::now),
         };
         if let Some(Persistence { manager, save }) = self.persistence {
+            client.profile.settings.check(save)?;
             manager.save_client_state(&mut client).await?;
             client.policy = save;
         }

@@ -11,6 +11,7 @@ use openmls::prelude::Ciphersuite;
 use openmls_basic_credential::SignatureKeyPair;
 use serde::{Deserialize, Serialize};
 
+use super::interval::Saves;
 use super::receive_policy::AcceptValid;
 use super::session::needs_rejoin;
 use super::{Client, CryptoProvider, GroupSettings, Profile};
@@ -48,6 +49,7 @@ impl<C: CryptoProvider> Client<C> {
     pub(crate) async fn load(store: ClientStore, crypto: Arc<C>, policy: SavePolicy) -> Result<Self> {
         let own = read_scope(&store, &ScopeId::client()).await?;
         let profile = Profile::load(store.identity(), &own)?;
+        profile.settings.check(policy)?;
         Ok(Self {
             crypto,
             profile,
@@ -58,6 +60,7 @@ impl<C: CryptoProvider> Client<C> {
             store: Some(store),
             first_save: None,
             policy,
+            saves: Saves::new()?,
             uncertain: false,
             saving: false,
             receive_policy: Arc::new(AcceptValid),

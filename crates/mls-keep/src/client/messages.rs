@@ -3,6 +3,7 @@
 use mls_keep_core::{Error, ErrorKind, Result};
 use openmls::framing::{MlsMessageIn, MlsMessageOut};
 use openmls::group::GroupId;
+use openmls::prelude::OpenMlsProvider as _;
 use openmls::prelude::tls_codec::Deserialize as _;
 
 use super::session::{RecordWriter, Transaction};
@@ -13,14 +14,21 @@ pub const MAX_MESSAGE_LEN: usize = 64 << 20;
 
 impl<C: CryptoProvider> Client<C> {
     /// Encrypts an application message. When this returns, the ratchet is durable, and so is the message in the group's
-    /// history.
+    /// history; under [`SavePolicy::Interval`](crate::SavePolicy::Interval) they may wait, and the key is durably given up.
     ///
     /// # Errors
     /// `NotFound` if the client has no such group, `NotMember` if it was removed, `NeedsRejoin` if it was restored
     /// and not entered anew, `ProposalPending` if a proposal waits for a
     /// commit: see [`stage`](Self::stage), `Conflict`; and the errors of the backend.
     pub async fn send(&mut self, group: &GroupId, content: impl AsRef<[u8]>) -> Result<MlsMessageOut> {
-        self.send_with(group, content, [], |_, _| Ok(())).await
+        let content = content.as_ref();
+        self.ensure_unmarked(group).await?;
+        self.repeat_on(group, |tx| {
+            let message = tx.send(content, &[])?;
+            tx.provider.storage().let_wait(1);
+            Ok(message)
+        })
+        .await
     }
 
     /// As [`send`](Self::send), with additional data that is authenticated and not encrypted (RFC 9420 section 6.3.2), and
@@ -54,6 +62,7 @@ impl<C: CryptoProvider> Client<C> {
         self.repeat_on(group, |tx: &mut Transaction<'_, C>| {
             let message = tx.send(content, aad)?;
             then(&message, &mut tx.records)?;
+            tx.provider.storage().let_wait(1);
             Ok(message)
         })
         .await

@@ -113,6 +113,7 @@ impl<C: CryptoProvider> Client<C> {
         }
         self.repeat(std::slice::from_ref(group), |tx| {
             tx.provider.storage().put(&Scope::group(group), key.clone(), None);
+            tx.provider.storage().let_wait(0);
             Ok(())
         })
         .await

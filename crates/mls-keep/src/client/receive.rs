@@ -89,7 +89,8 @@ enum Refusal {
 impl<C: CryptoProvider> Client<C> {
     /// Takes in a message for one of this client's groups, the TLS encoding of an `MLSMessage`: decrypts an application
     /// message, merges a commit, or keeps a proposal, if the [policy](Self::set_receive_policy) accepts it. When this
-    /// returns `Ok`, that is durable, so the message may be acknowledged. One that was interrupted can be received again;
+    /// returns `Ok`, that is durable, so the message may be acknowledged; under
+    /// [`SavePolicy::Interval`](crate::SavePolicy::Interval) when the save that [covers](Self::covered_by) it was made. One that was interrupted can be received again;
     /// one that arrives twice is recognised.
     ///
     /// # Errors
@@ -245,6 +246,9 @@ impl<C: CryptoProvider> Client<C> {
                 Ok(processed.release())
             }
             Ok(processed) => {
+                if processed.may_wait() {
+                    session.provider().storage().let_wait(0);
+                }
                 let Some(then) = then else {
                     session.commit().await?;
                     return Ok(processed.release());
@@ -299,6 +303,9 @@ impl<C: CryptoProvider> Client<C> {
                 },
             });
         }
+        if taken.iter().flatten().flatten().all(Processed::may_wait) {
+            session.provider().storage().let_wait(0);
+        }
         session.commit().await?;
         let release =
             |taken: std::result::Result<Processed, Received>| taken.map_or_else(|earlier| earlier, Processed::release);
@@ -343,6 +350,11 @@ impl Processed {
             Self::Own { group } => Received::Own { group },
             Self::Again => Received::AlreadyReceived(None),
         }
+    }
+
+    /// Whether it changes nothing but the ratchets and what is remembered of messages.
+    fn may_wait(&self) -> bool {
+        matches!(self, Self::Message { .. } | Self::Own { .. })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading the application's records.
 
-use mls_keep_core::{RecordRange, Result, SecretBytes, Value};
+use mls_keep_core::{Error, ErrorKind, RecordRange, Result, SecretBytes, Value};
 use std::collections::BTreeMap;
 
 use super::session::application_key;
@@ -92,6 +92,7 @@ impl<C: CryptoProvider> Client<C> {
         if let Some(unsaved) = memory.and_then(|memory| memory.unsaved.get(key)) {
             return Ok(unsaved.value.clone());
         }
+        self.ensure_unsaved_fits(scope).await?;
         match &self.store {
             Some(store) if !memory.is_some_and(|memory| memory.cleared) => store.record(&scope.id()?, key).await,
             _ => Ok(None),
@@ -105,6 +106,7 @@ impl<C: CryptoProvider> Client<C> {
         limit: usize,
         backwards: bool,
     ) -> Result<Vec<(SecretBytes, Value)>> {
+        self.ensure_unsaved_fits(scope).await?;
         let mut found = BTreeMap::new();
         let memory = self.scope_memory(scope);
         let unsaved = memory.map(|memory| &memory.unsaved);
@@ -130,6 +132,15 @@ impl<C: CryptoProvider> Client<C> {
         } else {
             found.into_iter().take(limit).collect()
         })
+    }
+
+    /// Refuses to read what is stored together with what is unsaved, if that was not made from it: they do not belong together.
+    async fn ensure_unsaved_fits(&self, scope: &Scope) -> Result<()> {
+        let (Some(store), Some(memory)) = (&self.store, self.scope_memory(scope)) else { return Ok(()) };
+        if !memory.is_unsaved() || memory.cleared || store.scope_version(&scope.id()?).await? == memory.version {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Conflict, "what is unsaved here was changed by somebody else in the store"))
     }
 
     fn scope_memory(&self, scope: &Scope) -> Option<&ScopeMemory> {

@@ -21,7 +21,7 @@ use super::summary::CommitSummary;
 use super::{Client, CryptoProvider};
 use crate::memory::ScopeMemory;
 use crate::policy::SavePolicy;
-use crate::provider::{Provider, TransactionChanges, TransactionStorage};
+use crate::provider::{Provider, TransactionChanges, TransactionStorage, Urgency};
 use crate::records::Kind;
 use crate::scope::Scope;
 
@@ -151,6 +151,7 @@ impl<C: CryptoProvider> Client<C> {
         self.uses += 1;
         for group in groups {
             self.loaded_group(group).await?;
+            self.burn_reservation(group).await?;
         }
         let mut named = BTreeMap::new();
         let mut loaded = Vec::with_capacity(groups.len());
@@ -268,9 +269,10 @@ impl<C: CryptoProvider> Client<C> {
             }
         }
         self.follow_in_list(&mut changes).await?;
-        let committed = match self.policy {
-            SavePolicy::EveryOperation => self.store_with_unsaved(&changes).await?,
-            SavePolicy::Manual => None,
+        let committed = match (self.policy, changes.urgency) {
+            (SavePolicy::EveryOperation, _) | (_, Urgency::AtOnce) => self.store_with_unsaved(&changes).await?,
+            (SavePolicy::Interval { every, .. }, _) => self.store_when_due(&changes, every).await?,
+            (SavePolicy::Manual, _) => None,
         };
         self.own.apply(changes.client);
         for (id, group) in changes.groups {
@@ -329,11 +331,13 @@ impl<C: CryptoProvider> Client<C> {
 
     /// Commits what a transaction changed, and with it everything that waited for a save: half of an earlier operation would
     /// be neither before nor after it.
-    async fn store_with_unsaved(&mut self, changes: &TransactionChanges) -> Result<Option<Committed>> {
+    pub(super) async fn store_with_unsaved(&mut self, changes: &TransactionChanges) -> Result<Option<Committed>> {
         for id in changes.groups.keys() {
             self.groups.entry(id.clone()).or_default();
         }
-        let Some(store) = &mut self.store else { return Ok(None) };
+        if self.store.is_none() {
+            return Ok(None);
+        }
         let mut commit = Changes::new();
         self.own.add_to(&mut commit, ScopeId::client(), Some(&changes.client))?;
         for (id, memory) in &self.groups {
@@ -349,9 +353,8 @@ impl<C: CryptoProvider> Client<C> {
                 }
             }
         }
-        if commit.is_empty() {
-            return Ok(None);
-        }
+        self.add_reservations(&mut commit, Some(changes), false)?;
+        let Some(store) = self.store.as_mut().filter(|_| !commit.is_empty()) else { return Ok(None) };
         self.uncertain = true;
         self.saving = false;
         let committed = store.commit(&commit).await;
@@ -466,7 +469,7 @@ impl<C: CryptoProvider> Session<'_, C> {
     /// As [`Client::transact`]; `Invalid` if the client's leaf in a group got a signature key that is not stored.
     pub async fn commit(mut self) -> Result<()> {
         self.note_escaped();
-        if !self.groups.iter().all(|group| self.client.profile.can_sign(group, self.provider.storage())) {
+        if !self.can_sign() {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 "the client's leaf has a new signature key that is not stored: store it in the same transaction",
@@ -475,6 +478,17 @@ impl<C: CryptoProvider> Session<'_, C> {
         let changes = self.provider.storage().take_changes();
         let groups = std::mem::take(&mut self.groups);
         self.client.finish(changes, groups).await
+    }
+
+    /// Whether the signature key of the client's leaf is there, in each group.
+    pub(super) fn can_sign(&self) -> bool {
+        self.groups.iter().all(|group| self.client.profile.can_sign(group, self.provider.storage()))
+    }
+
+    /// The client's identity.
+    #[cfg(feature = "import")]
+    pub(super) fn identity(&self) -> &[u8] {
+        self.client.identity()
     }
 
     /// Commits a commit of this client's own that was taken, and with it what the application does then.

@@ -1,5 +1,6 @@
 //! [`GroupSettings`]: how groups work.
 
+use mls_keep_core::Result;
 use openmls::group::{
     MIXED_CIPHERTEXT_WIRE_FORMAT_POLICY, MIXED_PLAINTEXT_WIRE_FORMAT_POLICY, MlsGroupCreateConfig,
     MlsGroupCreateConfigBuilder, MlsGroupJoinConfig, WireFormatPolicy,
@@ -8,6 +9,7 @@ use openmls::prelude::{Capabilities, Ciphersuite, SenderRatchetConfiguration};
 use serde::{Deserialize, Serialize};
 
 use super::history::Retention;
+use crate::policy::SavePolicy;
 
 /// How a client's groups work. Stored with the client; a group keeps the settings that it was made or entered with until
 /// [`set_group_settings`](crate::Client::set_group_settings).
@@ -95,6 +97,11 @@ impl GroupSettings {
     pub fn handshake_format(mut self, format: HandshakeFormat) -> Self {
         self.handshake_format = format;
         self
+    }
+
+    /// Refuses to reserve more messages than may be missing.
+    pub(super) fn check(&self, save: SavePolicy) -> Result<()> {
+        save.check(self.maximum_forward_distance)
     }
 
     /// Which messages groups keep that say nothing else.

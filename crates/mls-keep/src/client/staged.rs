@@ -112,15 +112,27 @@ impl<C: CryptoProvider> Client<C> {
             let confirmed = match self.staged(group).await? {
                 Some(staged) if staged.is_entry => self.try_confirm_entry(group, &staged, then).await,
                 Some(staged) => self.try_confirm(group, &staged, then).await,
-                None => {
-                    self.loaded_group(group).await?;
-                    Err(nothing_staged())
-                }
+                None => self.try_confirm_unlisted(group, then).await,
             };
             if !self.may_repeat(&confirmed, &mut attempt) {
                 return confirmed;
             }
         }
+    }
+
+    /// A commit that was staged by OpenMLS's own calls, here or before the group was imported.
+    async fn try_confirm_unlisted(&mut self, group: &GroupId, then: Option<Then<'_>>) -> Result<CommitSummary> {
+        let mut session = self.begin(std::slice::from_ref(group)).await?;
+        let merge = |tx: Transaction<'_, C>| {
+            ensure_staged(tx.group)?;
+            ensure_member(tx.group)?;
+            let summary = CommitSummary::of_pending(tx.group)?;
+            tx.group.merge_pending_commit(tx.provider)?;
+            Ok(summary)
+        };
+        let summary = merge(session.transaction()?).map_err(|error: BoxError| session.aborted(error))?;
+        session.commit_then(group, &summary, then).await?;
+        Ok(summary)
     }
 
     async fn try_confirm(

@@ -9,7 +9,7 @@ use openmls::group::GroupId;
 use openmls_traits::storage::{StorageProvider, traits};
 
 use super::overlay::Overlay;
-use super::{Records, TransactionChanges};
+use super::{Records, TransactionChanges, Urgency};
 use crate::records::{self, Kind, OF_MLS_GROUP, codec};
 use crate::scope::Scope;
 
@@ -63,6 +63,11 @@ impl TransactionStorage {
     /// sent from now on was sent before.
     pub(crate) fn clear_mark(&self, group: &GroupId) {
         self.overlay().unmark(group);
+    }
+
+    /// Says that the transaction is nothing but messages that came, and so many that went: it may wait for a save.
+    pub(crate) fn let_wait(&self, sent: u32) {
+        self.overlay().urgency = Urgency::MayWait { sent };
     }
 
     /// Removes everything that OpenMLS has of a group. What else is in its scope stays.

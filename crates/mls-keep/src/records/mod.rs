@@ -38,6 +38,7 @@ kinds! {
     Staged = 0x03, "staged commit: its epoch, its number in the outbox, its digest, whether it is an external one", "group", "";
 
     Arrivals = 0x04, "messages that were received: of each the first 16 bytes of its SHA-256, and its number in the history (8), all ones if it is not there", "group", "page (1)";
+    Reservation = 0x05, "reservation: how many messages may have been encrypted since the record `10` beside it was stored, who holds it", "group", "";
 
     MessageSecrets = 0x10, "MessageSecrets", "group", "";
     GroupState = 0x11, "GroupState", "group", "";

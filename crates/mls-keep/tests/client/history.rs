@@ -72,11 +72,11 @@ fn pages_go_in_both_directions() {
         assert_eq!(numbers(block_on(alice.history_after(&group, 2, 3)).unwrap()), [3, 4, 5]);
         assert!(numbers(block_on(alice.history_after(&group, 6, 3)).unwrap()).is_empty());
         // Over what is unsaved as well.
-        alice.set_save_policy(SavePolicy::Manual);
+        alice.set_save_policy(SavePolicy::Manual).unwrap();
         block_on(alice.delete_message(&group, 4)).unwrap();
         assert_eq!(numbers(block_on(alice.history(&group, 3)).unwrap()), [3, 5, 6]);
         alice.discard_unsaved();
-        alice.set_save_policy(SavePolicy::EveryOperation);
+        alice.set_save_policy(SavePolicy::EveryOperation).unwrap();
     }
 }
 

@@ -12,6 +12,7 @@ mod entry;
 mod forgetting;
 mod group_list;
 mod history;
+mod interval;
 mod joining;
 mod key_packages;
 mod moving;

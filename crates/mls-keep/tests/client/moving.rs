@@ -49,7 +49,7 @@ fn what_a_client_sends_first_on_a_new_device_is_read_and_the_old_one_sends_nothi
 
     // The client that was moved, another copy of it in this process, one that is loaded, one that saves by hand.
     moved(block_on(alice.send(&group, "twice")));
-    alice.set_save_policy(SavePolicy::Manual);
+    alice.set_save_policy(SavePolicy::Manual).unwrap();
     moved(block_on(alice.send(&group, "twice")));
     moved(block_on(second.send(&group, "twice")));
     moved(block_on(old.load_client_state("alice")));
@@ -72,7 +72,7 @@ fn what_a_client_sends_first_on_a_new_device_is_read_and_the_old_one_sends_nothi
 fn what_is_unsaved_moves_too() {
     let (old, new) = (keep(), keep());
     let (mut alice, mut bob, group) = friends(&old);
-    alice.set_save_policy(SavePolicy::Manual);
+    alice.set_save_policy(SavePolicy::Manual).unwrap();
     let message = block_on(alice.send(&group, "unsaved")).unwrap();
     assert_eq!(hear(&mut bob, &message), "unsaved");
     let mut archive = Vec::new();
