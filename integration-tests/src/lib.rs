@@ -5,7 +5,9 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
 pub mod adapter;
+pub mod generations;
 pub mod guarantees;
+pub mod interval;
 pub mod late;
 pub mod mail;
 pub mod needles;

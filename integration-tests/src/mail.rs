@@ -55,12 +55,16 @@ impl Mail {
     #[must_use]
     pub fn first(&self) -> Option<(u64, Letter)> {
         let number = *self.letters().first()?;
-        let mut bytes = fs::read(self.path(number)).unwrap();
-        let letter = match bytes.remove(0) {
-            b'w' => Letter::Welcome(bytes),
-            _ => Letter::Message(bytes),
-        };
-        Some((number, letter))
+        Some((number, self.read(number)))
+    }
+
+    /// The letters behind the one with this number, all of them behind 0. They stay.
+    ///
+    /// # Panics
+    /// If they cannot be read.
+    #[must_use]
+    pub fn behind(&self, number: u64) -> Vec<(u64, Letter)> {
+        self.letters().into_iter().filter(|other| *other > number).map(|number| (number, self.read(number))).collect()
     }
 
     /// Takes a letter out.
@@ -83,6 +87,14 @@ impl Mail {
         let mut numbers: Vec<_> = names.filter_map(|name| name.parse().ok()).collect();
         numbers.sort_unstable();
         numbers
+    }
+
+    fn read(&self, number: u64) -> Letter {
+        let mut bytes = fs::read(self.path(number)).unwrap();
+        match bytes.remove(0) {
+            b'w' => Letter::Welcome(bytes),
+            _ => Letter::Message(bytes),
+        }
     }
 
     fn path(&self, number: u64) -> PathBuf {

@@ -347,7 +347,7 @@ impl Scenario {
 impl Output {
     async fn from_outbox(client: &mut Client, group: &GroupId) -> Self {
         let newest = client.outbox(group).await.unwrap().pop();
-        let (message, for_dave) = newest.map_or((None, None), |out| (Some(out.message), out.welcome));
+        let (message, for_dave) = newest.map_or((None, None), |out| (out.message, out.welcome));
         Self { message, for_dave, received: None }
     }
 }

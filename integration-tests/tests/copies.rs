@@ -56,7 +56,7 @@ fn a_transaction_on_a_stale_copy_is_a_conflict_and_can_be_repeated() {
         }
 
         // What was not saved and was overtaken is not saved over it.
-        second.set_save_policy(SavePolicy::Manual);
+        second.set_save_policy(SavePolicy::Manual).unwrap();
         second.send(&world.group, "from memory").await.unwrap();
         first.send(&world.group, "first again").await.unwrap();
         assert_eq!(second.save().await.unwrap_err().kind(), ErrorKind::Conflict);

@@ -75,6 +75,13 @@ impl Workspace {
         dependencies.map(|dependency| (dependency["name"].as_str().unwrap(), used(dependency))).collect()
     }
 
+    /// Whether `name` cannot be built without `dependency`.
+    fn requires(&self, name: &str, dependency: &str) -> bool {
+        let package = self.packages.iter().find(|package| package["name"] == name).unwrap();
+        let mut dependencies = package["dependencies"].as_array().unwrap().iter();
+        dependencies.any(|other| other["name"] == dependency && other["kind"] != "dev" && other["optional"] == false)
+    }
+
     fn refuse(&self, name: &str, uses: &[Use], refused: impl Fn(&str) -> bool) {
         for (dependency, used) in self.dependencies(name) {
             assert!(
@@ -150,8 +157,18 @@ fn the_suite_names_the_core_and_no_adapter() {
 fn the_clients_name_the_core_and_no_adapter() {
     let workspace = Workspace::read();
     workspace.refuse("mls-keep", &SHIPPED, |name| (is_ours(name) && name != "mls-keep-core") || is_engine(name));
-    workspace.refuse("mls-keep", &SHIPPED, |name| ["tokio", "futures-executor"].contains(&name));
+    // A runtime is for those who ask for it by a feature.
+    for runtime in ["tokio", "futures-executor"] {
+        assert!(!workspace.requires("mls-keep", runtime), "mls-keep must not need {runtime}");
+    }
     assert!(workspace.dependencies("mls-keep").contains(&("mls-keep-core", Use::Normal)));
+}
+
+#[test]
+fn the_importer_names_the_clients_and_no_adapter() {
+    let workspace = Workspace::read();
+    workspace.refuse("mls-keep-import", &ALL, |name| is_ours(name) && name != "mls-keep");
+    workspace.refuse("mls-keep-import", &SHIPPED, |name| CRYPTOGRAPHY.contains(&name));
 }
 
 #[test]

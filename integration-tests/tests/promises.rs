@@ -43,7 +43,9 @@ fn every_test_that_a_document_names_is_there() {
             let stands = found.iter().any(|text| {
                 text.split_once(&format!("fn {test}(")).is_some_and(|(before, _)| {
                     // The attribute stands right before, or the test is made by proptest's macro.
-                    before.trim_end().rsplit("\n").take(3).any(|line| line.trim() == "#[test]")
+                    before.trim_end().rsplit("\n").take(3).any(|line| {
+                        ["#[test]", "#[tokio::test"].iter().any(|attribute| line.trim().starts_with(attribute))
+                    })
                 })
             });
             assert!(stands, "{document} names {file}::{test}, which is not there");

@@ -95,7 +95,7 @@ fn a_message_that_comes_twice_is_known_with_its_text() {
 fn without_a_history_a_message_that_comes_twice_is_known_all_the_same() {
     block_on(async {
         let (_, manager) = keep();
-        let settings = GroupSettings { history: false, ..GroupSettings::default() };
+        let settings = GroupSettings::new().history(false);
         let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
         let mut bob = Client::builder("bob").settings(settings).persistence(persistence).create().await.unwrap();
         let mut alice = client(&manager, "alice", SavePolicy::EveryOperation).await;

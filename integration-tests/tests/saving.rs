@@ -37,7 +37,7 @@ fn with_manual_saving_nothing_is_stored_until_save() {
 
     // What is unsaved stays so when the policy changes, and goes with the next operation's commit.
     block_on(alice.send(&group, "unsaved")).unwrap();
-    alice.set_save_policy(SavePolicy::EveryOperation);
+    alice.set_save_policy(SavePolicy::EveryOperation).unwrap();
     assert!(alice.has_unsaved());
     block_on(alice.send(&group, "saved")).unwrap();
     assert!(!alice.has_unsaved());

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use mls_keep::{MAX_NAME_LEN, limits};
 
@@ -71,15 +71,31 @@ pub(crate) enum Command {
         /// What other members will see
         #[arg(value_parser = identity)]
         name: String,
+        #[command(flatten)]
+        settings: Settings,
     },
     /// List the clients of the keep
     Clients,
-    /// Make a key package, with which somebody can invite this client once
-    KeyPackage {
-        #[command(flatten)]
-        out: Out,
+    /// Delete a client with everything that it has
+    DeleteClient {
+        /// Its name, in full
+        name: String,
     },
-    /// Create, list, look at and leave groups
+    /// Make key packages, with each of which somebody can invite this client once
+    #[command(args_conflicts_with_subcommands = true)]
+    KeyPackage {
+        #[command(subcommand)]
+        command: Option<KeyPackageCommand>,
+        #[command(flatten)]
+        new: NewKeyPackages,
+    },
+    /// Print what two people compare to be sure of each other: of this client, or of all members of a group
+    Fingerprint {
+        /// The group's name or its hex id
+        #[arg(value_name = "GROUP")]
+        group: Option<String>,
+    },
+    /// Create, list, look at, enter and leave groups
     #[command(subcommand)]
     Group(GroupCommand),
     /// Add members, by their key packages
@@ -103,6 +119,12 @@ pub(crate) enum Command {
         /// The file with the Welcome; - is standard input
         #[arg(value_hint = ValueHint::FilePath)]
         welcome: PathBuf,
+        /// Replace this client's old state of the group, if it has one; the history stays
+        #[arg(long)]
+        replace: bool,
+        /// The file with the ratchet tree, if it does not come with the Welcome
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        tree: Option<PathBuf>,
     },
     /// Encrypt a message for a group
     Send {
@@ -114,18 +136,22 @@ pub(crate) enum Command {
         #[command(flatten)]
         out: Out,
     },
-    /// Take in messages, commits and proposals, in the order in which they are given
+    /// Take in messages, commits, proposals and Welcomes, in the order in which they are given
     ///
-    /// Prints `GROUP<TAB>SENDER<TAB>TEXT` for a message, `GROUP<TAB>epoch N` for a commit, and
+    /// Of a directory, its files in the order in which they were written; what cannot be taken in yet is tried again
+    /// after the others. Prints `GROUP<TAB>SENDER<TAB>TEXT` for a message, `GROUP<TAB>epoch N` for a commit, and
     /// `GROUP<TAB>proposal<TAB>SENDER` for a proposal. In names and texts \n, \t, \r, \\, \u{..} and \x.. stand for what would break a line or act on a
     /// terminal. What was received before is printed again, with a note on standard error.
     ///
-    /// Stops at the first file that fails and says which; those before it are done. Running it again with all of them
-    /// does no harm.
+    /// A file that cannot be taken in is named, and the others are; the exit code is then 1. Running it again with all of
+    /// them does no harm.
     Receive {
-        /// - is standard input
-        #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        /// Files or directories; - is standard input
+        #[arg(required = true, value_name = "FILE|DIR", value_hint = ValueHint::AnyPath)]
         files: Vec<PathBuf>,
+        /// Go on, and take in what is written to the directories, until the program is ended
+        #[arg(long, conflicts_with = "json")]
+        watch: bool,
     },
     /// Commit what others proposed; staged, as with `invite`
     Commit {
@@ -177,9 +203,18 @@ pub(crate) enum Command {
     History {
         #[command(flatten)]
         group: Group,
-        /// Only the last N
+        /// Only those before number N
         #[arg(long, value_name = "N")]
-        last: Option<usize>,
+        before: Option<u64>,
+        /// Only the last N of them
+        #[arg(long, value_name = "N", visible_alias = "last")]
+        limit: Option<usize>,
+        /// Their numbers and times as well: `NUMBER<TAB>TIME<TAB>SENDER<TAB>TEXT`, times in UTC
+        #[arg(long)]
+        long: bool,
+        /// Delete message N instead
+        #[arg(long, value_name = "N", conflicts_with_all = ["before", "limit", "long"])]
+        delete: Option<u64>,
     },
     /// List what was made for others and never written to a file, and write it
     #[command(subcommand)]
@@ -217,6 +252,9 @@ pub(crate) enum Command {
     /// Move a client to another device: it goes on there, and no longer here
     #[command(subcommand)]
     Move(MoveCommand),
+    /// Take over what another application has stored with OpenMLS
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Live through the whole life of three clients on three keeps, and measure it
     Demo {
         /// The kind of the keeps, sqlite, file, redb or sled; or the URL of an S3 store, below which they are made and go
@@ -253,6 +291,63 @@ pub(crate) enum GroupCommand {
         #[command(flatten)]
         group: Group,
     },
+    /// Write a GroupInfo, with which others enter the group by an external commit
+    Info {
+        #[command(flatten)]
+        group: Group,
+        #[command(flatten)]
+        out: Out,
+        /// Leave the ratchet tree out: who enters needs it from elsewhere
+        #[arg(long)]
+        without_tree: bool,
+    },
+    /// Write the ratchet tree of a group, for who gets a GroupInfo or a Welcome without it
+    Tree {
+        #[command(flatten)]
+        group: Group,
+        /// Where it is written; must not exist
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: PathBuf,
+    },
+    /// Enter a group by an external commit: without an invitation, or again after its state was lost
+    ///
+    /// The commit is staged, as with `invite`. Once it is confirmed, this client's old leaf is gone and its history stays.
+    Rejoin {
+        /// The file with the GroupInfo, from `group info` of a member or from the delivery service
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        group_info: PathBuf,
+        /// The file with the ratchet tree, if it is not in the GroupInfo
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        tree: Option<PathBuf>,
+        /// Where the commit is written
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        commit: PathBuf,
+        /// Replace existing files
+        #[arg(long)]
+        force: bool,
+    },
+    /// Delete a group with its history, without telling anybody
+    Forget {
+        #[command(flatten)]
+        group: Group,
+    },
+    /// Show, or set, which messages of a group are kept
+    Policy {
+        #[command(flatten)]
+        group: Group,
+        /// Keep messages for N days
+        #[arg(long, value_name = "N")]
+        keep_days: Option<u32>,
+        /// Keep the newest N messages
+        #[arg(long, value_name = "N")]
+        keep_messages: Option<u64>,
+        /// Keep none
+        #[arg(long, conflicts_with_all = ["keep_days", "keep_messages", "keep_all"])]
+        no_history: bool,
+        /// Keep all
+        #[arg(long, conflicts_with_all = ["keep_days", "keep_messages"])]
+        keep_all: bool,
+    },
     /// Propose to leave; done when another member commits it (`update`) and this client received that
     Leave {
         #[command(flatten)]
@@ -260,6 +355,52 @@ pub(crate) enum GroupCommand {
         #[command(flatten)]
         out: Out,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyPackageCommand {
+    /// List the key packages that have not been used
+    List,
+    /// Delete those whose lifetime is over
+    Prune,
+}
+
+/// The key packages that are to be made.
+#[derive(Args, Debug)]
+pub(crate) struct NewKeyPackages {
+    /// Where the key package is written; of several, the second one is FILE.2, and so on
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, required = true)]
+    pub(crate) out: Option<PathBuf>,
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) count: u16,
+    /// How long others can invite with it; 84 if nothing is said
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=366))]
+    pub(crate) days: Option<u16>,
+    /// Not used up: for a service to give out when it has no other one
+    #[arg(long)]
+    pub(crate) last_resort: bool,
+    /// Replace existing files
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// How the groups of a new client work.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Settings")]
+pub(crate) struct Settings {
+    /// The ciphersuite, as RFC 9420 numbers them
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) ciphersuite: u16,
+    /// Commits and proposals as PublicMessage, so that a delivery service can order them
+    #[arg(long)]
+    pub(crate) public_handshakes: bool,
+    /// Epochs whose messages can still be read after they ended
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=64))]
+    pub(crate) past_epochs: u8,
+    /// Pad messages to a multiple of N bytes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) padding: u16,
 }
 
 #[derive(Debug, Subcommand)]
@@ -338,6 +479,34 @@ pub(crate) enum MoveCommand {
     },
     /// Take a client back that was moved out and never arrived, as one that was restored from a backup
     Reclaim,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportCommand {
+    /// From a database of openmls_sqlite_storage or openmls_sqlx_storage, or the JSON file of openmls_memory_storage
+    ///
+    /// Makes the client, and the keep if there is none, and takes over its groups, key packages, pre-shared keys and signature
+    /// keys; what cannot be taken over is left, and said. Running it again does no harm. If the file is of several
+    /// identities, --identity chooses one.
+    ///
+    /// End the other application first, and delete its file afterwards: it would use the same keys again.
+    Openmls {
+        /// The file; it is only read
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// How a database encodes its values; what it looks like, if this is not given
+        #[arg(long, value_enum)]
+        codec: Option<Codec>,
+    },
+}
+
+/// How a database encodes its values.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Codec {
+    /// serde_json
+    Json,
+    /// ciborium
+    Cbor,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,7 @@
 //! What a command prints: lines for people, or one JSON value.
 
 use std::io::{self, Write};
+use std::time::SystemTime;
 
 use comfy_table::{Table, presets};
 use serde_json::Value;
@@ -36,6 +37,11 @@ impl Output {
 pub(crate) fn note(text: &str) {
     // A note that nobody can read is no reason to fail.
     drop(writeln!(io::stderr(), "note: {}", harmless(text)));
+}
+
+/// A time, in UTC and whole seconds (RFC 3339).
+pub(crate) fn utc(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 /// A table without lines. Nothing in it is escaped.

@@ -41,8 +41,14 @@ impl Session {
     /// The group that is meant by its name or id.
     pub(crate) async fn group(&mut self, typed: &str) -> Result<(Groups, GroupId)> {
         let groups = self.groups().await?;
-        let group = groups.find(typed)?;
-        Ok((groups, group))
+        match groups.find(typed) {
+            Ok(group) => Ok((groups, group)),
+            // One that it is about to enter is not in the list.
+            Err(failure) => match names::unhex(typed).map(|id| GroupId::from_slice(&id)) {
+                Some(id) if self.client.pending(&id).await.is_ok_and(|staged| staged.is_some()) => Ok((groups, id)),
+                _ => Err(failure),
+            },
+        }
     }
 }
 
@@ -129,7 +135,7 @@ async fn load_client(manager: &PersistenceManager, global: &Global) -> Result<Cl
     Ok(manager.load_client_state(&identity).await?)
 }
 
-fn find_identity(all: &[Vec<u8>], typed: &str) -> Result<Vec<u8>> {
+pub(crate) fn find_identity(all: &[Vec<u8>], typed: &str) -> Result<Vec<u8>> {
     all.iter().find(|identity| names::is_meant(identity, typed)).cloned().ok_or_else(|| {
         let advice = match all {
             [] => "It has none: `mls-keep init NAME` makes one.".to_owned(),

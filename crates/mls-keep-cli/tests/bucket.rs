@@ -47,6 +47,14 @@ impl<'a> Remote<'a> {
         ran.out
     }
 
+    /// How many requests a command makes before it writes something.
+    fn requests_before_the_write(&self, args: &[&str]) -> usize {
+        let _ = self.server.take_requests();
+        self.ok(args);
+        let requests = self.server.take_requests();
+        requests.iter().position(|request| request.method.as_str() == "PUT").unwrap()
+    }
+
     /// How many requests a command makes, and how many bytes it sends and is sent.
     fn cost(&self, args: &[&str]) -> usize {
         let _ = self.server.take_requests();
@@ -122,9 +130,7 @@ fn a_message_of_unknown_outcome_is_found_in_the_outbox() {
         let (town, server) = (Town::new(), Server::start());
         let bob = town.person("bob");
         let alice = Remote::alice(&town, &bob, &server, "");
-        alice.ok(&["send", "tea", "zero", "--out", "0.mls"]);
-        // The requests that come before the write of the message.
-        let reads = alice.cost(&["history", "tea"]);
+        let reads = alice.requests_before_the_write(&["send", "tea", "zero", "--out", "0.mls"]);
         let hold = if applied { Hold::after() } else { Hold::before() };
         server.fail(reads + 1, Fault::HoldThenReset(hold.clone()), false);
         let held = thread::scope(|scope| {

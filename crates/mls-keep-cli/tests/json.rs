@@ -14,6 +14,7 @@ fn plain(mut value: Value) -> Value {
                 for (name, value) in fields {
                     match name.as_str() {
                         "id" | "signature_key" => *value = "HEX".into(),
+                        "time" => *value = "TIME".into(),
                         name if name.ends_with("bytes") => *value = "N".into(),
                         "records" | "nodes" | "chunks" | "commits" => *value = "N".into(),
                         _ => walk(value),
@@ -61,7 +62,7 @@ fn every_command_prints_one_value() {
     );
     assert_eq!(a(&["send", "tea", "hi", "--out", "1"]), json!({ "group": tea, "file": "1" }));
     assert_eq!(a(&["update", "--merge", "tea", "--commit", "2"]), json!({ "group": tea, "epoch": 2, "commit": "2" }));
-    let message = json!({ "number": 0, "epoch": 1, "own": false, "sender": "alice", "text": "hi" });
+    let message = json!({ "number": 0, "epoch": 1, "own": false, "sender": "alice", "text": "hi", "time": "TIME" });
     let mut received = json!({ "file": "../alice/1", "type": "message", "already_received": false, "group": tea });
     received.as_object_mut().unwrap().extend(message.as_object().unwrap().clone());
     let commit = json!({

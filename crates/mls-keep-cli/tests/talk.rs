@@ -106,7 +106,7 @@ fn what_came_before_is_printed_again_with_a_note() {
 }
 
 #[test]
-fn receiving_stops_at_the_first_file_that_fails() {
+fn receiving_goes_on_after_a_file_that_fails() {
     let town = Town::new();
     let (alice, bob) = town.friends();
     for number in ["1", "2"] {
@@ -114,7 +114,7 @@ fn receiving_stops_at_the_first_file_that_fails() {
     }
     std::fs::write(bob.dir.join("junk"), b"junk").unwrap();
     let ran = bob.fails(&["receive", "../alice/1", "junk", "../alice/2"], 1, "Invalid", "junk: ");
-    assert_eq!(ran.out, "tea\talice\t1\n");
+    assert_eq!(ran.out, "tea\talice\t1\ntea\talice\t2\n");
     let ran = bob.run(&["--json", "receive", "../alice/1", "junk"]);
     assert_eq!(ran.code, Some(1));
     assert_eq!(serde_json::from_str::<serde_json::Value>(&ran.out).unwrap()[0]["text"], json!("1"));

@@ -38,27 +38,37 @@
 //!
 //! # Features
 //!
+//! `import` adds [`import`](https://docs.rs/mls-keep/latest/mls_keep/import/): taking over what another storage of OpenMLS's holds.
+//! `tokio` adds `Saver`, a task that saves when a save is due ([`SavePolicy::Interval`]) and no operation comes.
+//!
 //! `extensions-draft` and `virtual-clients-draft` turn on OpenMLS's features of the same names. Both are off by default.
 
 mod archive;
 mod client;
+mod clock;
 mod entropy;
 #[cfg(test)]
 mod fuzz;
+#[cfg(feature = "import")]
+pub mod import;
 mod manager;
 mod memory;
 mod policy;
 mod provider;
 mod records;
+#[cfg(feature = "tokio")]
+mod saver;
 mod scope;
 
 pub use archive::{BackupOptions, ExportOptions, RestoreOptions};
 pub use client::{
     BoxError, Change, Client, ClientBuilder, CommitSummary, Committer, CryptoProvider, Decision, GroupSettings,
-    GroupSummary, GroupsTransaction, JoinOptions, Joined, KeyPackageOptions, KeyPackageSummary, MAX_KEY_PACKAGES,
-    MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, Message, NAME_EXTENSION, Newcomer, Outgoing, OwnCommit, ProposalSummary,
-    Proposed, ReceivePolicy, Received, RecordWriter, Session, Transaction, WelcomeSummary,
+    GroupSummary, GroupsTransaction, HandshakeFormat, JoinOptions, Joined, KeyPackageOptions, KeyPackageSummary,
+    MAX_KEY_PACKAGES, MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, Message, NAME_EXTENSION, NewGroup, Newcomer, Outgoing,
+    OwnCommit, ProposalSummary, Proposed, ReceivePolicy, Received, RecordWriter, Retention, SaveNumber, Session,
+    Transaction, WelcomeSummary,
 };
+pub use clock::{Clock, SystemClock};
 pub use entropy::SystemEntropy;
 pub use manager::{PersistenceManager, PersistenceManagerBuilder};
 pub use mls_keep_core::{
@@ -69,4 +79,6 @@ pub use mls_keep_core::{
 pub use openmls;
 pub use policy::{Persistence, SavePolicy};
 pub use provider::{Provider, TransactionStorage};
+#[cfg(feature = "tokio")]
+pub use saver::Saver;
 pub use scope::Scope;

@@ -80,6 +80,17 @@ impl PersistenceManager {
         self.load_client_state_with(identity, Arc::new(RustCrypto::default())).await
     }
 
+    /// As [`load_client_state`](Self::load_client_state), saved at other times than every operation from the beginning. When
+    /// a client is saved is not stored with it.
+    ///
+    /// # Errors
+    /// `Invalid` if more is to be [reserved](SavePolicy::Interval) than the client's groups tolerate; and as
+    /// [`load_client_state`](Self::load_client_state).
+    pub async fn load_client_state_saving(&self, identity: impl AsRef<[u8]>, save: SavePolicy) -> Result<Client> {
+        let store = self.keep.open_client(identity.as_ref()).await?;
+        Client::load(store, Arc::new(RustCrypto::default()), save).await
+    }
+
     /// Loads the only client that the keep has.
     ///
     /// # Errors

@@ -66,7 +66,7 @@ fn a_duplicate_or_junk_does_not_throw_the_group_away() {
     block_on(bob.receive(&message)).unwrap();
     assert!(matches!(block_on(bob.receive(&message)).unwrap(), Received::AlreadyReceived(Some(_))));
     let after_duplicate = measure(|| drop(block_on(bob.send(&group, "measured")).unwrap())).count_total;
-    let mut junk = message;
+    let mut junk = block_on(alice.send(&group, "never arrives")).unwrap().to_bytes().unwrap();
     *junk.last_mut().unwrap() ^= 1;
     block_on(bob.receive(&junk)).unwrap_err();
     let after_junk = measure(|| drop(block_on(bob.send(&group, "measured")).unwrap())).count_total;

@@ -201,8 +201,9 @@ impl Member {
             service.take_commit(made);
         }
         for outgoing in block_on(self.client.outbox(group)).unwrap() {
-            if !outgoing.is_staged && !self.early.iter().any(|made| made.commit == outgoing.message) {
-                service.post(&outgoing.message);
+            let Some(message) = outgoing.message.filter(|_| !outgoing.is_staged) else { continue };
+            if !self.early.iter().any(|made| made.commit == message) {
+                service.post(&message);
                 if random.one_in(4) {
                     return;
                 }
@@ -270,8 +271,7 @@ fn beginning() -> (Vec<Image>, GroupId) {
     let managers: Vec<_> = stores.iter().map(|store| open(store.clone())).collect();
     block_on(async {
         // As many as there can be, so that a message that comes late can be read.
-        let settings =
-            GroupSettings { max_past_epochs: STEPS, out_of_order_tolerance: STEPS as u32, ..GroupSettings::default() };
+        let settings = GroupSettings::new().max_past_epochs(STEPS).out_of_order_tolerance(STEPS as u32);
         let mut clients = Vec::new();
         for (name, manager) in managers.into_iter().enumerate() {
             let persistence = Persistence { manager, save: Default::default() };

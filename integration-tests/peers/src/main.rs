@@ -4,6 +4,7 @@
 //! for each operation and one for the length of the files. `integration-tests/bench.sh` runs it and reads them.
 
 mod args;
+mod codec;
 mod counterpart;
 mod discard;
 mod measure;
@@ -14,11 +15,12 @@ mod stores;
 use openmls_memory_storage::MemoryStorage;
 
 use args::Args;
+use codec::{Cbor, Json};
 use discard::Discard;
 use measure::Meter;
 use peer::{Peer, Store};
 use scenario::{Figures, Result};
-use stores::{Cbor, Json, Nowhere, Practice, Sqlite, WholeFile};
+use stores::{Nowhere, Practice, Sqlite, WholeFile};
 
 fn main() -> Result<()> {
     let args = Args::parse(std::env::args().skip(1))?;

@@ -141,7 +141,7 @@ fn look(client: &mut Client, group: &GroupId, text: &str) -> Option<Vec<u8>> {
         // Writers in this program report nothing as delivered: the last one of this history is the one.
         let own: Vec<_> = history.iter().filter(|message| message.own).collect();
         let place = own.iter().position(|message| message.content == text.as_bytes())?;
-        return outbox.get(place).map(|outgoing| outgoing.message.clone());
+        return outbox.get(place).and_then(|outgoing| outgoing.message.clone());
     }
 }
 
@@ -151,7 +151,7 @@ fn pair(location: &Location) -> mls_keep::Result<(Client, Client, GroupId)> {
     let persistence = Persistence { manager, save: Default::default() };
     block_on(async {
         let mut alice = Client::builder("alice").persistence(persistence).create().await?;
-        let settings = GroupSettings { out_of_order_tolerance: 2000, ..GroupSettings::default() };
+        let settings = GroupSettings::new().out_of_order_tolerance(2000);
         let mut bob = Client::builder("bob").settings(settings).create().await?;
         let group = alice.create_group("tea").await?;
         let package = bob.key_package().await?.to_bytes().unwrap();

@@ -149,6 +149,79 @@ pub const SECTIONS: &[Section] = &[
         note: "",
     },
     Section {
+        title: "Saving at an interval",
+        promises: &[
+            promise(
+                "No key is used twice, whatever is killed when, on every local adapter; without reservations the same test finds keys that are",
+                &[
+                    "interval.rs::a_killed_client_that_saves_seldom_uses_no_key_twice",
+                    "interval.rs::without_reservations_a_killed_client_uses_keys_twice",
+                ],
+            ),
+            promise(
+                "The same with storage that fails or whose answer is lost, calls that are dropped, and a second process",
+                &["interval_schedules.rs::no_key_is_used_twice_whatever_goes_wrong_with_the_storage"],
+            ),
+            promise(
+                "What is not a message is durable before its result is returned, with everything that waited",
+                &["interval.rs::what_is_not_a_message_is_durable_at_once_with_all_that_waited"],
+            ),
+            promise(
+                "A message that was received and acknowledged when its save had come is there; one that was not can be received again",
+                &[
+                    "interval.rs::a_received_message_is_covered_by_the_save_that_stores_it",
+                    "interval.rs::a_killed_client_that_saves_seldom_uses_no_key_twice",
+                ],
+            ),
+            promise(
+                "A save comes when it is due, by an operation or by a task",
+                &[
+                    "interval.rs::a_save_comes_when_it_is_due",
+                    "saver.rs::a_save_comes_when_it_is_due_although_nothing_happens",
+                ],
+            ),
+            promise(
+                "No more is reserved than receivers tolerate to be missing",
+                &["interval.rs::more_than_the_receivers_tolerate_is_not_reserved"],
+            ),
+        ],
+        note: "What was sent and not saved is missing in the history and the outbox after an unclean end.",
+    },
+    Section {
+        title: "Coming from elsewhere",
+        promises: &[
+            promise(
+                "What OpenMLS's own providers have stored, in JSON or CBOR, goes on with its peers: messages, commits, queued updates, staged commits, key packages, pre-shared keys",
+                &["import.rs::an_imported_client_goes_on_with_its_peers"],
+            ),
+            promise(
+                "So does a group of any provider whose codec is self-describing",
+                &["import.rs::a_group_is_read_from_any_provider"],
+            ),
+            promise(
+                "What is left is said, with the reason",
+                &[
+                    "import.rs::what_is_there_is_imported_and_what_is_left_says_why",
+                    "import.rs::a_group_without_its_signature_key_is_left",
+                ],
+            ),
+            promise(
+                "An import that was interrupted can be made again",
+                &["import.rs::an_import_that_is_interrupted_is_made_again"],
+            ),
+            promise("The file is only read", &["import.rs::a_database_is_not_changed_by_reading"]),
+            promise(
+                "A damaged file is refused, or what is damaged in it is left",
+                &["import.rs::what_is_damaged_is_left_or_refused_and_nothing_panics"],
+            ),
+            promise(
+                "The commands of the guide lead to a client whose messages its peers read",
+                &["import.rs::the_guide_leads_from_a_database_to_a_client_that_goes_on"],
+            ),
+        ],
+        note: "What is imported must not be used any more by the application that it is from: it would use the same keys again.",
+    },
+    Section {
         title: "Forward only",
         promises: &[
             promise(

@@ -292,7 +292,7 @@ impl<'a> World<'a> {
             Ok(outbox) => outbox,
             Err(error) => return Err(format!("the outbox: {error:?}")),
         };
-        let outbox: Vec<_> = outbox.into_iter().map(|outgoing| outgoing.message).collect();
+        let outbox: Vec<_> = outbox.into_iter().filter_map(|outgoing| outgoing.message).collect();
         if let Some(missing) = self.returned.iter().find(|message| !outbox.contains(message)) {
             return Err(format!("a message of {} bytes was returned and is not in the outbox", missing.len()));
         }

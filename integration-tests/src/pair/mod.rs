@@ -150,7 +150,7 @@ impl Pair {
             Action::Create(who) => {
                 let manager = self.open_keep(*who).await?;
                 let persistence = Persistence { manager: manager.clone(), save: Default::default() };
-                let settings = GroupSettings { max_past_epochs: 2, ..GroupSettings::default() };
+                let settings = GroupSettings::new().max_past_epochs(2);
                 let client = Client::builder(who.name()).settings(settings).persistence(persistence).create().await?;
                 self.enter(*who, manager, client).await?;
             }
@@ -279,10 +279,11 @@ impl Pair {
         for seen in self.member(who).unwrap().groups().await?.into_values() {
             for outgoing in self.client(who).outbox(&seen.id).await? {
                 let mail = &self.mail[who.other() as usize];
-                match outgoing.welcome {
+                match (outgoing.welcome, outgoing.message) {
                     // The commit that invites the only other member is for nobody.
-                    Some(welcome) => mail.put(&Letter::Welcome(welcome)),
-                    None => mail.put(&Letter::Message(outgoing.message)),
+                    (Some(welcome), _) => mail.put(&Letter::Welcome(welcome)),
+                    (None, Some(message)) => mail.put(&Letter::Message(message)),
+                    (None, None) => {}
                 }
                 self.client(who).delivered(&seen.id, outgoing.number).await?;
             }

@@ -1,29 +1,20 @@
-//! Key packages, groups and their members.
+//! Groups, their members and their commits.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Change, ErrorKind, GroupSummary, Member, OwnCommit};
+use mls_keep::{Change, ErrorKind, GroupSummary, Member, OwnCommit, Retention};
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use super::outbox::{self, Parcel};
 use super::to_bytes;
 use crate::failure::{Failure, Result};
-use crate::files::{self, NewFile};
+use crate::files;
 use crate::names::{Groups, escape, hex, is_meant, put_bytes};
 use crate::output::{columns, extended, note};
 use crate::session::Session;
-
-/// `key-package`
-pub(super) async fn key_package(session: &mut Session, out: NewFile) -> Result<()> {
-    let key_package = session.client.key_package().await?;
-    let path = out.path().to_path_buf();
-    // Nobody has seen it, so another one does as well.
-    let advice = "The key package is lost, and harms nobody. Mend the cause and run `key-package` again.";
-    out.write(&to_bytes(&key_package)?).map_err(|failure| failure.advise_always(advice))?;
-    session.output.line(format!("for whoever invites this client, once: {}", path.display()))?;
-    session.output.json(|| json!({ "file": path.to_string_lossy() }))
-}
 
 /// `group create`
 pub(super) async fn create(session: &mut Session, name: &str) -> Result<()> {
@@ -76,6 +67,75 @@ pub(super) async fn show(session: &mut Session, typed: &str) -> Result<()> {
     session.output.json(|| summary_json(&group))
 }
 
+/// `fingerprint`
+///
+/// A fingerprint is the SHA-256 of a signature public key. Members of one epoch have the same epoch authenticator (RFC 9420
+/// section 8.7), whatever a delivery service does.
+pub(super) async fn fingerprint(session: &mut Session, typed: Option<&str>) -> Result<()> {
+    let Some(typed) = typed else {
+        let own = digits(session.client.credential().signature_key.as_slice());
+        session.output.line(format!("{}\t{own}", escape(session.client.identity())))?;
+        return session.output.json(|| json!({ "fingerprint": own }));
+    };
+    let (_, group) = session.group(typed).await?;
+    let members = session.client.members(&group).await?;
+    let authenticator = session.client.with_group(&group, |group| hex(group.epoch_authenticator().as_slice())).await?;
+    for member in &members {
+        session.output.line(format!("{}\t{}", escape(&member.identity), digits(&member.signature_key)))?;
+    }
+    session.output.line(format!("this epoch\t{authenticator}"))?;
+    session.output.json(|| {
+        let value = |member: &Member| {
+            let mut value = Map::new();
+            put_bytes(&mut value, "identity", &member.identity);
+            value.insert("leaf".into(), member.index.into());
+            value.insert("fingerprint".into(), digits(&member.signature_key).into());
+            Value::from(value)
+        };
+        json!({ "members": members.iter().map(value).collect::<Vec<_>>(), "epoch_authenticator": authenticator })
+    })
+}
+
+/// In groups, as they are read aloud.
+fn digits(signature_key: &[u8]) -> String {
+    let digest = hex(&Sha256::digest(signature_key));
+    digest.as_bytes().chunks(4).map(String::from_utf8_lossy).collect::<Vec<_>>().join(" ")
+}
+
+/// `group forget`
+pub(super) async fn forget(session: &mut Session, typed: &str) -> Result<()> {
+    let (groups, group) = session.group(typed).await?;
+    session.client.forget_group(&group).await?;
+    session.output.line(format!("{}\tforgotten", groups.label(&group)))?;
+    session.output.json(|| json!({ "group": groups.to_json(&group) }))
+}
+
+pub(super) fn retention(days: Option<u32>, messages: Option<u64>, nothing: bool) -> Retention {
+    let mut retention = if nothing { Retention::nothing() } else { Retention::all() };
+    if let Some(days) = days {
+        retention = retention.age(Duration::from_secs(u64::from(days) * 24 * 3600));
+    }
+    match messages {
+        Some(messages) => retention.messages(messages),
+        None => retention,
+    }
+}
+
+/// `group policy`
+pub(super) async fn policy(session: &mut Session, typed: &str, retention: Option<Retention>) -> Result<()> {
+    let (groups, group) = session.group(typed).await?;
+    if let Some(retention) = retention {
+        session.client.set_retention(&group, retention).await?;
+    }
+    let gone = session.client.prune_history(&group).await?;
+    if gone > 0 {
+        note(&format!("messages deleted: {gone}"));
+    }
+    let kept = session.client.retention(&group).await?;
+    session.output.line(format!("{}\t{kept}", groups.label(&group)))?;
+    session.output.json(|| json!({ "group": groups.to_json(&group), "keeps": kept.to_string() }))
+}
+
 /// `group members`
 pub(super) async fn members(session: &mut Session, typed: &str) -> Result<()> {
     let (_, group) = session.group(typed).await?;
@@ -106,7 +166,7 @@ pub(super) async fn leave(session: &mut Session, typed: &str, parcel: Parcel) ->
     let (groups, group) = session.group(typed).await?;
     let proposal = session.client.leave(&group).await?;
     let message = to_bytes(&proposal)?;
-    let made = Made { message, welcome: None, name: "file", invited: None, staged: false };
+    let made = Made { message, welcome: None, name: "file", invited: None, staged: false, epoch: None };
     hand_out(session, &groups, &group, made, parcel).await
 }
 
@@ -137,24 +197,6 @@ pub(super) async fn invite(
     let invited = Some(key_packages.len());
     let made = Made { invited, ..Made::commit(made, merge) };
     hand_out(session, &groups, &group, made, parcel).await
-}
-
-/// `join`
-pub(super) async fn join(session: &mut Session, welcome: &Path) -> Result<()> {
-    let bytes = files::read_message(welcome)?;
-    let joined = session.client.join(bytes).await.map_err(|error| {
-        let aborted =
-            "Nothing was changed. A Welcome works once, and only for the client whose key package was invited.";
-        let invalid = "Nothing was changed. `join` takes the file that `invite --welcome` wrote.";
-        let failure = Failure::from(error).about(welcome.display());
-        failure.advise(ErrorKind::Aborted, aborted).advise(ErrorKind::Invalid, invalid)
-    })?;
-    let groups = session.groups().await?;
-    if joined.already {
-        note(&format!("{}: joined already", welcome.display()));
-    }
-    session.output.line(format!("{}\tepoch {}", groups.label(&joined.id), joined.epoch))?;
-    session.output.json(|| json!({ "group": groups.to_json(&joined.id), "epoch": joined.epoch }))
 }
 
 /// `update`
@@ -210,7 +252,18 @@ pub(super) async fn remove(
 /// `confirm`
 pub(super) async fn confirm(session: &mut Session, typed: &str) -> Result<()> {
     let (groups, group) = session.group(typed).await?;
+    let staged = session.client.pending(&group).await?;
+    let welcome = staged.filter(|staged| staged.welcome.is_some());
+    let number = match &welcome {
+        Some(staged) => outbox::written(session, &staged.commit, &group).await?,
+        None => None,
+    };
     let summary = session.client.confirm(&group).await.map_err(no_staged)?;
+    match (welcome, number) {
+        (None, _) => {}
+        (Some(_), Some(number)) => outbox::delivered(session, &group, number).await,
+        (Some(_), None) => note("the Welcome was not written to a file yet: see `mls-keep outbox list`"),
+    }
     session.output.line(format!("{}\tepoch {}", groups.label(&group), summary.epoch))?;
     session.output.json(|| json!({ "group": groups.to_json(&group), "epoch": summary.epoch }))
 }
@@ -228,7 +281,10 @@ pub(super) async fn pending(session: &mut Session, typed: Option<&str>) -> Resul
     let groups = session.groups().await?;
     let asked = match typed {
         Some(typed) => vec![session.group(typed).await?.1],
-        None => groups.iter().map(|(id, _)| id.clone()).collect(),
+        None => {
+            let staged = session.client.outbox_of_all_groups().await?.into_iter().filter(|outgoing| outgoing.is_staged);
+            staged.map(|outgoing| outgoing.group).collect()
+        }
     };
     let mut staged = Vec::new();
     for group in asked {
@@ -261,7 +317,7 @@ async fn make(session: &mut Session, group: &GroupId, change: Change, merge: boo
 }
 
 /// What an operation made for others.
-struct Made {
+pub(super) struct Made {
     message: Vec<u8>,
     welcome: Option<Vec<u8>>,
     /// What the message is called in JSON.
@@ -269,20 +325,43 @@ struct Made {
     invited: Option<usize>,
     /// It is staged, and not merged.
     staged: bool,
+    /// If the group cannot be asked.
+    epoch: Option<u64>,
 }
 
 impl Made {
-    fn commit(made: OwnCommit, merged: bool) -> Self {
-        Self { message: made.commit, welcome: made.welcome, name: "commit", invited: None, staged: !merged }
+    /// An external commit, to a group of which the client need not be a member so far.
+    pub(super) fn entry(made: OwnCommit) -> Self {
+        Self { epoch: Some(made.epoch), ..Self::commit(made, false) }
+    }
+
+    pub(super) fn commit(made: OwnCommit, merged: bool) -> Self {
+        Self {
+            message: made.commit,
+            welcome: made.welcome,
+            name: "commit",
+            invited: None,
+            staged: !merged,
+            epoch: None,
+        }
     }
 }
 
 /// Writes the files of an operation, and prints what it was.
-async fn hand_out(session: &mut Session, groups: &Groups, group: &GroupId, made: Made, parcel: Parcel) -> Result<()> {
+pub(super) async fn hand_out(
+    session: &mut Session,
+    groups: &Groups,
+    group: &GroupId,
+    made: Made,
+    parcel: Parcel,
+) -> Result<()> {
     let (lines, files) = (parcel.to_lines(), parcel.to_json(made.name));
     outbox::deliver(session, group, &made.message, made.welcome.as_deref(), parcel).await?;
-    let summary = session.client.group(group).await;
-    let epoch = summary.map(|group| group.epoch).map_err(|error| {
+    let epoch = match made.epoch {
+        Some(epoch) => Ok(epoch),
+        None => session.client.group(group).await.map(|group| group.epoch),
+    };
+    let epoch = epoch.map_err(|error| {
         Failure::from(error).advise_always("The operation is durable and its files are written: do not repeat it.")
     })?;
     let staged = if made.staged { "staged in " } else { "" };

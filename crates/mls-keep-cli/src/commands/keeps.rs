@@ -2,10 +2,14 @@
 
 use std::path::Path;
 
-use mls_keep::{Client, ErrorKind, Persistence, PersistenceManager, SavePolicy, Statistics, Verification};
+use mls_keep::openmls::prelude::Ciphersuite;
+use mls_keep::{
+    Client, ErrorKind, GroupSettings, HandshakeFormat, Persistence, PersistenceManager, SavePolicy, Statistics,
+    Verification,
+};
 use serde_json::{Map, Value, json};
 
-use crate::cli::Global;
+use crate::cli::{Global, Settings};
 use crate::failure::{Failure, Result};
 use crate::names::{escape, put_bytes};
 use crate::output::{columns, note};
@@ -23,10 +27,20 @@ pub(super) fn keygen(global: &Global, file: &Path) -> Result<()> {
 }
 
 /// `init`
-pub(super) async fn init(global: &Global, name: &str) -> Result<()> {
+pub(super) async fn init(global: &Global, name: &str, typed: &Settings) -> Result<()> {
+    let ciphersuite = Ciphersuite::try_from(typed.ciphersuite).map_err(|_| {
+        let what = format!("{} is the number of no ciphersuite that this program knows", typed.ciphersuite);
+        Failure::usage(what, "RFC 9420 section 17.1 has the numbers; 1 is the one that every MLS library has.")
+    })?;
+    let mut settings =
+        GroupSettings::new().max_past_epochs(typed.past_epochs.into()).padding_size(typed.padding.into());
+    if typed.public_handshakes {
+        settings = settings.handshake_format(HandshakeFormat::Public);
+    }
     let manager = open_keep(global, Access::Create).await?;
     let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
-    let client = Client::builder(name).persistence(persistence).create().await.map_err(|error| {
+    let builder = Client::builder(name).ciphersuite(ciphersuite).settings(settings).persistence(persistence);
+    let client = builder.create().await.map_err(|error| {
         let advice = "Nothing was changed. Use that client, or choose another name.";
         Failure::from(error).advise(ErrorKind::Conflict, advice)
     })?;
@@ -34,6 +48,16 @@ pub(super) async fn init(global: &Global, name: &str) -> Result<()> {
     close(&manager).await;
     global.output().line(format!("{}: ready", escape(name.as_bytes())))?;
     global.output().json(|| json!({ "identity": name, "store": global.store }))
+}
+
+/// `delete-client`
+pub(super) async fn delete_client(global: &Global, name: &str) -> Result<()> {
+    let manager = open_keep(global, Access::Existing).await?;
+    let identity = session::find_identity(&manager.clients().await?, name)?;
+    manager.delete_client(&identity).await?;
+    close(&manager).await;
+    global.output().line(format!("{}: deleted", escape(&identity)))?;
+    global.output().json(|| json!({ "deleted": true }))
 }
 
 /// `clients`

@@ -2,17 +2,21 @@
 
 mod archives;
 mod copy;
+mod enter;
 mod groups;
+mod import;
 mod keeps;
+mod key_packages;
 mod messages;
 mod outbox;
+mod receive;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
 use mls_keep::ErrorKind;
 use mls_keep::openmls::framing::MlsMessageOut;
 
-use crate::cli::{Cli, Command, CommitOut, Global, GroupCommand, Out, OutboxCommand};
+use crate::cli::{Cli, Command, CommitOut, Global, GroupCommand, ImportCommand, KeyPackageCommand, Out, OutboxCommand};
 use crate::failure::{Failure, Result};
 use crate::files::NewFile;
 use crate::session::Session;
@@ -25,8 +29,9 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
     let global = &cli.global;
     match &cli.command {
         Command::Keygen { file } => keeps::keygen(global, file),
-        Command::Init { name } => keeps::init(global, name).await,
+        Command::Init { name, settings } => keeps::init(global, name, settings).await,
         Command::Clients => keeps::clients(global).await,
+        Command::DeleteClient { name } => keeps::delete_client(global, name).await,
         Command::Stat => keeps::stat(global).await,
         Command::Verify => keeps::verify(global).await,
         Command::Gc => keeps::gc(global).await,
@@ -34,11 +39,21 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
         Command::Backup(command) => archives::backup(global, command).await,
         Command::Move(command) => archives::moving(global, command).await,
         Command::Copy { from, to } => copy::copy(global, from, to).await,
+        Command::Import(ImportCommand::Openmls { file, codec }) => import::openmls(global, file, *codec).await,
         Command::Demo { on, dir } => crate::demo::run(global.output(), on.clone(), dir.as_deref()).await,
         Command::Completions { shell } => completions(global, *shell),
-        Command::KeyPackage { out } => {
-            let out = file(out)?;
-            with_client(global, async |session| groups::key_package(session, out).await).await
+        Command::KeyPackage { command: Some(KeyPackageCommand::List), .. } => {
+            with_client(global, key_packages::list).await
+        }
+        Command::KeyPackage { command: Some(KeyPackageCommand::Prune), .. } => {
+            with_client(global, key_packages::prune).await
+        }
+        Command::KeyPackage { command: None, new } => {
+            let files = key_packages::prepare(new)?;
+            with_client(global, async |session| key_packages::make(session, new, files).await).await
+        }
+        Command::Fingerprint { group } => {
+            with_client(global, async |session| groups::fingerprint(session, group.as_deref()).await).await
         }
         Command::Group(command) => group(global, command).await,
         Command::Invite { group, key_packages, commit, welcome } => {
@@ -50,13 +65,16 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
             })
             .await
         }
-        Command::Join { welcome } => with_client(global, async |session| groups::join(session, welcome).await).await,
+        Command::Join { welcome, replace, tree } => {
+            let options = enter::options(tree.as_deref(), *replace)?;
+            with_client(global, async |session| enter::join(session, welcome, options).await).await
+        }
         Command::Send { group, text, out } => {
             let parcel = Parcel::new(file(out)?, None)?;
             with_client(global, async |session| messages::send(session, &group.group, text, parcel).await).await
         }
-        Command::Receive { files } => {
-            with_client(global, async |session| messages::receive(session, files).await).await
+        Command::Receive { files, watch } => {
+            with_client(global, async |session| receive::receive(session, files, *watch).await).await
         }
         Command::Update { group, commit } => {
             let parcel = Parcel::new(committed(commit)?, None)?;
@@ -83,8 +101,12 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
             })
             .await
         }
-        Command::History { group, last } => {
-            with_client(global, async |session| messages::history(session, &group.group, *last).await).await
+        Command::History { group, delete: Some(number), .. } => {
+            with_client(global, async |session| messages::delete(session, &group.group, *number).await).await
+        }
+        Command::History { group, before, limit, long, delete: None } => {
+            let page = (before.unwrap_or(u64::MAX), limit.unwrap_or(usize::MAX));
+            with_client(global, async |session| messages::history(session, &group.group, page, *long).await).await
         }
         Command::Outbox(OutboxCommand::List) => with_client(global, outbox::list).await,
         Command::Outbox(OutboxCommand::Write { group, number, out, welcome }) => {
@@ -104,6 +126,27 @@ async fn group(global: &Global, command: &GroupCommand) -> Result<()> {
         }
         GroupCommand::Show { group } => {
             with_client(global, async |session| groups::show(session, &group.group).await).await
+        }
+        GroupCommand::Info { group, out, without_tree } => {
+            let out = file(out)?;
+            with_client(global, async |session| enter::info(session, &group.group, !without_tree, out).await).await
+        }
+        GroupCommand::Tree { group, out } => {
+            let out = NewFile::prepare(out, false)?;
+            with_client(global, async |session| enter::tree(session, &group.group, out).await).await
+        }
+        GroupCommand::Rejoin { group_info, tree, commit, force } => {
+            let parcel = Parcel::new(NewFile::prepare(commit, *force)?, None)?;
+            let options = enter::options(tree.as_deref(), false)?;
+            with_client(global, async |session| enter::rejoin(session, group_info, options, parcel).await).await
+        }
+        GroupCommand::Forget { group } => {
+            with_client(global, async |session| groups::forget(session, &group.group).await).await
+        }
+        GroupCommand::Policy { group, keep_days, keep_messages, no_history, keep_all } => {
+            let is_set = *no_history || *keep_all || keep_days.is_some() || keep_messages.is_some();
+            let retention = is_set.then(|| groups::retention(*keep_days, *keep_messages, *no_history));
+            with_client(global, async |session| groups::policy(session, &group.group, retention).await).await
         }
         GroupCommand::Leave { group, out } => {
             let parcel = Parcel::new(file(out)?, None)?;

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{ErrorKind, Outgoing};
+use mls_keep::{ErrorKind, Outgoing, Scope};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result};
@@ -43,6 +43,10 @@ impl Parcel {
         [format!("for the other members: {}", self.message.path().display())].into_iter().chain(welcome).collect()
     }
 
+    fn write_welcome(self, welcome: &[u8]) -> Result<()> {
+        self.welcome.unwrap_or(self.message).write(welcome)
+    }
+
     fn write(self, message: &[u8], welcome: Option<&[u8]>) -> Result<()> {
         self.message.write(message)?;
         match (self.welcome, welcome) {
@@ -66,7 +70,11 @@ pub(super) async fn deliver(
     let written = parcel.write(message, welcome);
     let is_whole = welcome.is_none() || has_welcome;
     let outbox = session.client.outbox(group).await.unwrap_or_default();
-    let number = outbox.iter().rev().find(|outgoing| outgoing.message == message).map(|outgoing| outgoing.number);
+    let number = outbox
+        .iter()
+        .rev()
+        .find(|outgoing| outgoing.message.as_deref() == Some(message))
+        .map(|outgoing| outgoing.number);
     if let Err(failure) = written {
         let files = if welcome.is_some() { "--out FILE --welcome FILE" } else { "--out FILE" };
         let number = number.map_or("NUMBER".to_owned(), |number| number.to_string());
@@ -76,10 +84,14 @@ pub(super) async fn deliver(
             hex(group.as_slice())
         )));
     }
-    let is_staged = outbox.iter().any(|outgoing| outgoing.is_staged && outgoing.message == message);
+    let is_staged = outbox.iter().any(|outgoing| outgoing.is_staged && outgoing.number == number.unwrap_or(u64::MAX));
     match number {
         // It leaves the outbox by `confirm` or `reject`.
-        Some(_) if is_staged => {}
+        Some(number) if is_staged => {
+            if welcome.is_some() && has_welcome {
+                note_written(session, group, number).await;
+            }
+        }
         Some(number) if !is_whole => {
             note(&format!(
                 "there is a Welcome as well, for who was proposed: `mls-keep outbox write` has it, number {number}"
@@ -114,16 +126,15 @@ pub(super) async fn made(
 /// `outbox list`
 pub(super) async fn list(session: &mut Session) -> Result<()> {
     let groups = session.groups().await?;
-    let mut waiting = Vec::new();
-    for (group, _) in groups.iter() {
-        waiting.extend(session.client.outbox(group).await?);
-    }
+    let waiting = session.client.outbox_of_all_groups().await?;
     if waiting.is_empty() {
         session.output.line("nothing waits")?;
     } else {
         let row = |outgoing: &Outgoing| {
             let what = if outgoing.is_staged {
                 "staged commit"
+            } else if outgoing.message.is_none() {
+                "Welcome"
             } else if outgoing.welcome.is_some() {
                 "commit and Welcome"
             } else {
@@ -144,7 +155,7 @@ pub(super) async fn write(session: &mut Session, typed: &str, number: u64, parce
         let what = format!("the outbox of the group has no number {number}");
         Failure::new(ErrorKind::NotFound, what, "`mls-keep outbox list` shows what waits.")
     })?;
-    match (&outgoing.welcome, &parcel.welcome) {
+    match (outgoing.welcome.as_ref().filter(|_| outgoing.message.is_some()), &parcel.welcome) {
         (Some(_), None) => {
             let what = "there is a Welcome as well";
             return Err(Failure::usage(what, "Say --welcome FILE: without it the new members cannot join."));
@@ -153,7 +164,11 @@ pub(super) async fn write(session: &mut Session, typed: &str, number: u64, parce
         _ => {}
     }
     let (lines, files) = (parcel.to_lines(), parcel.to_json("file"));
-    parcel.write(&outgoing.message, outgoing.welcome.as_deref())?;
+    match &outgoing.message {
+        Some(message) => parcel.write(message, outgoing.welcome.as_deref())?,
+        // The commit was taken: what is left goes where it can be named.
+        None => parcel.write_welcome(outgoing.welcome.as_deref().unwrap_or_default())?,
+    }
     if !outgoing.is_staged {
         delivered(session, &group, number).await;
     }
@@ -161,7 +176,26 @@ pub(super) async fn write(session: &mut Session, typed: &str, number: u64, parce
     session.output.json(|| extended(to_json(&groups, outgoing), files))
 }
 
-async fn delivered(session: &mut Session, group: &GroupId, number: u64) {
+/// The record that says which staged commit's files are written.
+const WRITTEN: &str = "mls-keep/written";
+
+/// Remembers that the files of a staged commit are written: its Welcome need not wait in the outbox when it is confirmed.
+async fn note_written(session: &mut Session, group: &GroupId, number: u64) {
+    let noted = session.client.transact(group, |tx| Ok(tx.records.put(WRITTEN, number.to_be_bytes())?));
+    if let Err(error) = noted.await {
+        note(&format!("the files are written; the Welcome will be offered again: {error}"));
+    }
+}
+
+/// The number of the staged commit in the outbox, if its files are written.
+pub(super) async fn written(session: &mut Session, commit: &[u8], group: &GroupId) -> Result<Option<u64>> {
+    let record = session.client.record(&Scope::Group(group.clone()), WRITTEN).await?;
+    let outbox = session.client.outbox(group).await?;
+    let staged = outbox.iter().find(|outgoing| outgoing.message.as_deref() == Some(commit)).map(|staged| staged.number);
+    Ok(staged.filter(|number| record.is_some_and(|record| record.as_slice() == number.to_be_bytes())))
+}
+
+pub(super) async fn delivered(session: &mut Session, group: &GroupId, number: u64) {
     // The files are there. At worst they are offered again.
     if let Err(error) = session.client.delivered(group, number).await {
         note(&format!("the files are written, but stay in the outbox: {error}"));

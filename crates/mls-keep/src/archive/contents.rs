@@ -15,7 +15,7 @@ const WITHOUT_GROUP_SECRETS: &[Kind] = &[
     Kind::Tree,
     Kind::SignatureKeyPair,
     Kind::Message,
-    Kind::Arrival,
+    Kind::Arrivals,
     Kind::Held,
     Kind::ListedGroup,
     Kind::Application,

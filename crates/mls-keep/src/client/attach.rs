@@ -101,6 +101,7 @@ impl<C: CryptoProvider> Client<C> {
     /// Goes on from what is stored: what is in memory is that, or older.
     fn belong_to(&mut self, store: ClientStore) {
         self.groups.clear();
+        self.saves.reservations.forget();
         self.own.discard_unsaved();
         self.store = Some(store);
         self.policy = SavePolicy::EveryOperation;

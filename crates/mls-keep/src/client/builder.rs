@@ -2,81 +2,24 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, limits};
 use openmls::credentials::{BasicCredential, Credential, CredentialType, CredentialWithKey};
-use openmls::group::{MlsGroupCreateConfig, MlsGroupJoinConfig, PURE_CIPHERTEXT_WIRE_FORMAT_POLICY};
-use openmls::prelude::{Capabilities, Ciphersuite, ExtensionType, SenderRatchetConfiguration};
+use openmls::prelude::{Capabilities, Ciphersuite, ExtensionType};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::RustCrypto;
-use serde::{Deserialize, Serialize};
 
+use super::interval::Saves;
 use super::load::ClientRecord;
 use super::receive_policy::AcceptValid;
+use super::settings::GroupSettings;
 use super::{Client, CryptoProvider, Profile};
 use crate::memory::ScopeMemory;
 use crate::policy::{Persistence, SavePolicy};
 use crate::provider::TransactionStorage;
 use crate::records::{Kind, codec};
 use crate::scope::Scope;
-
-/// How a client's groups work. The defaults keep as few secrets as the protocol allows.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default)]
-pub struct GroupSettings {
-    /// Epochs whose secrets are kept after they ended, so that late messages can be read. Each is a window in which a
-    /// stolen device reads the past. Default 0.
-    pub max_past_epochs: usize,
-    /// Messages are padded to a multiple of this, bytes. Default 0: not padded.
-    pub padding_size: usize,
-    /// Messages of one sender that may arrive out of order. Default 5.
-    pub out_of_order_tolerance: u32,
-    /// Messages of one sender that may be missing before the next one. Default 1000.
-    pub maximum_forward_distance: u32,
-    /// Whether sent and received messages are kept in the group's history. Without it only a digest of each received
-    /// message is kept, so that it is recognised when it arrives again. Default true.
-    pub history: bool,
-}
-
-impl Default for GroupSettings {
-    fn default() -> Self {
-        Self {
-            max_past_epochs: 0,
-            padding_size: 0,
-            out_of_order_tolerance: 5,
-            maximum_forward_distance: 1000,
-            history: true,
-        }
-    }
-}
-
-impl GroupSettings {
-    pub(super) fn create_config(&self, ciphersuite: Ciphersuite, capabilities: Capabilities) -> MlsGroupCreateConfig {
-        MlsGroupCreateConfig::builder()
-            .ciphersuite(ciphersuite)
-            .capabilities(capabilities)
-            .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
-            .use_ratchet_tree_extension(true)
-            .max_past_epochs(self.max_past_epochs)
-            .padding_size(self.padding_size)
-            .sender_ratchet_configuration(self.ratchet())
-            .build()
-    }
-
-    pub(super) fn join_config(&self) -> MlsGroupJoinConfig {
-        MlsGroupJoinConfig::builder()
-            .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
-            .use_ratchet_tree_extension(true)
-            .max_past_epochs(self.max_past_epochs)
-            .padding_size(self.padding_size)
-            .sender_ratchet_configuration(self.ratchet())
-            .build()
-    }
-
-    fn ratchet(&self) -> SenderRatchetConfiguration {
-        SenderRatchetConfiguration::new(self.out_of_order_tolerance, self.maximum_forward_distance)
-    }
-}
 
 /// Makes a [`Client`]: see [`Client::builder`](super::Client::builder).
 #[must_use = "a builder does nothing until `create` is called"]
@@ -146,8 +89,8 @@ impl<C: CryptoProvider> ClientBuilder<C> {
     /// Makes the client, and its keys. With a persistence it is saved.
     ///
     /// # Errors
-    /// `Invalid` if the identity is over its limit or the cryptographic library does not have the ciphersuite, `Conflict`
-    /// if the keep has a client of this identity; and the errors of the backend.
+    /// `Invalid` if the identity is over its limit, the cryptographic library does not have the ciphersuite, or more is to be
+    /// [reserved](SavePolicy::Interval) than the groups tolerate; `Conflict` if the keep has a client of this identity; and the errors of the backend.
     pub async fn create(self) -> Result<Client<C>> {
         if self.identity.is_empty() || self.identity.len() > limits::MAX_IDENTITY_LEN {
             let max = limits::MAX_IDENTITY_LEN;
@@ -185,12 +128,15 @@ impl<C: CryptoProvider> ClientBuilder<C> {
             store: None,
             first_save: None,
             policy: SavePolicy::Manual,
+            saves: Saves::new()?,
             uncertain: false,
             saving: false,
             receive_policy: Arc::new(AcceptValid),
             outbox: false,
+            wall_clock: Arc::new(SystemTime::now),
         };
         if let Some(Persistence { manager, save }) = self.persistence {
+            client.profile.settings.check(save)?;
             manager.save_client_state(&mut client).await?;
             client.policy = save;
         }

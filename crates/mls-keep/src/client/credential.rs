@@ -7,8 +7,6 @@ use openmls_basic_credential::SignatureKeyPair;
 
 use super::load::ClientRecord;
 use super::{Client, CryptoProvider, Profile};
-use crate::records::{Kind, codec};
-use crate::scope::Scope;
 
 impl<C: CryptoProvider> Client<C> {
     /// Makes this the credential of the client, and `signer` its signature key, from here on: of new key packages and
@@ -25,17 +23,14 @@ impl<C: CryptoProvider> Client<C> {
         let signature_key = signer.to_public_vec();
         self.repeat(&[], |tx| {
             let storage = tx.provider.storage();
-            let stored = storage.get(&Scope::Client, &Kind::Client.only());
-            let stored = stored.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the client's own record is missing"))?;
             let client = ClientRecord {
                 credential_type: credential.credential_type().into(),
                 credential: credential.serialized_content().to_vec().into(),
                 signature_key: signature_key.clone(),
-                ..codec::decode(Kind::Client, &stored)?
+                ..ClientRecord::read(storage)?
             };
             signer.store(storage)?;
-            storage.put(&Scope::Client, Kind::Client.only(), Some(codec::encode(Kind::Client, &client, 0)?));
-            Ok(())
+            Ok(client.write(storage)?)
         })
         .await?;
         self.profile.credential = CredentialWithKey { credential, signature_key: signature_key.into() };

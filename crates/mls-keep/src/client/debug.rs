@@ -32,7 +32,7 @@ impl Debug for Outgoing {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         f.debug_struct("Outgoing")
             .field("number", &self.number)
-            .field("message", &self.message.len())
+            .field("message", &self.message.as_ref().map(Vec::len))
             .field("welcome", &self.welcome.as_ref().map(Vec::len))
             .field("is_staged", &self.is_staged)
             .finish_non_exhaustive()

@@ -16,24 +16,25 @@ use openmls::prelude::tls_codec::Serialize as _;
 use openmls::prelude::{LeafNodeParameters, OpenMlsProvider};
 use serde::{Deserialize, Serialize};
 
+use super::arrivals::{self, Arrival};
 use super::groups::{NAME_EXTENSION, add_to_list};
-use super::history::arrived_as;
 use super::membership::{JoinOptions, read_name};
 use super::messages::parse_message;
 use super::outbox::{self, OutgoingRecord};
+use super::receive::Then;
 use super::session::{aborted, aborted_in, ensure_member};
 use super::staged::{OwnCommit, StagedRecord, drop_staged, nothing_staged};
 use super::summary::{CommitSummary, Committer, Newcomer};
 use super::{Client, CryptoProvider};
 use crate::provider::{Records, TransactionStorage};
-use crate::records::{self, Kind, Wiped, codec};
+use crate::records::{self, Digest, Kind, Wiped, codec};
 use crate::scope::Scope;
 
 /// The group as a staged external commit leaves it: record `34` of its scope.
 #[derive(Deserialize, Serialize)]
 struct EntryRecord {
     /// As in the staged commit's record: they belong together.
-    arrival: Vec<u8>,
+    digest: Digest,
     name: Wiped<String>,
     records: Vec<(Wiped<Vec<u8>>, Wiped<Vec<u8>>)>,
 }
@@ -139,13 +140,13 @@ impl<C: CryptoProvider> Client<C> {
         let records = records
             .iter()
             .filter_map(|(key, value)| Some((key.to_vec().into(), value.as_ref()?.as_slice().to_vec().into())));
-        let arrival = records::arrival(&commit).to_vec();
-        let entry = EntryRecord { arrival: arrival.clone(), name, records: records.collect() };
+        let digest = records::digest(&commit);
+        let entry = EntryRecord { digest, name, records: records.collect() };
 
         let storage = session.provider().storage();
-        let outgoing = OutgoingRecord { message: commit.clone(), welcome: None, group_info: None };
+        let outgoing = OutgoingRecord { message: Some(commit.clone()), welcome: None, group_info: None };
         let outgoing = outbox::put(storage, &group, &outgoing)?;
-        let staged = StagedRecord { epoch, outgoing, arrival, is_entry: true };
+        let staged = StagedRecord { epoch, outgoing, digest, is_entry: true };
         storage.put(&scope, Kind::Staged.only(), Some(codec::encode(Kind::Staged, &staged, 0)?));
         storage.put(&scope, Kind::Entry.only(), Some(codec::encode(Kind::Entry, &entry, 0)?));
         session.commit().await?;
@@ -153,23 +154,17 @@ impl<C: CryptoProvider> Client<C> {
     }
 
     /// Enters: what the group was for this client goes, and its history stays.
-    pub(super) async fn confirm_entry(&mut self, group: &GroupId) -> Result<CommitSummary> {
-        let mut attempt = 1;
-        loop {
-            let confirmed = self.try_confirm_entry(group).await;
-            if !self.may_repeat(&confirmed, &mut attempt) {
-                return confirmed;
-            }
-        }
-    }
-
-    async fn try_confirm_entry(&mut self, group: &GroupId) -> Result<CommitSummary> {
+    pub(super) async fn try_confirm_entry(
+        &mut self,
+        group: &GroupId,
+        staged: &StagedRecord,
+        then: Option<Then<'_>>,
+    ) -> Result<CommitSummary> {
         let scope = Scope::group(group);
-        let staged = self.staged(group).await?.filter(|staged| staged.is_entry).ok_or_else(nothing_staged)?;
         let torn = || Error::new(ErrorKind::Corrupt, "the group that was entered is not what the staged commit says");
         let entry = self.read_record(&scope, &Kind::Entry.only()).await?.ok_or_else(torn)?;
         let entry: EntryRecord = codec::decode(Kind::Entry, &entry)?;
-        if entry.arrival != staged.arrival {
+        if entry.digest != staged.digest {
             return Err(torn());
         }
         let records: Records =
@@ -189,11 +184,11 @@ impl<C: CryptoProvider> Client<C> {
                 storage.put(&scope, key, Some(value));
             }
             add_to_list(provider, group, &entry.name, None)?;
-            drop_staged(storage, group, &staged);
-            arrived_as(storage, group, staged.arrival.as_slice().into(), None)?;
+            drop_staged(storage, group, staged);
+            arrivals::note(storage, group, &staged.digest, Arrival { number: None })?;
             Ok(vec![entered])
         })?;
-        session.commit().await?;
+        session.commit_then(group, &summary, then).await?;
         Ok(summary)
     }
 

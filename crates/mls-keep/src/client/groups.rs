@@ -1,13 +1,17 @@
 //! Making, listing and looking at groups.
 
 use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, Value};
-use openmls::group::{GroupId, MlsGroup};
+use openmls::extensions::Extensions;
+use openmls::group::{GroupContext, GroupId, MlsGroup};
 use openmls::prelude::{Ciphersuite, Credential, OpenMlsProvider};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::load::no_group;
+use super::history::set_retention;
+use super::load::{ClientRecord, no_group};
+use super::records::Keys;
 use super::session::{aborted, ensure_member};
+use super::settings::GroupSettings;
 use super::{Client, CryptoProvider};
 use crate::memory::GroupMemory;
 use crate::provider::{GroupChanges, Provider, TransactionChanges};
@@ -75,6 +79,40 @@ impl ListedGroup {
     }
 }
 
+/// What a new group is to be like.
+#[derive(Clone, Debug, Default)]
+#[must_use = "options do nothing by themselves"]
+pub struct NewGroup {
+    id: Option<GroupId>,
+    settings: Option<GroupSettings>,
+    extensions: Extensions<GroupContext>,
+}
+
+impl NewGroup {
+    /// With a random id, the client's settings, and no extensions.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The MLS group id, which no other group of the members may have. Random if it is not set.
+    pub fn id(mut self, id: GroupId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// How the group works for this client, in place of the client's settings.
+    pub fn settings(mut self, settings: GroupSettings) -> Self {
+        self.settings = Some(settings);
+        self
+    }
+
+    /// Extensions of the group's context (RFC 9420 section 13): required capabilities, external senders, the application's.
+    pub fn extensions(mut self, extensions: Extensions<GroupContext>) -> Self {
+        self.extensions = extensions;
+        self
+    }
+}
+
 impl<C: CryptoProvider> Client<C> {
     /// Creates a group with this client as its only member. A name may be empty and need not be the only one of its kind.
     ///
@@ -82,19 +120,61 @@ impl<C: CryptoProvider> Client<C> {
     /// `Invalid` if the name is longer than [`MAX_NAME_LEN`], `Aborted` if OpenMLS fails, `Conflict`; and the errors of
     /// the backend.
     pub async fn create_group(&mut self, name: &str) -> Result<GroupId> {
+        self.create_group_with(name, NewGroup::new()).await
+    }
+
+    /// As [`create_group`](Self::create_group), with what the group is to be like.
+    ///
+    /// # Errors
+    /// `Invalid` if the client has a group of this id; and as [`create_group`](Self::create_group).
+    pub async fn create_group_with(&mut self, name: &str, options: NewGroup) -> Result<GroupId> {
         if name.len() > MAX_NAME_LEN {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 format!("the name of a group has at most {MAX_NAME_LEN} bytes"),
             ));
         }
-        let config = self.profile.settings.create_config(self.ciphersuite(), self.profile.capabilities());
+        let settings = options.settings.as_ref().unwrap_or(&self.profile.settings);
+        let config = settings.create_config(self.ciphersuite(), self.profile.capabilities());
+        let config = config.with_group_context_extensions(options.extensions).build();
         self.repeat(&[], |tx| {
-            let group = MlsGroup::new(tx.provider, tx.signer, &config, tx.credential.clone())?;
+            let credential = tx.credential.clone();
+            let group = match &options.id {
+                Some(id) => MlsGroup::new_with_group_id(tx.provider, tx.signer, &config, id.clone(), credential)?,
+                None => MlsGroup::new(tx.provider, tx.signer, &config, credential)?,
+            };
             add_to_list(tx.provider, group.group_id(), name, None)?;
             Ok(group.group_id().clone())
         })
         .await
+    }
+
+    /// Changes how a group works for this client, from here on.
+    ///
+    /// # Errors
+    /// `NotFound` if the client has no such group, `Conflict`; and the errors of the backend.
+    pub async fn set_group_settings(&mut self, group: &GroupId, settings: &GroupSettings) -> Result<()> {
+        let (config, retention) = (settings.join_config(), settings.retention());
+        self.repeat_on(group, |tx| {
+            tx.group.set_configuration(tx.provider.storage(), &config)?;
+            Ok(set_retention(tx.provider.storage(), group, retention)?)
+        })
+        .await
+    }
+
+    /// Changes how groups work that this client makes or enters from here on. Those that it has stay as they are.
+    ///
+    /// # Errors
+    /// `Conflict`; and the errors of the backend.
+    pub async fn set_settings(&mut self, settings: GroupSettings) -> Result<()> {
+        self.repeat(&[], |tx| {
+            let storage = tx.provider.storage();
+            let client = ClientRecord { settings: settings.clone(), ..ClientRecord::read(storage)? };
+            Ok(client.write(storage)?)
+        })
+        .await?;
+        self.profile.settings = settings;
+        Ok(())
     }
 
     /// Deletes a group with its history and the application's records, without telling anybody.
@@ -185,7 +265,8 @@ impl<C: CryptoProvider> Client<C> {
     }
 
     async fn listed_groups(&mut self) -> Result<Vec<(GroupId, ListedGroup)>> {
-        let listed = self.read_records(&Scope::Client, &Kind::ListedGroup.only(), usize::MAX, false).await?;
+        let listed =
+            self.read_records(&Scope::Client, Keys::Prefix(&Kind::ListedGroup.only()), usize::MAX, false).await?;
         let id = |key: &[u8]| GroupId::from_slice(key.get(1..).unwrap_or_default());
         let parse = |(key, value): (SecretBytes, Value)| Ok((id(&key), codec::decode(Kind::ListedGroup, &value)?));
         listed.into_iter().map(parse).collect()
@@ -211,6 +292,14 @@ impl<C: CryptoProvider> Client<C> {
             has_staged: group.pending_commit().is_some(),
             ciphersuite: group.ciphersuite(),
         })
+    }
+
+    /// Looks at a group as OpenMLS has it, without a transaction.
+    ///
+    /// # Errors
+    /// As [`group`](Self::group).
+    pub async fn with_group<T>(&mut self, group: &GroupId, f: impl FnOnce(&MlsGroup) -> T) -> Result<T> {
+        Ok(f(self.loaded_group(group).await?))
     }
 
     /// The members of a group, in the order of their leaves.

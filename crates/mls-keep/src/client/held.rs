@@ -5,8 +5,10 @@ use openmls::group::GroupId;
 use openmls::prelude::OpenMlsProvider;
 use serde::{Deserialize, Serialize};
 
-use super::history::{GroupRecord, after, arrived_as};
+use super::arrivals::{self, Arrival};
+use super::history::{GroupRecord, after};
 use super::load::no_group;
+use super::records::Keys;
 use super::{Client, CryptoProvider};
 use crate::provider::TransactionStorage;
 use crate::records::{self, Kind, codec};
@@ -28,7 +30,8 @@ pub(super) struct HeldRecord {
 impl<C: CryptoProvider> Client<C> {
     /// What is held of a group, in the order of its arrival.
     pub(super) async fn held(&mut self, group: &GroupId) -> Result<Vec<(u64, HeldRecord)>> {
-        let found = self.read_records(&Scope::group(group), &Kind::Held.only(), usize::MAX, false).await?;
+        let found =
+            self.read_records(&Scope::group(group), Keys::Prefix(&Kind::Held.only()), usize::MAX, false).await?;
         let decode = |(key, value): (mls_keep_core::SecretBytes, _)| {
             Ok((records::number(&key).unwrap_or_default(), codec::decode(Kind::Held, &value)?))
         };
@@ -55,7 +58,7 @@ impl<C: CryptoProvider> Client<C> {
             counters.write(storage, group)?;
             let record = codec::encode(Kind::Held, &HeldRecord { epoch, message: message.to_vec() }, 0)?;
             storage.put(&scope, Kind::Held.numbered(number), Some(record));
-            arrived_as(storage, group, records::arrival(message), None)?;
+            arrivals::note(storage, group, &records::digest(message), Arrival { number: None })?;
             Ok(())
         })
         .await

@@ -1,9 +1,14 @@
 //! The messages of a group, kept in the same commits as the ratchets.
 
-use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, Value};
+use std::time::{Duration, SystemTime};
+
+use mls_keep_core::{Error, ErrorKind, Result, Value};
 use openmls::group::GroupId;
+use openmls::prelude::OpenMlsProvider;
 use serde::{Deserialize, Serialize};
 
+use super::records::Keys;
+use super::session::Transaction;
 use super::{Client, CryptoProvider};
 use crate::provider::TransactionStorage;
 use crate::records::{self, Kind, Wiped, codec};
@@ -15,14 +20,21 @@ use crate::scope::Scope;
 pub struct Message {
     /// The group.
     pub group: GroupId,
-    /// Its place in the history, from 0. 0 as well if no history is kept.
-    pub number: u64,
+    /// Its place in the history, from 0; `None` if it is not kept.
+    pub number: Option<u64>,
     /// The identity of who sent it.
     pub sender: Vec<u8>,
+    /// The leaf of who sent it, in its epoch.
+    pub leaf: u32,
     /// The epoch in which it was sent.
     pub epoch: u64,
     /// Whether this client sent it.
     pub own: bool,
+    /// When this client sent or received it, by its own clock, in whole milliseconds. What the sender's clock said is for
+    /// the content to say.
+    pub time: SystemTime,
+    /// The additional data that was authenticated with it and is not encrypted (RFC 9420 section 6.3.2).
+    pub aad: Vec<u8>,
     /// What was sent.
     pub content: Vec<u8>,
 }
@@ -30,7 +42,70 @@ pub struct Message {
 impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Plaintext does not belong into a log.
-        write!(f, "Message(number {}, epoch {}, {} bytes)", self.number, self.epoch, self.content.len())
+        f.debug_struct("Message")
+            .field("number", &self.number)
+            .field("epoch", &self.epoch)
+            .field("own", &self.own)
+            .field("content", &self.content.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which messages of a group are kept in its history.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use = "it has an effect once it is set"]
+pub struct Retention {
+    keep: bool,
+    messages: Option<u64>,
+    age: Option<Duration>,
+}
+
+impl std::fmt::Display for Retention {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.keep {
+            return f.write_str("no messages");
+        }
+        match self.messages {
+            Some(messages) => write!(f, "the newest {messages} messages")?,
+            None => f.write_str("all messages")?,
+        }
+        match self.age {
+            Some(age) => write!(f, " of the last {:.1} days", age.as_secs_f64() / 86_400.0),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Retention {
+    /// All of them.
+    pub fn all() -> Self {
+        Self { keep: true, messages: None, age: None }
+    }
+
+    /// None of them.
+    pub fn nothing() -> Self {
+        Self { keep: false, ..Self::all() }
+    }
+
+    /// At most so many, the newest ones.
+    pub fn messages(mut self, messages: u64) -> Self {
+        self.messages = Some(messages);
+        self
+    }
+
+    /// None that is older. Older ones are not shown from then on, and go with the next
+    /// [`prune_history`](Client::prune_history).
+    pub fn age(mut self, age: Duration) -> Self {
+        self.age = Some(age);
+        self
+    }
+
+    /// Whether a message of this number and time is kept, if `next` is the number of the next one.
+    fn keeps(&self, number: u64, time: SystemTime, next: u64, now: SystemTime) -> bool {
+        let is_new = self.messages.is_none_or(|messages| number.saturating_add(messages) >= next);
+        let is_young = self.age.is_none_or(|age| now.duration_since(time).is_ok_and(|since| since <= age));
+        // A time to come is that of a clock that was set back.
+        self.keep && is_new && (is_young || time > now)
     }
 }
 
@@ -38,16 +113,20 @@ impl std::fmt::Debug for Message {
 #[derive(Deserialize, Serialize)]
 pub(super) struct HistoryRecord {
     pub(super) sender: Wiped<Vec<u8>>,
+    #[serde(default)]
+    pub(super) leaf: u32,
     pub(super) epoch: u64,
     pub(super) own: bool,
+    /// Milliseconds since 1970.
+    #[serde(default)]
+    pub(super) time: u64,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub(super) aad: Wiped<Vec<u8>>,
     pub(super) content: Wiped<Vec<u8>>,
 }
 
-/// A received message: record `31` of its group's scope.
-#[derive(Deserialize, Serialize)]
-pub(super) struct Arrival {
-    /// Its number in the history, if it is there.
-    pub(super) number: Option<u64>,
+fn is_empty(bytes: &Wiped<Vec<u8>>) -> bool {
+    bytes.is_empty()
 }
 
 /// Record `02` of a group's scope.
@@ -56,15 +135,44 @@ pub(super) struct Arrival {
 pub(super) struct GroupRecord {
     pub(super) next_message: u64,
     pub(super) next_outgoing: u64,
+    pub(super) next_arrival: u64,
     pub(super) next_held: u64,
     pub(super) held: u64,
     pub(super) held_len: u64,
+    /// No message of the history has a lower number.
+    oldest_message: u64,
+    /// Instead of the client's settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention: Option<StoredRetention>,
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize)]
+struct StoredRetention {
+    keep: bool,
+    messages: Option<u64>,
+    /// Milliseconds.
+    age: Option<u64>,
+}
+
+impl From<Retention> for StoredRetention {
+    fn from(Retention { keep, messages, age }: Retention) -> Self {
+        Self { keep, messages, age: age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)) }
+    }
+}
+
+impl From<StoredRetention> for Retention {
+    fn from(StoredRetention { keep, messages, age }: StoredRetention) -> Self {
+        Self { keep, messages, age: age.map(Duration::from_millis) }
+    }
 }
 
 impl GroupRecord {
     pub(super) fn read(storage: &TransactionStorage, group: &GroupId) -> Result<Self> {
-        let known = storage.get(&Scope::group(group), &Kind::Group.only());
-        Ok(known.map(|value| codec::decode(Kind::Group, &value)).transpose()?.unwrap_or_default())
+        Self::decode(storage.get(&Scope::group(group), &Kind::Group.only()).as_ref())
+    }
+
+    fn decode(stored: Option<&Value>) -> Result<Self> {
+        Ok(stored.map(|value| codec::decode(Kind::Group, value)).transpose()?.unwrap_or_default())
     }
 
     pub(super) fn write(&self, storage: &TransactionStorage, group: &GroupId) -> Result<()> {
@@ -74,10 +182,23 @@ impl GroupRecord {
 }
 
 impl HistoryRecord {
-    pub(super) fn into_message(self, group: GroupId, number: u64) -> Message {
-        let Self { sender, epoch, own, content } = self;
-        Message { group, number, sender: sender.release(), epoch, own, content: content.release() }
+    pub(super) fn into_message(self, group: GroupId, number: Option<u64>) -> Message {
+        let time = self.time();
+        let Self { sender, leaf, epoch, own, aad, content, .. } = self;
+        let (sender, aad, content) = (sender.release(), aad.release(), content.release());
+        Message { group, number, sender, leaf, epoch, own, time, aad, content }
     }
+
+    fn time(&self) -> SystemTime {
+        let since = Duration::from_millis(self.time);
+        SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+/// In milliseconds since 1970.
+pub(super) fn in_millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl<C: CryptoProvider> Client<C> {
@@ -86,22 +207,144 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `Corrupt`; and the errors of the backend.
     pub async fn history(&mut self, group: &GroupId, limit: usize) -> Result<Vec<Message>> {
+        self.history_before(group, u64::MAX, limit).await
+    }
+
+    /// The messages before `number`, at most `limit` of them, those nearest to it, the oldest first: for paging backwards.
+    ///
+    /// # Errors
+    /// As [`history`](Self::history).
+    pub async fn history_before(&mut self, group: &GroupId, number: u64, limit: usize) -> Result<Vec<Message>> {
+        let end = Kind::Message.numbered(number);
+        let mut found = self.messages_between(group, &Kind::Message.only(), &end, limit, true).await?;
+        found.reverse();
+        Ok(found)
+    }
+
+    /// The messages after `number`, at most `limit` of them, the oldest first: for paging forwards, and for what is new.
+    ///
+    /// # Errors
+    /// As [`history`](Self::history).
+    pub async fn history_after(&mut self, group: &GroupId, number: u64, limit: usize) -> Result<Vec<Message>> {
+        let start = Kind::Message.numbered(number.saturating_add(1));
+        let end = Kind::Message.numbered(u64::MAX);
+        self.messages_between(group, &start, &end, limit, false).await
+    }
+
+    async fn messages_between(
+        &mut self,
+        group: &GroupId,
+        start: &[u8],
+        end: &[u8],
+        limit: usize,
+        backwards: bool,
+    ) -> Result<Vec<Message>> {
         self.freshen().await?;
         let scope = Scope::group(group);
-        let found = self.read_records(&scope, &Kind::Message.only(), limit, true).await?;
-        let decode = |(key, value): (SecretBytes, Value)| {
-            Ok((records::number(&key).unwrap_or_default(), codec::decode::<HistoryRecord>(Kind::Message, &value)?))
-        };
-        let decoded: Vec<_> = found.into_iter().rev().map(decode).collect::<Result<_>>()?;
-        Ok(decoded.into_iter().map(|(number, record)| record.into_message(group.clone(), number)).collect())
+        let (retention, next) = self.retention_and_next(group).await?;
+        let now = (self.wall_clock)();
+        let found = self.read_records(&scope, Keys::Between(start, end), limit, backwards).await?;
+        let mut messages = Vec::with_capacity(found.len());
+        for (key, value) in found {
+            let number = records::number(&key).unwrap_or_default();
+            let record: HistoryRecord = codec::decode(Kind::Message, &value)?;
+            if retention.age.is_none() || retention.keeps(number, record.time(), next, now) {
+                messages.push(record.into_message(group.clone(), Some(number)));
+            }
+        }
+        Ok(messages)
     }
 
     pub(super) async fn message(&mut self, group: &GroupId, number: u64) -> Result<Option<Message>> {
         let scope = Scope::group(group);
         let value = self.read_record(&scope, &Kind::Message.numbered(number)).await?;
-        let decode =
-            |value| Ok(codec::decode::<HistoryRecord>(Kind::Message, &value)?.into_message(group.clone(), number));
+        let decode = |value| {
+            Ok(codec::decode::<HistoryRecord>(Kind::Message, &value)?.into_message(group.clone(), Some(number)))
+        };
         value.map(decode).transpose()
+    }
+
+    /// Deletes one message of the history. The bytes are gone from the backend as soon as it deletes for good: see
+    /// [`Capabilities`](crate::Capabilities).
+    ///
+    /// # Errors
+    /// `NotFound` if the client has no such group, or the group no such message, `Conflict`; and the errors of the backend.
+    pub async fn delete_message(&mut self, group: &GroupId, number: u64) -> Result<()> {
+        let (scope, key) = (Scope::group(group), Kind::Message.numbered(number));
+        self.freshen().await?;
+        if self.read_record(&scope, &key).await?.is_none() {
+            return Err(Error::new(ErrorKind::NotFound, "the group's history has no message of this number"));
+        }
+        self.repeat(std::slice::from_ref(group), |tx| {
+            tx.provider.storage().put(&scope, key.clone(), None);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Which messages of a group are kept, from here on and of those that are there.
+    ///
+    /// # Errors
+    /// `NotFound` if the client has no such group, `Conflict`, `Corrupt`; and the errors of the backend.
+    pub async fn set_retention(&mut self, group: &GroupId, retention: Retention) -> Result<()> {
+        let set = |tx: &mut Transaction<'_, C>| Ok(set_retention(tx.provider.storage(), group, retention)?);
+        self.repeat_on(group, set).await?;
+        self.prune_history(group).await?;
+        Ok(())
+    }
+
+    /// Which messages of a group are kept.
+    ///
+    /// # Errors
+    /// `Corrupt`; and the errors of the backend.
+    pub async fn retention(&mut self, group: &GroupId) -> Result<Retention> {
+        self.freshen().await?;
+        Ok(self.retention_and_next(group).await?.0)
+    }
+
+    async fn retention_and_next(&mut self, group: &GroupId) -> Result<(Retention, u64)> {
+        let stored = self.read_record(&Scope::group(group), &Kind::Group.only()).await?;
+        let known = GroupRecord::decode(stored.as_ref())?;
+        let default = self.profile.settings.retention();
+        Ok((known.retention.map_or(default, Retention::from), known.next_message))
+    }
+
+    /// Deletes the messages of a group that are older than its [`Retention`] says. What is too many goes with each new
+    /// message; what is too old goes here, so call this now and then, such as at a start. Returns how many there were.
+    ///
+    /// # Errors
+    /// `NotFound` if the client has no such group, `Conflict`, `Corrupt`; and the errors of the backend.
+    pub async fn prune_history(&mut self, group: &GroupId) -> Result<usize> {
+        /// At most so many go with one commit.
+        const BATCH: usize = 256;
+        let scope = Scope::group(group);
+        let mut gone = 0;
+        loop {
+            self.freshen().await?;
+            let (retention, next) = self.retention_and_next(group).await?;
+            let now = (self.wall_clock)();
+            let found = self.read_records(&scope, Keys::Prefix(&Kind::Message.only()), BATCH, false).await?;
+            let mut goes = Vec::new();
+            for (key, value) in found {
+                let number = records::number(&key).unwrap_or_default();
+                let record: HistoryRecord = codec::decode(Kind::Message, &value)?;
+                if retention.keeps(number, record.time(), next, now) {
+                    break;
+                }
+                goes.push(key);
+            }
+            if goes.is_empty() {
+                return Ok(gone);
+            }
+            self.repeat(std::slice::from_ref(group), |tx| {
+                for key in &goes {
+                    tx.provider.storage().put(&scope, key.clone(), None);
+                }
+                Ok(())
+            })
+            .await?;
+            gone += goes.len();
+        }
     }
 }
 
@@ -110,28 +353,56 @@ pub(super) fn after(number: u64) -> Result<u64> {
     number.checked_add(1).ok_or_else(|| Error::new(ErrorKind::Corrupt, "the numbers of a group are used up"))
 }
 
-/// Appends to the history. Returns the message's number.
-pub(super) fn remember(storage: &TransactionStorage, group: &GroupId, message: &HistoryRecord) -> Result<u64> {
+pub(super) fn set_retention(storage: &TransactionStorage, group: &GroupId, retention: Retention) -> Result<()> {
     let known = GroupRecord::read(storage, group)?;
-    let number = known.next_message;
-    GroupRecord { next_message: after(number)?, ..known }.write(storage, group)?;
-    storage.put(&Scope::group(group), Kind::Message.numbered(number), Some(codec::encode(Kind::Message, message, 0)?));
-    Ok(number)
+    GroupRecord { retention: Some(retention.into()), ..known }.write(storage, group)
 }
 
-/// Remembers that a message arrived.
-pub(super) fn arrived(storage: &TransactionStorage, group: &GroupId, message: &[u8], arrival: &Arrival) -> Result<()> {
-    arrived_as(storage, group, records::arrival(message), arrival.number)
-}
-
-/// Remembers that the message with this key arrived.
-pub(super) fn arrived_as(
+/// Appends to the history, if the group keeps one. Returns the message's number.
+pub(super) fn remember(
     storage: &TransactionStorage,
     group: &GroupId,
-    key: SecretBytes,
-    number: Option<u64>,
-) -> Result<()> {
-    let arrival = codec::encode(Kind::Arrival, &Arrival { number }, 0)?;
-    storage.put(&Scope::group(group), key, Some(arrival));
-    Ok(())
+    message: &HistoryRecord,
+    default: Retention,
+) -> Result<Option<u64>> {
+    /// Ones that are too many go with a new one, at most so many at a time.
+    const AT_ONCE: usize = 8;
+    let mut known = GroupRecord::read(storage, group)?;
+    let retention = known.retention.map_or(default, Retention::from);
+    if !retention.keep || retention.messages == Some(0) {
+        return Ok(None);
+    }
+    let scope = Scope::group(group);
+    let number = known.next_message;
+    known.next_message = after(number)?;
+    for _ in 0..AT_ONCE {
+        if retention.messages.is_some_and(|messages| known.next_message - known.oldest_message.min(number) > messages) {
+            storage.put(&scope, Kind::Message.numbered(known.oldest_message), None);
+            known.oldest_message += 1;
+        }
+    }
+    known.write(storage, group)?;
+    storage.put(&scope, Kind::Message.numbered(number), Some(codec::encode(Kind::Message, message, 0)?));
+    Ok(Some(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_what_the_retention_says() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let kept = |retention: Retention| {
+            let kept = |number: &u64| retention.keeps(*number, at(number * 10), 10, at(100));
+            (0..10).filter(kept).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(Retention::all()).len(), 10);
+        assert!(kept(Retention::nothing()).is_empty());
+        assert_eq!(kept(Retention::all().messages(3)), [7, 8, 9]);
+        assert_eq!(kept(Retention::all().age(Duration::from_secs(40))), [6, 7, 8, 9]);
+        assert_eq!(kept(Retention::all().age(Duration::from_secs(40)).messages(2)), [8, 9]);
+        // The clock was set back: what seems to come from the future is kept until its age can be told.
+        assert!(Retention::all().age(Duration::from_secs(1)).keeps(0, at(500), 10, at(100)));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use mls_keep_core::{ClientStore, Error, ErrorKind, Record, Result, ScopeId};
 use openmls::credentials::{Credential, CredentialWithKey};
@@ -10,6 +11,7 @@ use openmls::prelude::Ciphersuite;
 use openmls_basic_credential::SignatureKeyPair;
 use serde::{Deserialize, Serialize};
 
+use super::interval::Saves;
 use super::receive_policy::AcceptValid;
 use super::session::needs_rejoin;
 use super::{Client, CryptoProvider, GroupSettings, Profile};
@@ -17,6 +19,7 @@ use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
 use crate::provider::TransactionStorage;
 use crate::records::{self, Kind, Wiped, codec};
+use crate::scope::Scope;
 
 /// What a client is, besides its keys: record `01` of its scope.
 #[derive(Deserialize, Serialize)]
@@ -28,11 +31,25 @@ pub(super) struct ClientRecord {
     pub(super) settings: GroupSettings,
 }
 
+impl ClientRecord {
+    pub(super) fn read(storage: &TransactionStorage) -> Result<Self> {
+        let stored = storage.get(&Scope::Client, &Kind::Client.only());
+        let stored = stored.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the client's own record is missing"))?;
+        codec::decode(Kind::Client, &stored)
+    }
+
+    pub(super) fn write(&self, storage: &TransactionStorage) -> Result<()> {
+        storage.put(&Scope::Client, Kind::Client.only(), Some(codec::encode(Kind::Client, self, 0)?));
+        Ok(())
+    }
+}
+
 impl<C: CryptoProvider> Client<C> {
     /// Loads the client that `store` is of.
     pub(crate) async fn load(store: ClientStore, crypto: Arc<C>, policy: SavePolicy) -> Result<Self> {
         let own = read_scope(&store, &ScopeId::client()).await?;
         let profile = Profile::load(store.identity(), &own)?;
+        profile.settings.check(policy)?;
         Ok(Self {
             crypto,
             profile,
@@ -43,10 +60,12 @@ impl<C: CryptoProvider> Client<C> {
             store: Some(store),
             first_save: None,
             policy,
+            saves: Saves::new()?,
             uncertain: false,
             saving: false,
             receive_policy: Arc::new(AcceptValid),
             outbox: false,
+            wall_clock: Arc::new(SystemTime::now),
         })
     }
 

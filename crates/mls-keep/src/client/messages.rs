@@ -3,20 +3,18 @@
 use mls_keep_core::{Error, ErrorKind, Result};
 use openmls::framing::{MlsMessageIn, MlsMessageOut};
 use openmls::group::GroupId;
-use openmls::prelude::OpenMlsProvider;
+use openmls::prelude::OpenMlsProvider as _;
 use openmls::prelude::tls_codec::Deserialize as _;
 
-use super::history::{HistoryRecord, remember};
-use super::load::no_group;
-use super::session::ensure_may_send;
-use super::{Client, CryptoProvider, draft};
+use super::session::{RecordWriter, Transaction};
+use super::{BoxError, Client, CryptoProvider};
 
 /// Longest MLS message that is taken in, bytes.
 pub const MAX_MESSAGE_LEN: usize = 64 << 20;
 
 impl<C: CryptoProvider> Client<C> {
     /// Encrypts an application message. When this returns, the ratchet is durable, and so is the message in the group's
-    /// history.
+    /// history; under [`SavePolicy::Interval`](crate::SavePolicy::Interval) they may wait, and the key is durably given up.
     ///
     /// # Errors
     /// `NotFound` if the client has no such group, `NotMember` if it was removed, `NeedsRejoin` if it was restored
@@ -24,24 +22,47 @@ impl<C: CryptoProvider> Client<C> {
     /// commit: see [`stage`](Self::stage), `Conflict`; and the errors of the backend.
     pub async fn send(&mut self, group: &GroupId, content: impl AsRef<[u8]>) -> Result<MlsMessageOut> {
         let content = content.as_ref();
-        let (sender, keep, outbox) = (self.profile.identity.clone(), self.profile.settings.history, self.outbox);
-        self.repeat_sending(group, |tx| {
-            let [group] = tx.groups else { return Err(no_group().into()) };
-            ensure_may_send(group)?;
-            let message = draft::create_message(group, tx.provider, tx.signer, content)?;
-            if keep {
-                let epoch = group.epoch().as_u64();
-                let entry = HistoryRecord {
-                    sender: sender.to_vec().into(),
-                    epoch,
-                    own: true,
-                    content: content.to_vec().into(),
-                };
-                remember(tx.provider.storage(), group.group_id(), &entry)?;
-            }
-            if outbox {
-                super::outbox::put_message(tx.provider.storage(), group.group_id(), &message)?;
-            }
+        self.ensure_unmarked(group).await?;
+        self.repeat_on(group, |tx| {
+            let message = tx.send(content, &[])?;
+            tx.provider.storage().let_wait(1);
+            Ok(message)
+        })
+        .await
+    }
+
+    /// As [`send`](Self::send), with additional data that is authenticated and not encrypted (RFC 9420 section 6.3.2), and
+    /// with records of the application in the same commit. `then` may be called more than once, with another message each
+    /// time; what the last call wrote counts.
+    ///
+    /// # Errors
+    /// `Aborted` with the error of `then` as source; and as [`send`](Self::send).
+    ///
+    /// # Examples
+    /// ```
+    /// # use mls_keep::Client;
+    /// # futures_executor::block_on(async {
+    /// # let mut alice = Client::builder("alice").create().await?;
+    /// # let group = alice.create_group("tea").await?;
+    /// let draft = "drafts/7";
+    /// let message = alice.send_with(&group, "at five?", b"", |_, records| Ok(records.delete(draft)?)).await?;
+    /// # drop(message);
+    /// # Ok::<(), mls_keep::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn send_with(
+        &mut self,
+        group: &GroupId,
+        content: impl AsRef<[u8]>,
+        aad: impl AsRef<[u8]>,
+        mut then: impl FnMut(&MlsMessageOut, &mut RecordWriter<'_>) -> Result<(), BoxError>,
+    ) -> Result<MlsMessageOut> {
+        let (content, aad) = (content.as_ref(), aad.as_ref());
+        self.ensure_unmarked(group).await?;
+        self.repeat_on(group, |tx: &mut Transaction<'_, C>| {
+            let message = tx.send(content, aad)?;
+            then(&message, &mut tx.records)?;
+            tx.provider.storage().let_wait(1);
             Ok(message)
         })
         .await

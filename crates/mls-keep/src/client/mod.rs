@@ -4,7 +4,9 @@
 //! `membership`, `entry`, `change`, `staged`, `messages` and `receive` are the calls that most programs need, all made of
 //! transactions, `history`, `outbox` and `records` are what they left.
 
+mod arrivals;
 mod attach;
+mod blocks;
 mod builder;
 mod change;
 mod credential;
@@ -14,6 +16,9 @@ mod entry;
 mod groups;
 mod held;
 mod history;
+#[cfg(feature = "import")]
+mod import;
+mod interval;
 mod key_packages;
 mod load;
 mod membership;
@@ -22,13 +27,16 @@ mod outbox;
 mod receive;
 mod receive_policy;
 mod records;
+mod reserve;
 mod session;
+mod settings;
 mod staged;
 mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use mls_keep_core::{Changes, ClientStore, Committed, Error, ErrorKind, Keep, Result, ScopeId, SecretBytes};
 use openmls::credentials::CredentialWithKey;
@@ -41,10 +49,12 @@ use openmls_traits::random::OpenMlsRand;
 use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
 use attach::FirstSave;
-pub use builder::{ClientBuilder, GroupSettings};
+pub use builder::ClientBuilder;
 pub use change::Change;
-pub use groups::{GroupSummary, MAX_NAME_LEN, Member, NAME_EXTENSION};
-pub use history::Message;
+pub use groups::{GroupSummary, MAX_NAME_LEN, Member, NAME_EXTENSION, NewGroup};
+pub use history::{Message, Retention};
+pub use interval::SaveNumber;
+use interval::Saves;
 pub use key_packages::{KeyPackageOptions, KeyPackageSummary, MAX_KEY_PACKAGES};
 pub use membership::{JoinOptions, Joined};
 pub use messages::MAX_MESSAGE_LEN;
@@ -52,6 +62,7 @@ pub use outbox::Outgoing;
 pub use receive::Received;
 pub use receive_policy::{Decision, ProposalSummary, Proposed, ReceivePolicy, WelcomeSummary};
 pub use session::{BoxError, GroupsTransaction, RecordWriter, Session, Transaction};
+pub use settings::{GroupSettings, HandshakeFormat};
 pub use staged::OwnCommit;
 pub(crate) use staged::StagedRecord;
 pub use summary::{CommitSummary, Committer, Newcomer};
@@ -85,6 +96,7 @@ pub struct Client<C = RustCrypto> {
     store: Option<ClientStore>,
     first_save: Option<FirstSave>,
     policy: SavePolicy,
+    saves: Saves,
     /// A commit began and its outcome was not seen: the root must be read before the next operation.
     uncertain: bool,
     /// That commit was a save of what is unsaved.
@@ -92,6 +104,7 @@ pub struct Client<C = RustCrypto> {
     receive_policy: Arc<dyn ReceivePolicy>,
     /// Operations put what they make for others into the group's outbox.
     outbox: bool,
+    wall_clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
 /// What stays the same for the life of a client.
@@ -137,14 +150,24 @@ impl<C: CryptoProvider> Client<C> {
     }
 
     /// Saves at other times from here on. What is unsaved stays so until the next save.
-    pub fn set_save_policy(&mut self, policy: SavePolicy) {
+    ///
+    /// # Errors
+    /// `Invalid` if more is to be reserved than this client's groups tolerate: see [`SavePolicy::Interval`].
+    pub fn set_save_policy(&mut self, policy: SavePolicy) -> Result<()> {
+        self.profile.settings.check(policy)?;
         self.policy = policy;
+        Ok(())
     }
 
     /// Asks `policy` before anything that others sent is taken in. Without one, what is valid in OpenMLS's terms is accepted,
     /// whoever sent it. Not saved.
     pub fn set_receive_policy(&mut self, policy: Arc<dyn ReceivePolicy>) {
         self.receive_policy = policy;
+    }
+
+    /// Takes the time of messages in the history from here, and not from the system's clock. Not saved.
+    pub fn set_wall_clock(&mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) {
+        self.wall_clock = Arc::new(now);
     }
 
     /// Whether anything of this client is not durable.
@@ -160,9 +183,14 @@ impl<C: CryptoProvider> Client<C> {
     /// `Invalid` if the client belongs to no keep, `Conflict` if somebody else changed what is unsaved here: see
     /// [`discard_unsaved`](Self::discard_unsaved); and the errors of the backend. What was unsaved stays so.
     pub async fn save(&mut self) -> Result<()> {
+        self.save_all(false).await
+    }
+
+    async fn save_all(&mut self, closing: bool) -> Result<()> {
         self.settle_first_save().await?;
         self.settle().await?;
-        let changes = self.unsaved()?;
+        let mut changes = self.unsaved()?;
+        self.add_reservations(&mut changes, None, closing)?;
         let store = self.store.as_mut().ok_or_else(not_kept)?;
         if changes.is_empty() {
             return Ok(());
@@ -183,6 +211,8 @@ impl<C: CryptoProvider> Client<C> {
     /// What was sent and is taken back leaves the ratchets behind, as [`SavePolicy::Manual`] says.
     pub fn discard_unsaved(&mut self) {
         if self.store.is_some() {
+            // What was reserved may have been used.
+            self.saves.reservations.forget();
             self.groups.retain(|_, group| !group.scope.is_unsaved());
             if self.own.is_unsaved() {
                 self.own.discard_unsaved();
@@ -196,6 +226,9 @@ impl<C: CryptoProvider> Client<C> {
         let Some(store) = &mut self.store else { return Ok(()) };
         let committed = store.settle().await?;
         if let Some(committed) = committed {
+            if !self.saving {
+                self.saves.count();
+            }
             let own = Some((ScopeId::client(), &mut self.own));
             let groups = self.groups.iter_mut().map(|(id, group)| Ok((ScopeId::group(id)?, &mut group.scope)));
             for scope in own.map(Ok).into_iter().chain(groups) {
@@ -252,10 +285,12 @@ impl<C: CryptoProvider> Client<C> {
 
     /// What was unsaved became durable.
     fn saved(&mut self, committed: &Committed) -> Result<()> {
+        self.reserved();
         self.own.saved(&ScopeId::client(), committed);
         for (id, group) in self.groups.iter_mut().filter(|(_, group)| group.scope.is_unsaved()) {
             group.scope.saved(&ScopeId::group(id)?, committed);
         }
+        self.saves.count();
         self.trim();
         Ok(())
     }
@@ -267,7 +302,8 @@ impl<C: CryptoProvider> Client<C> {
         }
         let mut total: usize = self.groups.values().map(|group| group.scope.weight()).sum();
         while self.groups.len() > 1 && (total > MAX_GROUP_MEMORY || self.groups.len() > MAX_GROUPS_IN_MEMORY) {
-            let stored = self.groups.iter().filter(|(_, group)| !group.scope.is_unsaved());
+            let kept = |id: &SecretBytes| self.saves.reservations.holds(id);
+            let stored = self.groups.iter().filter(|(id, group)| !group.scope.is_unsaved() && !kept(id));
             let oldest = stored.filter(|(_, group)| group.used < self.uses).min_by_key(|(_, group)| group.used);
             let Some((id, _)) = oldest else { break };
             let id = id.clone();

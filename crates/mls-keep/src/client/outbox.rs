@@ -1,5 +1,7 @@
 //! What is durable and has not left yet.
 
+use std::collections::BTreeSet;
+
 use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, Value};
 use openmls::framing::MlsMessageOut;
 use openmls::group::GroupId;
@@ -7,6 +9,7 @@ use openmls::prelude::OpenMlsProvider;
 use serde::{Deserialize, Serialize};
 
 use super::history::{GroupRecord, after};
+use super::records::Keys;
 use super::{BoxError, Client, CryptoProvider};
 use crate::provider::TransactionStorage;
 use crate::records::{self, Kind, codec};
@@ -20,8 +23,9 @@ pub struct Outgoing {
     pub group: GroupId,
     /// Its place in the outbox. Counts up from 0, and no number comes twice.
     pub number: u64,
-    /// For the members: the TLS encoding of an `MLSMessage`.
-    pub message: Vec<u8>,
+    /// For the members: the TLS encoding of an `MLSMessage`. `None` if it is a commit that was [confirmed](Client::confirm), so
+    /// that only its Welcome is left.
+    pub message: Option<Vec<u8>>,
     /// For new members: the TLS encoding of an `MLSMessage` that is a Welcome.
     pub welcome: Option<Vec<u8>>,
     /// The GroupInfo of the epoch that a commit begins, if it was wanted.
@@ -34,7 +38,7 @@ pub struct Outgoing {
 /// A message of the outbox: record `32` of its group's scope.
 #[derive(Deserialize, Serialize)]
 pub(super) struct OutgoingRecord {
-    pub(super) message: Vec<u8>,
+    pub(super) message: Option<Vec<u8>>,
     pub(super) welcome: Option<Vec<u8>>,
     pub(super) group_info: Option<Vec<u8>>,
 }
@@ -50,6 +54,24 @@ impl<C: CryptoProvider> Client<C> {
         self.outbox = on;
     }
 
+    /// What has not been reported as delivered, of all groups: in the order of their ids, and of each the oldest first. For
+    /// after a restart.
+    ///
+    /// # Errors
+    /// `Corrupt`; and the errors of the backend.
+    pub async fn outbox_of_all_groups(&mut self) -> Result<Vec<Outgoing>> {
+        self.freshen().await?;
+        let mut groups: BTreeSet<Vec<u8>> = self.groups.keys().map(|id| id.to_vec()).collect();
+        if let Some(store) = &self.store {
+            groups.extend(store.scopes().await?.iter().filter_map(|scope| Some(scope.group_id()?.to_vec())));
+        }
+        let mut outgoing = Vec::new();
+        for group in groups {
+            outgoing.extend(self.outbox(&GroupId::from_slice(&group)).await?);
+        }
+        Ok(outgoing)
+    }
+
     /// What has not been reported as delivered, the oldest first.
     ///
     /// # Errors
@@ -57,7 +79,7 @@ impl<C: CryptoProvider> Client<C> {
     pub async fn outbox(&mut self, group: &GroupId) -> Result<Vec<Outgoing>> {
         self.freshen().await?;
         let scope = Scope::group(group);
-        let found = self.read_records(&scope, &Kind::Outgoing.only(), usize::MAX, false).await?;
+        let found = self.read_records(&scope, Keys::Prefix(&Kind::Outgoing.only()), usize::MAX, false).await?;
         let staged = self.staged(group).await?.map(|staged| staged.outgoing);
         let decode = |(key, value): (SecretBytes, Value)| {
             let OutgoingRecord { message, welcome, group_info } = codec::decode(Kind::Outgoing, &value)?;
@@ -74,22 +96,24 @@ impl<C: CryptoProvider> Client<C> {
         found.into_iter().map(decode).collect()
     }
 
-    /// Takes something out of the outbox.
+    /// Takes something out of the outbox. What is not there was taken out before.
     ///
     /// # Errors
-    /// `NotFound` if it is not there, `CommitPending` if it is the staged commit, `Conflict`; and the errors of the backend.
+    /// `NotFound` if the client has no such group, `CommitPending` if it is the staged commit, `Conflict`; and the errors of the backend.
     pub async fn delivered(&mut self, group: &GroupId, number: u64) -> Result<()> {
         let key = Kind::Outgoing.numbered(number);
         let scope = Scope::group(group);
         self.freshen().await?;
         if self.read_record(&scope, &key).await?.is_none() {
-            return Err(Error::new(ErrorKind::NotFound, "this is not in the outbox of the group"));
+            self.loaded_group(group).await?;
+            return Ok(());
         }
         if self.staged(group).await?.is_some_and(|staged| staged.outgoing == number) {
             return Err(Error::new(ErrorKind::CommitPending, "this is the staged commit: confirm or reject it"));
         }
         self.repeat(std::slice::from_ref(group), |tx| {
             tx.provider.storage().put(&Scope::group(group), key.clone(), None);
+            tx.provider.storage().let_wait(0);
             Ok(())
         })
         .await
@@ -102,7 +126,7 @@ pub(super) fn put_message(
     group: &GroupId,
     message: &MlsMessageOut,
 ) -> Result<(), BoxError> {
-    put(storage, group, &OutgoingRecord { message: message.to_bytes()?, welcome: None, group_info: None })?;
+    put(storage, group, &OutgoingRecord { message: Some(message.to_bytes()?), welcome: None, group_info: None })?;
     Ok(())
 }
 
@@ -147,7 +171,7 @@ mod tests {
             let mut alice = manager.load_client_state("alice").await?;
             let waiting = alice.outbox(&group).await?;
             let bytes = |message: &MlsMessageOut| message.to_bytes().unwrap();
-            let made = [invitation.commit.clone(), bytes(&message), commit.commit];
+            let made = [invitation.commit.clone(), bytes(&message), commit.commit].map(Some);
             assert_eq!(waiting.iter().map(|outgoing| outgoing.number).collect::<Vec<_>>(), [0, 1, 2]);
             assert_eq!(
                 waiting.iter().map(|outgoing| &outgoing.message).collect::<Vec<_>>(),
@@ -157,7 +181,7 @@ mod tests {
             assert_eq!(waiting[1].welcome, None);
 
             alice.delivered(&group, 1).await?;
-            assert_eq!(alice.delivered(&group, 1).await.unwrap_err().kind(), ErrorKind::NotFound);
+            alice.delivered(&group, 1).await?;
             let numbers = |waiting: Vec<Outgoing>| waiting.iter().map(|outgoing| outgoing.number).collect::<Vec<_>>();
             assert_eq!(numbers(alice.outbox(&group).await?), [0, 2]);
             alice.delivered(&group, 0).await?;

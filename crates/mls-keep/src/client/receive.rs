@@ -1,22 +1,24 @@
 //! Receiving.
 
 use mls_keep_core::{Error, ErrorKind, Result};
+use openmls::framing::errors::{MessageDecryptionError, SecretTreeError};
 use openmls::framing::{MlsMessageBodyIn, ProcessedMessageContent, ProtocolMessage, Sender};
-use openmls::group::{GroupId, MlsGroup};
+use openmls::group::{GroupId, MlsGroup, ProcessMessageError, ValidationError};
 use openmls::prelude::OpenMlsProvider;
 
+use super::arrivals::{self, Arrival};
 use super::groups::identity_of;
 use super::held::{self, HeldRecord};
-use super::history::{Arrival, HistoryRecord, Message, arrived, remember};
+use super::history::{HistoryRecord, Message, in_millis, remember};
 use super::load::no_group;
 use super::messages::parse_message;
 use super::receive_policy::{Decision, ProposalSummary, ReceivePolicy};
-use super::session::{Session, aborted_in, ensure_member};
-use super::staged::{confirm, is_overtaken, is_staged, take_staged};
+use super::session::{RecordWriter, Session, aborted_in, ensure_member};
+use super::staged::{is_overtaken, is_staged, take_staged};
 use super::summary::CommitSummary;
 use super::{BoxError, Client, CryptoProvider};
 use crate::provider::Provider;
-use crate::records::{self, Kind, Wiped, codec};
+use crate::records::{self, Wiped};
 use crate::scope::Scope;
 
 /// What a received message was.
@@ -25,7 +27,8 @@ use crate::scope::Scope;
 pub enum Received {
     /// An application message.
     Message(Message),
-    /// A message that was received before, or that is held. What it said, if it was an application message and is in the history.
+    /// A message that was received before, or that is held. What it said, if it was one of the last 224 and is in the
+    /// history.
     AlreadyReceived(Option<Message>),
     /// A commit, merged: another member's, or the staged one of this client, which is confirmed by that.
     Commit(CommitSummary),
@@ -64,7 +67,12 @@ enum Processed {
     Proposal(ProposalSummary),
     Commit(CommitSummary),
     Own { group: GroupId },
+    Again,
 }
+
+/// What an application does in the commit that takes a message in.
+pub(super) type Then<'f> =
+    &'f mut (dyn FnMut(&Received, &mut RecordWriter<'_>) -> std::result::Result<(), BoxError> + Send);
 
 /// Why a message was not taken in.
 enum Refusal {
@@ -74,17 +82,22 @@ enum Refusal {
     Touched(Error),
     /// It is to be kept for later.
     Hold,
+    /// It is the staged commit of this client.
+    Staged,
 }
 
 impl<C: CryptoProvider> Client<C> {
     /// Takes in a message for one of this client's groups, the TLS encoding of an `MLSMessage`: decrypts an application
     /// message, merges a commit, or keeps a proposal, if the [policy](Self::set_receive_policy) accepts it. When this
-    /// returns `Ok`, that is durable, so the message may be acknowledged. One that was interrupted can be received again;
+    /// returns `Ok`, that is durable, so the message may be acknowledged; under
+    /// [`SavePolicy::Interval`](crate::SavePolicy::Interval) when the save that [covers](Self::covered_by) it was made. One that was interrupted can be received again;
     /// one that arrives twice is recognised.
     ///
     /// # Errors
     /// These say that the message will not be read, so it may be acknowledged and dropped:
-    /// - `Invalid`: the bytes are no message for a group, or OpenMLS refuses them; its reason is the source.
+    /// - `Invalid`: the bytes are no message for a group, or OpenMLS refuses them; its reason is the source. Among these are
+    ///   messages that arrive out of order by more than
+    ///   [`out_of_order_tolerance`](crate::GroupSettings::out_of_order_tolerance).
     /// - `PastEpoch`: it is of an epoch that is over, and cannot be read any more.
     /// - `NotMember`: the client was removed from the group.
     ///
@@ -92,7 +105,22 @@ impl<C: CryptoProvider> Client<C> {
     /// refuses it, `FutureEpoch` if it is of an epoch to come and too much is held already, `Conflict`; and the errors of
     /// the backend.
     pub async fn receive(&mut self, message: impl AsRef<[u8]>) -> Result<Received> {
-        self.take_in(&Incoming::parse(message.as_ref())?).await
+        self.take_in(&Incoming::parse(message.as_ref())?, None).await
+    }
+
+    /// As [`receive`](Self::receive), with records of the application in the same commit: `then` sees what was received, and
+    /// writes into the scope of its group. It is not called for what changes nothing: a message that was received before,
+    /// one that says that it is this client's own, one that is held. It may be called more than once; what the last call
+    /// wrote counts. If it fails, the message was not received, and can be again.
+    ///
+    /// # Errors
+    /// `Aborted` with the error of `then` as source; and as [`receive`](Self::receive).
+    pub async fn receive_with(
+        &mut self,
+        message: impl AsRef<[u8]>,
+        mut then: impl FnMut(&Received, &mut RecordWriter<'_>) -> std::result::Result<(), BoxError> + Send,
+    ) -> Result<Received> {
+        self.take_in(&Incoming::parse(message.as_ref())?, Some(&mut then)).await
     }
 
     /// Takes in what arrived while the client was away, in few commits: at most 64 messages share one. Returns what became
@@ -123,7 +151,7 @@ impl<C: CryptoProvider> Client<C> {
                 // One of them cannot share a commit with the others.
                 Err(_) => {
                     for incoming in &batch {
-                        outcomes.push(self.take_in(incoming).await);
+                        outcomes.push(self.take_in(incoming, None).await);
                     }
                 }
             }
@@ -137,6 +165,23 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `NotFound` if the client has no such group, `Corrupt`; and the errors of the backend.
     pub async fn receive_held(&mut self, group: &GroupId) -> Result<Vec<Result<Received>>> {
+        self.take_in_held(group, None).await
+    }
+
+    /// As [`receive_held`](Self::receive_held), with records of the application in the same commits: see
+    /// [`receive_with`](Self::receive_with).
+    ///
+    /// # Errors
+    /// As [`receive_held`](Self::receive_held). An error of `then` is the outcome of its message, which stays held.
+    pub async fn receive_held_with(
+        &mut self,
+        group: &GroupId,
+        mut then: impl FnMut(&Received, &mut RecordWriter<'_>) -> std::result::Result<(), BoxError> + Send,
+    ) -> Result<Vec<Result<Received>>> {
+        self.take_in_held(group, Some(&mut then)).await
+    }
+
+    async fn take_in_held(&mut self, group: &GroupId, mut then: Option<Then<'_>>) -> Result<Vec<Result<Received>>> {
         let mut outcomes = Vec::new();
         loop {
             let epoch = self.loaded_group(group).await?.epoch().as_u64();
@@ -145,9 +190,14 @@ impl<C: CryptoProvider> Client<C> {
                 if of > epoch {
                     continue;
                 }
-                let outcome = self.take_in(&Incoming { held: Some(number), ..Incoming::parse(&message)? }).await;
+                let incoming = Incoming { held: Some(number), ..Incoming::parse(&message)? };
+                let outcome = self.take_in(&incoming, reborrow(&mut then)).await;
                 match &outcome {
                     Ok(Received::Held { .. }) => continue,
+                    Ok(Received::AlreadyReceived(_) | Received::Own { .. }) => {
+                        self.drop_held(group, number, message.len()).await?;
+                    }
+                    Err(error) if error.kind() == ErrorKind::Aborted => {}
                     Err(error) if !is_final(error.kind()) && error.kind() != ErrorKind::Refused => {
                         return outcome.map(|_| outcomes);
                     }
@@ -162,10 +212,10 @@ impl<C: CryptoProvider> Client<C> {
         }
     }
 
-    async fn take_in(&mut self, incoming: &Incoming<'_>) -> Result<Received> {
+    async fn take_in(&mut self, incoming: &Incoming<'_>, mut then: Option<Then<'_>>) -> Result<Received> {
         let mut attempt = 1;
         loop {
-            let received = self.try_take_in(incoming).await;
+            let received = self.try_take_in(incoming, reborrow(&mut then)).await;
             // What another process has done may be why it cannot be read.
             let behind =
                 matches!(&received, Err(error) if is_final(error.kind())) && attempt == 1 && self.refresh().await?;
@@ -176,7 +226,7 @@ impl<C: CryptoProvider> Client<C> {
         }
     }
 
-    async fn try_take_in(&mut self, incoming: &Incoming<'_>) -> Result<Received> {
+    async fn try_take_in(&mut self, incoming: &Incoming<'_>, then: Option<Then<'_>>) -> Result<Received> {
         self.freshen().await?;
         let group = incoming.message.group_id().clone();
         if incoming.held.is_none()
@@ -184,21 +234,30 @@ impl<C: CryptoProvider> Client<C> {
         {
             return Ok(earlier);
         }
-        let entry = self.staged(&group).await?.filter(|staged| staged.is_entry);
-        if entry.is_some_and(|entry| entry.arrival == records::arrival(incoming.bytes).as_slice()) {
-            return self.confirm_entry(&group).await.map(Received::Commit);
+        if self.staged(&group).await?.is_some_and(|staged| staged.digest == records::digest(incoming.bytes)) {
+            return self.confirm_with(&group, then).await.map(Received::Commit);
         }
-        let (keep, policy) = (self.profile.settings.history, std::sync::Arc::clone(&self.receive_policy));
+        let policy = std::sync::Arc::clone(&self.receive_policy);
         let mut session = self.begin(std::slice::from_ref(&group)).await?;
-        match take(&mut session, incoming, keep, policy.as_ref()) {
-            Ok(processed @ Processed::Own { .. }) => {
+        match take(&mut session, incoming, policy.as_ref()) {
+            Ok(processed @ (Processed::Own { .. } | Processed::Again)) => {
                 // Anybody can say so: nothing is remembered of it.
                 session.give_back();
                 Ok(processed.release())
             }
             Ok(processed) => {
+                if processed.may_wait() {
+                    session.provider().storage().let_wait(0);
+                }
+                let Some(then) = then else {
+                    session.commit().await?;
+                    return Ok(processed.release());
+                };
+                let received = processed.release();
+                let written = then(&received, &mut session.records(Scope::group(&group)));
+                written.map_err(|error| session.aborted(error))?;
                 session.commit().await?;
-                Ok(processed.release())
+                Ok(received)
             }
             Err(Refusal::Untouched(error)) => {
                 session.give_back();
@@ -213,6 +272,10 @@ impl<C: CryptoProvider> Client<C> {
                 }
                 Ok(Received::Held { group, epoch })
             }
+            Err(Refusal::Staged) => {
+                drop(session);
+                self.confirm_with(&group, then).await.map(Received::Commit)
+            }
         }
     }
 
@@ -226,20 +289,22 @@ impl<C: CryptoProvider> Client<C> {
         for incoming in batch {
             earlier.push(self.earlier(&group, incoming.bytes).await?);
         }
-        let (keep, policy) = (self.profile.settings.history, std::sync::Arc::clone(&self.receive_policy));
+        let policy = std::sync::Arc::clone(&self.receive_policy);
         let mut session = self.begin(std::slice::from_ref(&group)).await?;
         let mut taken = Vec::with_capacity(batch.len());
         for (incoming, earlier) in batch.iter().zip(earlier) {
-            let key = records::arrival(incoming.bytes);
-            let just_now = session.provider().storage().get(&Scope::group(&group), &key).is_some();
-            taken.push(match earlier.or(just_now.then_some(Received::AlreadyReceived(None))) {
+            let just_now = arrivals::find_in(session.provider().storage(), &group, &records::digest(incoming.bytes))?;
+            taken.push(match earlier.or(just_now.map(|_| Received::AlreadyReceived(None))) {
                 Some(earlier) => Ok(Err(earlier)),
-                None => match take(&mut session, incoming, keep, policy.as_ref()) {
+                None => match take(&mut session, incoming, policy.as_ref()) {
                     Ok(processed) => Ok(Ok(processed)),
                     Err(Refusal::Untouched(error)) => Err(error),
-                    Err(Refusal::Touched(_) | Refusal::Hold) => return Err(cannot()),
+                    Err(Refusal::Touched(_) | Refusal::Hold | Refusal::Staged) => return Err(cannot()),
                 },
             });
+        }
+        if taken.iter().flatten().flatten().all(Processed::may_wait) {
+            session.provider().storage().let_wait(0);
         }
         session.commit().await?;
         let release =
@@ -249,10 +314,10 @@ impl<C: CryptoProvider> Client<C> {
 
     /// What is known of a message that arrived before.
     async fn earlier(&mut self, group: &GroupId, bytes: &[u8]) -> Result<Option<Received>> {
-        let scope = Scope::group(group);
-        let Some(arrival) = self.read_record(&scope, &records::arrival(bytes)).await? else { return Ok(None) };
-        let arrival: Arrival = codec::decode(Kind::Arrival, &arrival)?;
-        let message = match arrival.number {
+        let records = std::sync::Arc::clone(&self.load_scope_or_default(group.as_slice()).await?.scope.records);
+        let arrival = arrivals::find(|key| records.get(key).cloned(), &records::digest(bytes))?;
+        let Some(Arrival { number }) = arrival else { return Ok(None) };
+        let message = match number {
             Some(number) => self.message(group, number).await?,
             None => None,
         };
@@ -279,13 +344,30 @@ impl<'m> Incoming<'m> {
 impl Processed {
     fn release(self) -> Received {
         match self {
-            Self::Message { group, number, message } => {
-                Received::Message(message.into_message(group, number.unwrap_or_default()))
-            }
+            Self::Message { group, number, message } => Received::Message(message.into_message(group, number)),
             Self::Proposal(summary) => Received::Proposal(summary),
             Self::Commit(summary) => Received::Commit(summary),
             Self::Own { group } => Received::Own { group },
+            Self::Again => Received::AlreadyReceived(None),
         }
+    }
+
+    /// Whether it changes nothing but the ratchets and what is remembered of messages.
+    fn may_wait(&self) -> bool {
+        matches!(self, Self::Message { .. } | Self::Own { .. })
+    }
+}
+
+/// Whether the message, or another one under its key, was received before.
+fn is_key_used_up<E>(error: &ProcessMessageError<E>) -> bool {
+    let ProcessMessageError::ValidationError(ValidationError::UnableToDecrypt(error)) = error else { return false };
+    matches!(error, MessageDecryptionError::SecretTreeError(SecretTreeError::SecretReuseError))
+}
+
+fn reborrow<'f>(then: &'f mut Option<Then<'_>>) -> Option<Then<'f>> {
+    match then {
+        Some(then) => Some(&mut **then),
+        None => None,
     }
 }
 
@@ -298,9 +380,9 @@ fn is_final(kind: ErrorKind) -> bool {
 fn take<C: CryptoProvider>(
     session: &mut Session<'_, C>,
     incoming: &Incoming<'_>,
-    keep: bool,
     policy: &dyn ReceivePolicy,
 ) -> std::result::Result<Processed, Refusal> {
+    let (retention, now) = session.retention_and_now();
     let tx = session.groups_transaction();
     let [group] = tx.groups else { return Err(Refusal::Untouched(no_group())) };
     let storage = tx.provider.storage();
@@ -308,14 +390,18 @@ fn take<C: CryptoProvider>(
     if incoming.message.epoch() > group.epoch() {
         return Err(Refusal::Hold);
     }
-    let processed = process(group, tx.provider, incoming, keep, policy)?;
-    let number = match &processed {
-        Processed::Own { .. } => return Ok(processed),
-        Processed::Message { number, .. } => *number,
-        _ => None,
-    };
+    let processed = process(group, tx.provider, incoming, policy)?;
     let id = incoming.message.group_id();
-    let remembered = arrived(storage, id, incoming.bytes, &Arrival { number })
+    let (processed, number) = match processed {
+        Processed::Own { .. } | Processed::Again => return Ok(processed),
+        Processed::Message { group, mut message, .. } => {
+            message.time = in_millis(now);
+            let number = remember(storage, id, &message, retention).map_err(Refusal::Touched)?;
+            (Processed::Message { group, number, message }, number)
+        }
+        processed => (processed, None),
+    };
+    let remembered = arrivals::note(storage, id, &records::digest(incoming.bytes), Arrival { number })
         .and_then(|()| incoming.held.map_or(Ok(()), |number| held::remove(storage, id, number, incoming.bytes.len())));
     remembered.map_err(Refusal::Touched)?;
     Ok(processed)
@@ -325,17 +411,20 @@ fn process<C: CryptoProvider>(
     group: &mut MlsGroup,
     provider: &Provider<C>,
     incoming: &Incoming<'_>,
-    keep: bool,
     policy: &dyn ReceivePolicy,
 ) -> std::result::Result<Processed, Refusal> {
     let id = group.group_id().clone();
     let storage = provider.storage();
     let touched = |error: BoxError| Refusal::Touched(aborted_in(storage, error));
     if is_staged(storage, &id, incoming.bytes).map_err(Refusal::Touched)? {
-        return confirm(group, provider).map(Processed::Commit).map_err(touched);
+        return Err(Refusal::Staged);
     }
     let is_past = incoming.message.epoch() < group.epoch();
-    let processed = group.process_message(provider, incoming.message.clone()).map_err(|error| {
+    let processed = match group.process_message(provider, incoming.message.clone()) {
+        Err(error) if is_key_used_up(&error) => return Ok(Processed::Again),
+        processed => processed,
+    };
+    let processed = processed.map_err(|error| {
         let refused = |kind, text: &'static str| Refusal::Untouched(Error::new(kind, text).with_source(error));
         match storage.failure() {
             Some(failure) => Refusal::Touched(failure.clone()),
@@ -350,15 +439,16 @@ fn process<C: CryptoProvider>(
         Decision::Refuse => Err(Refusal::Touched(Error::new(ErrorKind::Refused, "the client's policy refuses this"))),
         Decision::Hold => Err(Refusal::Hold),
     };
-    let sender: Wiped<Vec<u8>> = match &from {
-        Sender::Member(_) => identity_of(processed.credential()).to_vec().into(),
-        _ => Wiped::default(),
+    let (sender, leaf): (Wiped<Vec<u8>>, _) = match &from {
+        Sender::Member(index) => (identity_of(processed.credential()).to_vec().into(), index.u32()),
+        _ => Default::default(),
     };
+    let aad = Wiped::from(processed.aad().to_vec());
     match processed.into_content() {
         ProcessedMessageContent::ApplicationMessage(message) => {
-            let message = HistoryRecord { sender, epoch, own: false, content: message.into_bytes().into() };
-            let number = keep.then(|| remember(storage, &id, &message)).transpose().map_err(Refusal::Touched)?;
-            Ok(Processed::Message { group: id, number, message })
+            let content = message.into_bytes().into();
+            let message = HistoryRecord { sender, leaf, epoch, own: false, time: 0, aad, content };
+            Ok(Processed::Message { group: id, number: None, message })
         }
         ProcessedMessageContent::ProposalMessage(proposal)
         | ProcessedMessageContent::ExternalJoinProposalMessage(proposal) => {
@@ -377,7 +467,7 @@ fn process<C: CryptoProvider>(
             }
             Ok(Processed::Commit(summary))
         }
-        ProcessedMessageContent::OwnPendingCommit => confirm(group, provider).map(Processed::Commit).map_err(touched),
+        ProcessedMessageContent::OwnPendingCommit => Err(Refusal::Staged),
         ProcessedMessageContent::OwnPrivateMessage => Ok(Processed::Own { group: id }),
         #[cfg(feature = "extensions-draft")]
         _ => Err(Refusal::Touched(Error::new(ErrorKind::Invalid, "this message needs `transact`"))),

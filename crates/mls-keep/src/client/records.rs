@@ -1,6 +1,6 @@
 //! Reading the application's records.
 
-use mls_keep_core::{RecordRange, Result, SecretBytes, Value};
+use mls_keep_core::{Error, ErrorKind, RecordRange, Result, SecretBytes, Value};
 use std::collections::BTreeMap;
 
 use super::session::application_key;
@@ -8,6 +8,31 @@ use super::{Client, CryptoProvider};
 use crate::memory::ScopeMemory;
 use crate::records::Kind;
 use crate::scope::Scope;
+
+/// Which records are read.
+#[derive(Clone, Copy)]
+pub(super) enum Keys<'k> {
+    /// Those that begin so.
+    Prefix(&'k [u8]),
+    /// Those from the first key to before the second.
+    Between(&'k [u8], &'k [u8]),
+}
+
+impl Keys<'_> {
+    fn range(self) -> RecordRange {
+        match self {
+            Self::Prefix(prefix) => RecordRange::prefix(prefix),
+            Self::Between(start, end) => RecordRange::between(start, end),
+        }
+    }
+
+    fn contains(self, key: &[u8]) -> bool {
+        match self {
+            Self::Prefix(prefix) => key.starts_with(prefix),
+            Self::Between(start, end) => (start..end).contains(&key),
+        }
+    }
+}
 
 impl<C: CryptoProvider> Client<C> {
     /// The value of a record that the application wrote with [`RecordWriter::put`](super::RecordWriter::put).
@@ -32,7 +57,7 @@ impl<C: CryptoProvider> Client<C> {
     ) -> Result<Vec<(Vec<u8>, Value)>> {
         self.freshen().await?;
         let prefix = Kind::Application.with(prefix.as_ref());
-        let found = self.read_records(scope, &prefix, limit, false).await?;
+        let found = self.read_records(scope, Keys::Prefix(&prefix), limit, false).await?;
         Ok(found.into_iter().map(|(key, value)| (key.get(1..).unwrap_or_default().to_vec(), value)).collect())
     }
 
@@ -50,12 +75,12 @@ impl<C: CryptoProvider> Client<C> {
     pub(super) async fn read_records(
         &mut self,
         scope: &Scope,
-        prefix: &[u8],
+        keys: Keys<'_>,
         limit: usize,
         backwards: bool,
     ) -> Result<Vec<(SecretBytes, Value)>> {
         loop {
-            let records = self.try_read_records(scope, prefix, limit, backwards).await;
+            let records = self.try_read_records(scope, keys, limit, backwards).await;
             if !self.must_repeat(&records).await? {
                 return records;
             }
@@ -67,6 +92,7 @@ impl<C: CryptoProvider> Client<C> {
         if let Some(unsaved) = memory.and_then(|memory| memory.unsaved.get(key)) {
             return Ok(unsaved.value.clone());
         }
+        self.ensure_unsaved_fits(scope).await?;
         match &self.store {
             Some(store) if !memory.is_some_and(|memory| memory.cleared) => store.record(&scope.id()?, key).await,
             _ => Ok(None),
@@ -76,17 +102,18 @@ impl<C: CryptoProvider> Client<C> {
     async fn try_read_records(
         &self,
         scope: &Scope,
-        prefix: &[u8],
+        keys: Keys<'_>,
         limit: usize,
         backwards: bool,
     ) -> Result<Vec<(SecretBytes, Value)>> {
+        self.ensure_unsaved_fits(scope).await?;
         let mut found = BTreeMap::new();
         let memory = self.scope_memory(scope);
         let unsaved = memory.map(|memory| &memory.unsaved);
         if let Some(store) = self.store.as_ref().filter(|_| !memory.is_some_and(|memory| memory.cleared)) {
             // As many more as unsaved changes may take away.
             let more = unsaved.map_or(0, |unsaved| unsaved.values().filter(|record| record.value.is_none()).count());
-            let mut range = RecordRange::prefix(prefix).limit(limit.saturating_add(more));
+            let mut range = keys.range().limit(limit.saturating_add(more));
             if backwards {
                 range = range.backwards();
             }
@@ -94,7 +121,7 @@ impl<C: CryptoProvider> Client<C> {
                 found.insert(record.key, record.value);
             }
         }
-        for (key, record) in unsaved.into_iter().flatten().filter(|(key, _)| key.starts_with(prefix)) {
+        for (key, record) in unsaved.into_iter().flatten().filter(|(key, _)| keys.contains(key)) {
             match &record.value {
                 Some(value) => found.insert(key.clone(), value.clone()),
                 None => found.remove(key),
@@ -105,6 +132,15 @@ impl<C: CryptoProvider> Client<C> {
         } else {
             found.into_iter().take(limit).collect()
         })
+    }
+
+    /// Refuses to read what is stored together with what is unsaved, if that was not made from it: they do not belong together.
+    async fn ensure_unsaved_fits(&self, scope: &Scope) -> Result<()> {
+        let (Some(store), Some(memory)) = (&self.store, self.scope_memory(scope)) else { return Ok(()) };
+        if !memory.is_unsaved() || memory.cleared || store.scope_version(&scope.id()?).await? == memory.version {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Conflict, "what is unsaved here was changed by somebody else in the store"))
     }
 
     fn scope_memory(&self, scope: &Scope) -> Option<&ScopeMemory> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use mls_keep_core::{Changes, Committed, Error, ErrorKind, Result, ScopeId, SecretBytes, Value};
 use openmls::credentials::CredentialWithKey;
@@ -11,12 +12,16 @@ use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::OpenMlsProvider;
 use openmls_traits::storage::StorageProvider as _;
 
+use super::blocks::Habits;
 use super::groups::ListedGroup;
+use super::history::Retention;
 use super::load::no_group;
+use super::receive::{Received, Then};
+use super::summary::CommitSummary;
 use super::{Client, CryptoProvider};
 use crate::memory::ScopeMemory;
 use crate::policy::SavePolicy;
-use crate::provider::{Provider, TransactionChanges, TransactionStorage};
+use crate::provider::{Provider, TransactionChanges, TransactionStorage, Urgency};
 use crate::records::Kind;
 use crate::scope::Scope;
 
@@ -33,6 +38,7 @@ pub struct Transaction<'t, C> {
     pub signer: &'t SignatureKeyPair,
     /// The application's records in the group's scope: committed with what OpenMLS does.
     pub records: RecordWriter<'t>,
+    pub(super) habits: Habits<'t>,
 }
 
 /// What a transaction over any number of groups works with.
@@ -64,6 +70,7 @@ pub struct Session<'c, C: CryptoProvider> {
     named: Vec<GroupId>,
     /// That of the first group's leaf, if it is another one than the client's own.
     signer: Option<SignatureKeyPair>,
+    now: SystemTime,
 }
 
 impl<C: CryptoProvider> Client<C> {
@@ -144,6 +151,7 @@ impl<C: CryptoProvider> Client<C> {
         self.uses += 1;
         for group in groups {
             self.loaded_group(group).await?;
+            self.burn_reservation(group).await?;
         }
         let mut named = BTreeMap::new();
         let mut loaded = Vec::with_capacity(groups.len());
@@ -159,7 +167,8 @@ impl<C: CryptoProvider> Client<C> {
         let storage = TransactionStorage::new(Arc::clone(&self.own.records), named);
         let provider = Provider::new(Arc::clone(&self.crypto), storage);
         let signer = loaded.first().and_then(|group| self.profile.other_signer(group, provider.storage()));
-        Ok(Session { client: self, provider, groups: loaded, named: groups.to_vec(), signer })
+        let now = (self.wall_clock)();
+        Ok(Session { client: self, provider, groups: loaded, named: groups.to_vec(), signer, now })
     }
 
     /// A transaction over one group's scope, whether or not there is a group in it.
@@ -174,7 +183,8 @@ impl<C: CryptoProvider> Client<C> {
         let named = BTreeMap::from([(group.as_slice().into(), Arc::clone(&memory.scope.records))]);
         let storage = TransactionStorage::new(Arc::clone(&self.own.records), named);
         let provider = Provider::new(Arc::clone(&self.crypto), storage);
-        Ok(Session { client: self, provider, groups: Vec::new(), named: Vec::new(), signer: None })
+        let now = (self.wall_clock)();
+        Ok(Session { client: self, provider, groups: Vec::new(), named: Vec::new(), signer: None, now })
     }
 
     /// Runs `f` until it does not conflict with another writer. For operations that may be repeated.
@@ -186,6 +196,21 @@ impl<C: CryptoProvider> Client<C> {
         let mut attempt = 1;
         loop {
             let result = self.transact_groups(groups, &mut f).await;
+            if !self.may_repeat(&result, &mut attempt) {
+                return result;
+            }
+        }
+    }
+
+    /// As [`repeat`](Self::repeat), on one group.
+    pub(super) async fn repeat_on<T>(
+        &mut self,
+        group: &GroupId,
+        mut f: impl FnMut(&mut Transaction<'_, C>) -> Result<T, BoxError>,
+    ) -> Result<T> {
+        let mut attempt = 1;
+        loop {
+            let result = self.transact(group, &mut f).await;
             if !self.may_repeat(&result, &mut attempt) {
                 return result;
             }
@@ -213,7 +238,9 @@ impl<C: CryptoProvider> Client<C> {
         }
     }
 
-    async fn ensure_unmarked(&mut self, group: &GroupId) -> Result<()> {
+    /// # Errors
+    /// `NeedsRejoin` if the group was restored and not entered anew.
+    pub(super) async fn ensure_unmarked(&mut self, group: &GroupId) -> Result<()> {
         self.loaded_group(group).await?;
         match self.groups.get(group.as_slice()).is_some_and(|memory| memory.scope.needs_rejoin()) {
             true => Err(needs_rejoin()),
@@ -242,9 +269,10 @@ impl<C: CryptoProvider> Client<C> {
             }
         }
         self.follow_in_list(&mut changes).await?;
-        let committed = match self.policy {
-            SavePolicy::EveryOperation => self.store_with_unsaved(&changes).await?,
-            SavePolicy::Manual => None,
+        let committed = match (self.policy, changes.urgency) {
+            (SavePolicy::EveryOperation, _) | (_, Urgency::AtOnce) => self.store_with_unsaved(&changes).await?,
+            (SavePolicy::Interval { every, .. }, _) => self.store_when_due(&changes, every).await?,
+            (SavePolicy::Manual, _) => None,
         };
         self.own.apply(changes.client);
         for (id, group) in changes.groups {
@@ -303,11 +331,13 @@ impl<C: CryptoProvider> Client<C> {
 
     /// Commits what a transaction changed, and with it everything that waited for a save: half of an earlier operation would
     /// be neither before nor after it.
-    async fn store_with_unsaved(&mut self, changes: &TransactionChanges) -> Result<Option<Committed>> {
+    pub(super) async fn store_with_unsaved(&mut self, changes: &TransactionChanges) -> Result<Option<Committed>> {
         for id in changes.groups.keys() {
             self.groups.entry(id.clone()).or_default();
         }
-        let Some(store) = &mut self.store else { return Ok(None) };
+        if self.store.is_none() {
+            return Ok(None);
+        }
         let mut commit = Changes::new();
         self.own.add_to(&mut commit, ScopeId::client(), Some(&changes.client))?;
         for (id, memory) in &self.groups {
@@ -323,9 +353,8 @@ impl<C: CryptoProvider> Client<C> {
                 }
             }
         }
-        if commit.is_empty() {
-            return Ok(None);
-        }
+        self.add_reservations(&mut commit, Some(changes), false)?;
+        let Some(store) = self.store.as_mut().filter(|_| !commit.is_empty()) else { return Ok(None) };
         self.uncertain = true;
         self.saving = false;
         let committed = store.commit(&commit).await;
@@ -350,6 +379,21 @@ impl<C: CryptoProvider> Session<'_, C> {
         RecordWriter::new(self.provider.storage(), scope)
     }
 
+    /// The value of a record of the application, as this transaction has it: what it wrote, or what was stored when it began.
+    /// If somebody else changes the scope until it is committed, that is a `Conflict`.
+    ///
+    /// # Errors
+    /// `Conflict` if somebody else has changed the scope already, or the session does not name the group; and as
+    /// [`Client::record`].
+    pub async fn record(&mut self, scope: &Scope, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        let key = application_key(key.as_ref())?;
+        let storage = self.provider.storage();
+        match storage.written(scope, &key) {
+            Some(written) => Ok(written),
+            None => self.client.try_read_record(scope, &key).await,
+        }
+    }
+
     /// The first named group with everything that a call needs.
     ///
     /// # Errors
@@ -358,8 +402,15 @@ impl<C: CryptoProvider> Session<'_, C> {
         let group =
             self.groups.first_mut().ok_or_else(|| Error::new(ErrorKind::Invalid, "the session names no group"))?;
         let records = RecordWriter::new(self.provider.storage(), Scope::Group(group.group_id().clone()));
-        let signer = self.signer.as_ref().unwrap_or(&self.client.profile.signer);
-        Ok(Transaction { group, provider: &self.provider, signer, records })
+        let client = &*self.client;
+        let signer = self.signer.as_ref().unwrap_or(&client.profile.signer);
+        let habits = Habits {
+            identity: &client.profile.identity,
+            retention: client.profile.settings.retention(),
+            outbox: client.outbox,
+            now: self.now,
+        };
+        Ok(Transaction { group, provider: &self.provider, signer, records, habits })
     }
 
     /// All named groups with everything that a call needs.
@@ -367,6 +418,11 @@ impl<C: CryptoProvider> Session<'_, C> {
         let signer = self.signer.as_ref().unwrap_or(&self.client.profile.signer);
         let credential = &self.client.profile.credential;
         GroupsTransaction { groups: &mut self.groups, provider: &self.provider, signer, credential }
+    }
+
+    /// Of groups that have none of their own, and when this began.
+    pub(super) fn retention_and_now(&self) -> (Retention, SystemTime) {
+        (self.client.profile.settings.retention(), self.now)
     }
 
     /// The named groups.
@@ -413,7 +469,7 @@ impl<C: CryptoProvider> Session<'_, C> {
     /// As [`Client::transact`]; `Invalid` if the client's leaf in a group got a signature key that is not stored.
     pub async fn commit(mut self) -> Result<()> {
         self.note_escaped();
-        if !self.groups.iter().all(|group| self.client.profile.can_sign(group, self.provider.storage())) {
+        if !self.can_sign() {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 "the client's leaf has a new signature key that is not stored: store it in the same transaction",
@@ -422,6 +478,31 @@ impl<C: CryptoProvider> Session<'_, C> {
         let changes = self.provider.storage().take_changes();
         let groups = std::mem::take(&mut self.groups);
         self.client.finish(changes, groups).await
+    }
+
+    /// Whether the signature key of the client's leaf is there, in each group.
+    pub(super) fn can_sign(&self) -> bool {
+        self.groups.iter().all(|group| self.client.profile.can_sign(group, self.provider.storage()))
+    }
+
+    /// The client's identity.
+    #[cfg(feature = "import")]
+    pub(super) fn identity(&self) -> &[u8] {
+        self.client.identity()
+    }
+
+    /// Commits a commit of this client's own that was taken, and with it what the application does then.
+    pub(super) async fn commit_then(
+        self,
+        group: &GroupId,
+        summary: &CommitSummary,
+        then: Option<Then<'_>>,
+    ) -> Result<()> {
+        if let Some(then) = then {
+            let written = then(&Received::Commit(summary.clone()), &mut self.records(Scope::group(group)));
+            written.map_err(|error| self.aborted(error))?;
+        }
+        self.commit().await
     }
 
     /// Gives the groups back to the client, if what was done to them has changed nothing.

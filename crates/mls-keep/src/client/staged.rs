@@ -10,14 +10,16 @@ use openmls::group::{GroupId, MlsGroup};
 use openmls::prelude::OpenMlsProvider;
 use serde::{Deserialize, Serialize};
 
+use super::arrivals::{self, Arrival};
 use super::change::{Change, Committer};
 use super::load::no_group;
 use super::outbox::{self, OutgoingRecord};
-use super::session::{GroupsTransaction, ensure_may_commit, ensure_member};
+use super::receive::Then;
+use super::session::{GroupsTransaction, Transaction, ensure_may_commit, ensure_member};
 use super::summary::CommitSummary;
 use super::{BoxError, Client, CryptoProvider, draft};
-use crate::provider::{Provider, TransactionStorage};
-use crate::records::{self, Kind, codec};
+use crate::provider::TransactionStorage;
+use crate::records::{self, Digest, Kind, codec};
 use crate::scope::Scope;
 
 /// A commit of the client's own.
@@ -43,8 +45,8 @@ pub(crate) struct StagedRecord {
     pub(super) epoch: u64,
     /// Its number in the outbox.
     pub(super) outgoing: u64,
-    /// The key of the record that says that it arrived.
-    pub(super) arrival: Vec<u8>,
+    /// By which it is recognised when it arrives.
+    pub(super) digest: Digest,
     /// It is an external commit, by which this client enters the group.
     #[serde(default)]
     pub(crate) is_entry: bool,
@@ -67,8 +69,8 @@ impl<C: CryptoProvider> Client<C> {
     pub async fn stage(&mut self, group: &GroupId, change: Change) -> Result<OwnCommit> {
         self.make_commit(group, change, |tx, made, bytes| {
             let outgoing = outbox::put(tx.provider.storage(), &made.group, bytes)?;
-            let arrival = records::arrival(&made.commit).to_vec();
-            let staged = StagedRecord { epoch: made.epoch, outgoing, arrival, is_entry: false };
+            let digest = records::digest(&made.commit);
+            let staged = StagedRecord { epoch: made.epoch, outgoing, digest, is_entry: false };
             let staged = codec::encode(Kind::Staged, &staged, 0)?;
             tx.provider.storage().put(&Scope::group(&made.group), Kind::Staged.only(), Some(staged));
             Ok(())
@@ -94,19 +96,73 @@ impl<C: CryptoProvider> Client<C> {
         .await
     }
 
-    /// Merges the staged commit, since the delivery service took it. It leaves the outbox in the same commit.
+    /// Merges the staged commit, since the delivery service took it. It leaves the outbox in the same commit; its Welcome, if
+    /// there is one, stays there until it is [`delivered`](Self::delivered), as it is only now worth something.
     ///
     /// # Errors
     /// `NotFound` if the client has no such group or no commit is staged, `Conflict`; and the errors of the backend.
     pub async fn confirm(&mut self, group: &GroupId) -> Result<CommitSummary> {
-        if self.staged(group).await?.is_some_and(|staged| staged.is_entry) {
-            return self.confirm_entry(group).await;
+        self.confirm_with(group, None).await
+    }
+
+    pub(super) async fn confirm_with(&mut self, group: &GroupId, mut then: Option<Then<'_>>) -> Result<CommitSummary> {
+        let mut attempt = 1;
+        loop {
+            let then = then.as_mut().map(|then| &mut **then as Then<'_>);
+            let confirmed = match self.staged(group).await? {
+                Some(staged) if staged.is_entry => self.try_confirm_entry(group, &staged, then).await,
+                Some(staged) => self.try_confirm(group, &staged, then).await,
+                None => self.try_confirm_unlisted(group, then).await,
+            };
+            if !self.may_repeat(&confirmed, &mut attempt) {
+                return confirmed;
+            }
         }
-        self.repeat(std::slice::from_ref(group), |tx| {
-            let [group] = tx.groups else { return Err(no_group().into()) };
-            confirm(group, tx.provider)
-        })
-        .await
+    }
+
+    /// A commit that was staged by OpenMLS's own calls, here or before the group was imported.
+    async fn try_confirm_unlisted(&mut self, group: &GroupId, then: Option<Then<'_>>) -> Result<CommitSummary> {
+        let mut session = self.begin(std::slice::from_ref(group)).await?;
+        let merge = |tx: Transaction<'_, C>| {
+            ensure_staged(tx.group)?;
+            ensure_member(tx.group)?;
+            let summary = CommitSummary::of_pending(tx.group)?;
+            tx.group.merge_pending_commit(tx.provider)?;
+            Ok(summary)
+        };
+        let summary = merge(session.transaction()?).map_err(|error: BoxError| session.aborted(error))?;
+        session.commit_then(group, &summary, then).await?;
+        Ok(summary)
+    }
+
+    async fn try_confirm(
+        &mut self,
+        group: &GroupId,
+        staged: &StagedRecord,
+        then: Option<Then<'_>>,
+    ) -> Result<CommitSummary> {
+        let key = Kind::Outgoing.numbered(staged.outgoing);
+        let outgoing = self.read_record(&Scope::group(group), &key).await?.ok_or_else(not_in_outbox)?;
+        let outgoing: OutgoingRecord = codec::decode(Kind::Outgoing, &outgoing)?;
+        let mut session = self.begin(std::slice::from_ref(group)).await?;
+        let merge = |tx: Transaction<'_, C>| {
+            ensure_member(tx.group)?;
+            ensure_staged(tx.group)?;
+            let summary = CommitSummary::of_pending(tx.group)?;
+            tx.group.merge_pending_commit(tx.provider)?;
+            let storage = tx.provider.storage();
+            drop_staged(storage, group, staged);
+            if outgoing.welcome.is_some() {
+                let left = OutgoingRecord { message: None, welcome: outgoing.welcome, group_info: None };
+                storage.put(&Scope::group(group), key, Some(codec::encode(Kind::Outgoing, &left, 0)?));
+            }
+            // When the service sends it to everybody, it is known.
+            arrivals::note(storage, group, &staged.digest, Arrival { number: None })?;
+            Ok(summary)
+        };
+        let summary = merge(session.transaction()?).map_err(|error: BoxError| session.aborted(error))?;
+        session.commit_then(group, &summary, then).await?;
+        Ok(summary)
     }
 
     /// Drops the staged commit, since the delivery service refused it. It leaves the outbox in the same commit.
@@ -139,10 +195,10 @@ impl<C: CryptoProvider> Client<C> {
             return Ok(None);
         };
         let outgoing = self.read_record(&scope, &Kind::Outgoing.numbered(outgoing)).await?;
-        let outgoing =
-            outgoing.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the staged commit is not in the outbox"))?;
-        let OutgoingRecord { message, welcome, group_info } = codec::decode(Kind::Outgoing, &outgoing)?;
-        Ok(Some(OwnCommit { group: group.clone(), epoch, commit: message, welcome, group_info }))
+        let OutgoingRecord { message, welcome, group_info } =
+            codec::decode(Kind::Outgoing, &outgoing.ok_or_else(not_in_outbox)?)?;
+        let commit = message.ok_or_else(not_in_outbox)?;
+        Ok(Some(OwnCommit { group: group.clone(), epoch, commit, welcome, group_info }))
     }
 
     /// What is remembered of the staged commit, if there is one.
@@ -178,11 +234,12 @@ impl<C: CryptoProvider> Client<C> {
             let (commit, welcome, group_info) = bundle.into_messages();
             let to_bytes = |message: Option<MlsMessageOut>| message.map(|message| message.to_bytes()).transpose();
             let group_info = to_bytes(group_info.filter(|_| change.wants_group_info()))?;
-            let bytes = OutgoingRecord { message: commit.to_bytes()?, welcome: to_bytes(welcome)?, group_info };
+            let commit = commit.to_bytes()?;
+            let bytes = OutgoingRecord { message: Some(commit.clone()), welcome: to_bytes(welcome)?, group_info };
             let made = OwnCommit {
                 group: group.clone(),
                 epoch,
-                commit: bytes.message.clone(),
+                commit,
                 welcome: bytes.welcome.clone(),
                 group_info: bytes.group_info.clone(),
             };
@@ -193,27 +250,11 @@ impl<C: CryptoProvider> Client<C> {
     }
 }
 
-/// Merges the staged commit of `group`.
-pub(super) fn confirm<C: CryptoProvider>(
-    group: &mut MlsGroup,
-    provider: &Provider<C>,
-) -> Result<CommitSummary, BoxError> {
-    ensure_member(group)?;
-    ensure_staged(group)?;
-    let summary = CommitSummary::of_pending(group)?;
-    group.merge_pending_commit(provider)?;
-    if let Some(staged) = take_staged(provider.storage(), group.group_id())? {
-        // When the service sends it to everybody, it is known.
-        super::history::arrived_as(provider.storage(), group.group_id(), staged.arrival.into(), None)?;
-    }
-    Ok(summary)
-}
-
 /// Whether these bytes are the staged commit of the group.
 pub(super) fn is_staged(storage: &TransactionStorage, group: &GroupId, message: &[u8]) -> Result<bool> {
     let staged = storage.get(&Scope::group(group), &Kind::Staged.only());
     let staged: Option<StagedRecord> = staged.map(|value| codec::decode(Kind::Staged, &value)).transpose()?;
-    Ok(staged.is_some_and(|staged| staged.arrival == records::arrival(message).as_slice()))
+    Ok(staged.is_some_and(|staged| staged.digest == records::digest(message)))
 }
 
 /// Whether a commit of this epoch, once merged, takes the place of the staged one.
@@ -241,6 +282,10 @@ pub(super) fn drop_staged(storage: &TransactionStorage, group: &GroupId, staged:
     if staged.is_entry {
         storage.put(&scope, Kind::Entry.only(), None);
     }
+}
+
+fn not_in_outbox() -> Error {
+    Error::new(ErrorKind::Corrupt, "the staged commit is not in the outbox")
 }
 
 pub(super) fn nothing_staged() -> Error {

@@ -23,6 +23,19 @@ use openmls_traits::random::OpenMlsRand;
 
 pub use storage::TransactionStorage;
 
+use crate::records::Kind;
+
+/// What a message that comes or goes changes, with what the application wrote for it.
+const MESSAGE_KINDS: [u8; 7] = [
+    Kind::Group as u8,
+    Kind::Arrivals as u8,
+    Kind::MessageSecrets as u8,
+    Kind::Message as u8,
+    Kind::Outgoing as u8,
+    Kind::Held as u8,
+    Kind::Application as u8,
+];
+
 /// The records of one scope as loaded: record key to value.
 pub(crate) type Records = BTreeMap<SecretBytes, Value>;
 
@@ -39,6 +52,47 @@ pub(crate) struct TransactionChanges {
     /// Groups that the transaction read or wrote without having been given their records. It took them to be absent,
     /// and is worth nothing if one of them is not.
     pub(crate) taken_as_absent: BTreeSet<SecretBytes>,
+    /// Whether it may wait for a save.
+    pub(crate) urgency: Urgency,
+}
+
+/// When a transaction's changes are to be stored.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Urgency {
+    /// With every policy that saves operations.
+    #[default]
+    Operation,
+    /// They are a message that came or went, and wait where the policy lets these wait.
+    MayWait {
+        /// Messages that were encrypted.
+        sent: u32,
+    },
+    /// Now, whatever the policy is.
+    AtOnce,
+}
+
+impl Urgency {
+    /// How many messages were encrypted of those that may wait.
+    pub(crate) fn sent(self) -> u32 {
+        match self {
+            Self::MayWait { sent } => sent,
+            Self::Operation | Self::AtOnce => 0,
+        }
+    }
+}
+
+impl TransactionChanges {
+    /// Whether these are nothing but a message that came or went, and what is remembered of it.
+    pub(crate) fn may_wait(&self) -> bool {
+        let waits = |key: &SecretBytes| key.first().is_some_and(|kind| MESSAGE_KINDS.contains(kind));
+        let of_message = |group: &GroupChanges| {
+            !group.cleared && !group.created && !group.deleted && group.records.keys().all(waits)
+        };
+        matches!(self.urgency, Urgency::MayWait { .. })
+            && self.client.is_empty()
+            && self.taken_as_absent.is_empty()
+            && self.groups.values().all(of_message)
+    }
 }
 
 /// What a transaction changed in the scope of one group.

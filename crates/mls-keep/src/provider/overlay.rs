@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::{GroupChanges, RecordChanges, Records, TransactionChanges};
+use super::{GroupChanges, RecordChanges, Records, TransactionChanges, Urgency};
 use crate::records::{self, Kind, OF_MLS_GROUP, codec, is_loaded};
 use crate::scope::Scope;
 
@@ -21,6 +21,7 @@ pub(super) struct Overlay {
     last_group: (Zeroizing<Vec<u8>>, SecretBytes),
     /// Key pairs that were written in this transaction and that no own leaf node named so far.
     unattributed: Vec<KeyPairName>,
+    pub(super) urgency: Urgency,
 }
 
 /// One scope.
@@ -60,6 +61,7 @@ impl Overlay {
             groups,
             last_group: Default::default(),
             unattributed: Vec::new(),
+            urgency: Urgency::default(),
         }
     }
 
@@ -145,6 +147,7 @@ impl Overlay {
             client: self.client.into_changes(),
             groups: BTreeMap::new(),
             taken_as_absent: BTreeSet::new(),
+            urgency: self.urgency,
         };
         for (id, mut group) in self.groups {
             group.collect();
@@ -256,6 +259,11 @@ impl ScopeRecords {
             Some(change) => change.as_ref(),
             None => self.loaded.get(key),
         }
+    }
+
+    /// What was written in this transaction.
+    pub(super) fn written(&self, key: &[u8]) -> Option<&Option<Value>> {
+        self.changes.get(key)
     }
 
     pub(super) fn read<T: DeserializeOwned>(&self, key: &[u8], kind: Kind) -> Result<Option<T>> {

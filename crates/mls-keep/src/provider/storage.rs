@@ -9,7 +9,7 @@ use openmls::group::GroupId;
 use openmls_traits::storage::{StorageProvider, traits};
 
 use super::overlay::Overlay;
-use super::{Records, TransactionChanges};
+use super::{Records, TransactionChanges, Urgency};
 use crate::records::{self, Kind, OF_MLS_GROUP, codec};
 use crate::scope::Scope;
 
@@ -40,6 +40,11 @@ impl TransactionStorage {
         self.overlay().scope(scope).get(key).cloned()
     }
 
+    /// What this transaction made of a record; `None` if it has not written it.
+    pub(crate) fn written(&self, scope: &Scope, key: &[u8]) -> Option<Option<Value>> {
+        self.overlay().scope(scope).written(key).cloned()
+    }
+
     /// The records of a kind that is loaded with its scope, as they are, in key order.
     pub(crate) fn all(&self, scope: &Scope, kind: Kind) -> Vec<Value> {
         self.overlay().scope(scope).all(kind).into_values().cloned().collect()
@@ -58,6 +63,11 @@ impl TransactionStorage {
     /// sent from now on was sent before.
     pub(crate) fn clear_mark(&self, group: &GroupId) {
         self.overlay().unmark(group);
+    }
+
+    /// Says that the transaction is nothing but messages that came, and so many that went: it may wait for a save.
+    pub(crate) fn let_wait(&self, sent: u32) {
+        self.overlay().urgency = Urgency::MayWait { sent };
     }
 
     /// Removes everything that OpenMLS has of a group. What else is in its scope stays.

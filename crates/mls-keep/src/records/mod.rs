@@ -12,7 +12,7 @@ use std::ops::{Bound, RangeInclusive};
 
 use mls_keep_core::{RecordRange, Result, SecretBytes};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 pub(crate) use wiped::Wiped;
 
@@ -34,8 +34,11 @@ macro_rules! kinds {
 
 kinds! {
     Client = 0x01, "client: ciphersuite, credential, signature public key, settings", "client", "";
-    Group = 0x02, "group: numbers of its next message, next outgoing and next held message; how many are held, and their bytes", "group", "";
-    Staged = 0x03, "staged commit: its epoch, its number in the outbox, the key of its record `31`, whether it is an external one", "group", "";
+    Group = 0x02, "group: numbers of its next message, next outgoing, next received and next held message; how many are held, and their bytes; lowest number of the history; which messages are kept", "group", "";
+    Staged = 0x03, "staged commit: its epoch, its number in the outbox, its digest, whether it is an external one", "group", "";
+
+    Arrivals = 0x04, "messages that were received: of each the first 16 bytes of its SHA-256, and its number in the history (8), all ones if it is not there", "group", "page (1)";
+    Reservation = 0x05, "reservation: how many messages may have been encrypted since the record `10` beside it was stored, who holds it", "group", "";
 
     MessageSecrets = 0x10, "MessageSecrets", "group", "";
     GroupState = 0x11, "GroupState", "group", "";
@@ -62,10 +65,9 @@ kinds! {
     RetainedKeyPackageMaterial = 0x2d, "RetainedKeyPackageMaterial: epoch id and material", "client", "encoded hash reference";
 
     Message = 0x30, "message of the history", "group", "number (8)";
-    Arrival = 0x31, "received message: its number in the history", "group", "first 16 bytes of its SHA-256";
     Outgoing = 0x32, "message of the outbox: message, Welcome, GroupInfo", "group", "number (8)";
     Held = 0x33, "message that is held: its epoch, the message", "group", "number (8)";
-    Entry = 0x34, "group as the staged external commit leaves it: key of that commit's record `31`, name, its records of OpenMLS", "group", "";
+    Entry = 0x34, "group as the staged external commit leaves it: digest of that commit, name, its records of OpenMLS", "group", "";
     ListedGroup = 0x38, "group of the client: name, the first 16 bytes of the SHA-256 of its Welcome", "client", "group id";
     Application = 0x80, "record of the application", "both", "the application's key";
 }
@@ -134,13 +136,10 @@ pub(crate) fn epoch_key_pairs(epoch: &impl Serialize, leaf_index: u32) -> Result
     Ok(Kind::EpochKeyPairs.with_encoded(&codec::encode_key(epoch)?, &leaf_index.to_be_bytes()))
 }
 
-/// The key of what is remembered of a received message, the TLS encoding of an `MLSMessage`.
-pub(crate) fn arrival(message: &[u8]) -> SecretBytes {
-    Kind::Arrival.with(&digest(message))
-}
+/// By which a message is recognised: the first 16 bytes of the SHA-256 of its TLS encoding.
+pub(crate) type Digest = [u8; 16];
 
-/// By which a message is recognised: the first 16 bytes of its SHA-256.
-pub(crate) fn digest(message: &[u8]) -> [u8; 16] {
+pub(crate) fn digest(message: &[u8]) -> Digest {
     let digest = Sha256::digest(message);
     std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default())
 }

@@ -241,7 +241,7 @@ fn a_mark_that_goes_unsaved_goes_with_the_next_save() {
     let store = MemoryBackend::new();
     let elsewhere = keep_on(store);
     let mut restored = restore(&elsewhere, &archive);
-    restored.set_save_policy(SavePolicy::Manual);
+    restored.set_save_policy(SavePolicy::Manual).unwrap();
     enter_anew(&mut restored, &mut bob, &group);
     assert!(block_on(restored.groups_to_rejoin()).unwrap().is_empty());
     block_on(restored.send(&group, "unsaved")).unwrap();

@@ -13,7 +13,7 @@ fn after_a_conflict_what_is_unsaved_can_be_given_up() {
     let group = block_on(alice.create_group("tea")).unwrap();
     gather(&mut alice, &group, &mut [&mut bob]);
     let mut other = load(&manager, "alice");
-    alice.set_save_policy(SavePolicy::Manual);
+    alice.set_save_policy(SavePolicy::Manual).unwrap();
     block_on(alice.send(&group, "never sent")).unwrap();
     let heard = block_on(other.send(&group, "from elsewhere")).unwrap();
     assert_eq!(hear(&mut bob, &heard), "from elsewhere");

@@ -42,7 +42,7 @@ fn a_group_that_does_not_decode_can_be_forgotten() {
         block_on(store.commit(&changes)).unwrap();
 
         let mut alice = load(&manager, "alice");
-        alice.set_save_policy(save);
+        alice.set_save_policy(save).unwrap();
         assert_eq!(block_on(alice.group(&group)).unwrap_err().kind(), ErrorKind::Corrupt);
         block_on(alice.forget_group(&group)).unwrap();
         assert_eq!(block_on(alice.groups()).unwrap(), []);

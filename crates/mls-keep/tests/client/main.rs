@@ -4,18 +4,22 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod backups;
+mod blocks;
 mod cached_group;
 mod conflicts;
 mod credentials;
 mod entry;
 mod forgetting;
 mod group_list;
+mod history;
+mod interval;
 mod joining;
 mod key_packages;
 mod moving;
 mod receiving;
 mod refusals;
 mod saving;
+mod settings;
 mod staged;
 mod storage_errors;
 

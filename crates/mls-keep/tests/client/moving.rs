@@ -5,8 +5,8 @@ use std::io::Cursor;
 use futures_executor::block_on;
 use mls_keep::openmls::group::GroupId;
 use mls_keep::{
-    Archive, Client, Encryption, ErrorKind, ExportOptions, JoinOptions, MasterKey, PersistenceManager, Received,
-    RestoreOptions, Result, SavePolicy,
+    Archive, Change, Client, Encryption, ErrorKind, ExportOptions, JoinOptions, MasterKey, PersistenceManager,
+    Received, RestoreOptions, Result, SavePolicy,
 };
 
 use crate::{client, gather, hear, keep, load};
@@ -49,7 +49,7 @@ fn what_a_client_sends_first_on_a_new_device_is_read_and_the_old_one_sends_nothi
 
     // The client that was moved, another copy of it in this process, one that is loaded, one that saves by hand.
     moved(block_on(alice.send(&group, "twice")));
-    alice.set_save_policy(SavePolicy::Manual);
+    alice.set_save_policy(SavePolicy::Manual).unwrap();
     moved(block_on(alice.send(&group, "twice")));
     moved(block_on(second.send(&group, "twice")));
     moved(block_on(old.load_client_state("alice")));
@@ -72,7 +72,7 @@ fn what_a_client_sends_first_on_a_new_device_is_read_and_the_old_one_sends_nothi
 fn what_is_unsaved_moves_too() {
     let (old, new) = (keep(), keep());
     let (mut alice, mut bob, group) = friends(&old);
-    alice.set_save_policy(SavePolicy::Manual);
+    alice.set_save_policy(SavePolicy::Manual).unwrap();
     let message = block_on(alice.send(&group, "unsaved")).unwrap();
     assert_eq!(hear(&mut bob, &message), "unsaved");
     let mut archive = Vec::new();
@@ -104,7 +104,11 @@ fn a_client_that_never_arrived_is_written_again_or_reclaimed() {
     block_on(reclaimed.confirm(&group)).unwrap();
     let message = block_on(reclaimed.send(&group, "here after all")).unwrap();
     assert_eq!(hear(&mut bob, &message), "here after all");
-    // The archive turns up: its leaf is gone.
+    // The archive turns up when its leaf is gone, and so is its epoch.
+    for _ in 0..3 {
+        let commit = block_on(bob.commit_at_once(&group, Change::new().update())).unwrap().commit;
+        block_on(reclaimed.receive(&commit)).unwrap();
+    }
     let mut late = import(&new, &archive).unwrap();
     let message = block_on(late.send(&group, "late")).unwrap();
     assert!(block_on(bob.receive(message.to_bytes().unwrap())).is_err());

@@ -89,6 +89,9 @@ fn what_will_never_be_read_says_why() {
     assert_eq!(block_on(bob.receive(&junk)).unwrap_err().kind(), ErrorKind::Invalid);
     let old = block_on(bob.stage(&group, Change::new().update())).unwrap().commit;
     block_on(bob.receive(updated(&mut alice, &group))).unwrap();
+    for _ in 0..3 {
+        block_on(bob.receive(updated(&mut alice, &group))).unwrap();
+    }
     assert_eq!(block_on(bob.receive(&late)).unwrap_err().kind(), ErrorKind::PastEpoch);
     // A commit that lost against another one.
     assert_eq!(block_on(alice.receive(&old)).unwrap_err().kind(), ErrorKind::PastEpoch);

@@ -12,7 +12,7 @@ fn what_was_unsaved_when_the_policy_changed_is_saved_whole() {
     let mut bob = client(&manager, "bob", SavePolicy::Manual);
     let group = block_on(alice.create_group("tea")).unwrap();
     gather(&mut alice, &group, &mut [&mut bob]);
-    bob.set_save_policy(SavePolicy::EveryOperation);
+    bob.set_save_policy(SavePolicy::EveryOperation).unwrap();
     block_on(bob.key_package()).unwrap();
     assert!(!bob.has_unsaved());
     // A crash.

@@ -29,7 +29,7 @@ impl KeepSubject {
         let sealed = Arc::new(AtomicU64::new(0));
         let backend = Counting::new(sqlite(&path, Durability::PowerLoss)?, Arc::clone(&sealed));
         let manager = block_on(open(backend))?;
-        let settings = GroupSettings { max_past_epochs: past_epochs, ..GroupSettings::default() };
+        let settings = GroupSettings::new().max_past_epochs(past_epochs).out_of_order_tolerance(5);
         let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
         let client = block_on(Client::builder(IDENTITY).settings(settings).persistence(persistence).create())?;
         Ok(Self { path, sealed, open: Some((manager, client)) })

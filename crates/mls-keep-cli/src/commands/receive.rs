@@ -1,0 +1,226 @@
+//! Taking in what others sent.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mls_keep::{Committer, ErrorKind, JoinOptions, Received};
+use serde_json::{Map, Value};
+
+use super::enter::enter;
+use super::messages::put_message;
+use crate::failure::{Failure, Result};
+use crate::files;
+use crate::names::{Groups, escape, put_bytes};
+use crate::output::note;
+use crate::session::Session;
+
+const INVALID_ADVICE: &str =
+    "Nothing was changed. `receive` takes messages, commits, proposals and Welcomes of others.";
+
+/// How often `--watch` looks for new files.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// `receive`
+pub(super) async fn receive(session: &mut Session, paths: &[PathBuf], watch: bool) -> Result<()> {
+    let mut taken = Taken::default();
+    let mut result = taken.take_in(session, paths).await;
+    while watch && result.as_ref().err().is_none_or(is_about_a_file) {
+        if let Err(failure) = &result {
+            failure.print();
+        }
+        std::thread::sleep(LOOK_EVERY);
+        let directories: Vec<_> = paths.iter().filter(|path| path.is_dir()).cloned().collect();
+        result = taken.take_in(session, &directories).await;
+    }
+    // Also when one failed: what was received is durable and will not come again as new.
+    session.output.json(|| taken.values.into())?;
+    result
+}
+
+/// What was received.
+#[derive(Default)]
+struct Taken {
+    values: Vec<Value>,
+    /// Files that need not be looked at again.
+    seen: BTreeSet<PathBuf>,
+}
+
+impl Taken {
+    /// Takes in files, and those of directories. What failed for what the others may change is tried again after them.
+    async fn take_in(&mut self, session: &mut Session, paths: &[PathBuf]) -> Result<()> {
+        let mut files = Vec::new();
+        for path in paths {
+            if path.is_dir() {
+                files.extend(files_of(path)?.into_iter().filter(|file| !self.seen.contains(file)));
+            } else {
+                files.push(path.clone());
+            }
+        }
+        let mut failed: Vec<(PathBuf, Failure)> = Vec::new();
+        loop {
+            let before = files.len();
+            for path in std::mem::take(&mut files) {
+                match self.take_in_file(session, &path).await {
+                    Ok(()) => drop(self.seen.insert(path)),
+                    Err(failure) if may_come_later(&failure) => failed.push((path, failure)),
+                    Err(failure) if is_about_a_file(&failure) => {
+                        self.seen.insert(path);
+                        failed.push((PathBuf::new(), failure));
+                    }
+                    Err(failure) => return Err(failure),
+                }
+            }
+            let again =
+                failed.iter().filter(|(path, _)| !path.as_os_str().is_empty() && path.as_os_str() != "-").count();
+            if again == 0 || again == before {
+                break;
+            }
+            failed.retain(|(path, _)| match path.as_os_str().is_empty() || path.as_os_str() == "-" {
+                true => true,
+                false => {
+                    files.push(path.clone());
+                    false
+                }
+            });
+        }
+        let Some((_, last)) = failed.pop() else { return Ok(()) };
+        failed.iter().for_each(|(_, failure)| failure.print());
+        Err(last)
+    }
+
+    async fn take_in_file(&mut self, session: &mut Session, path: &Path) -> Result<()> {
+        let bytes = files::read_message(path)?;
+        if is_welcome(&bytes) {
+            let mut value = enter(session, path, &bytes, JoinOptions::new()).await?;
+            value["file"] = path.to_string_lossy().into();
+            value["type"] = "welcome".into();
+            self.values.push(value);
+            return Ok(());
+        }
+        let received = session.client.receive(bytes).await.map_err(|error| {
+            let failure = Failure::from(error).about(path.display());
+            failure
+                .advise(ErrorKind::NotFound, "Nothing was changed. The client is not in the group that this is for.")
+                .advise(ErrorKind::Invalid, INVALID_ADVICE)
+        })?;
+        let groups = session.groups().await?;
+        self.values.push(show(session, &groups, path, &received)?);
+        // What was kept for the epoch that has begun.
+        if let Received::Commit(commit) = &received {
+            for held in session.client.receive_held(&commit.group).await? {
+                match held {
+                    Ok(received) => self.values.push(show(session, &groups, path, &received)?),
+                    Err(error) => note(&format!("what was kept for this epoch is dropped: {error}")),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The files of a directory, those written first first. What is hidden, and other directories, are left out.
+fn files_of(directory: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error: std::io::Error| Failure::unreadable(directory, &error);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let metadata = entry.metadata().map_err(failed)?;
+        if metadata.is_file() && !entry.file_name().to_string_lossy().starts_with('.') {
+            found.push((metadata.modified().map_err(failed)?, entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Whether the bytes begin as an `MLSMessage` that is a Welcome (RFC 9420 section 6).
+fn is_welcome(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0, 1, 0, 3])
+}
+
+/// Whether another file may be what is missing.
+fn may_come_later(failure: &Failure) -> bool {
+    matches!(failure.kind(), Some(ErrorKind::NotFound | ErrorKind::FutureEpoch))
+}
+
+/// Whether it is this file that is wrong, and the next one may not be.
+fn is_about_a_file(failure: &Failure) -> bool {
+    matches!(
+        failure.kind(),
+        Some(
+            ErrorKind::Invalid
+                | ErrorKind::NotFound
+                | ErrorKind::PastEpoch
+                | ErrorKind::FutureEpoch
+                | ErrorKind::Refused
+                | ErrorKind::NotMember
+                | ErrorKind::Aborted
+        )
+    )
+}
+
+fn show(session: &Session, groups: &Groups, path: &Path, received: &Received) -> Result<Value> {
+    let output = session.output;
+    let mut value = Map::new();
+    value.insert("file".into(), path.to_string_lossy().into());
+    value.insert("already_received".into(), matches!(received, Received::AlreadyReceived(_)).into());
+    match received {
+        Received::Message(message) | Received::AlreadyReceived(Some(message)) => {
+            if matches!(received, Received::AlreadyReceived(_)) {
+                note(&format!("{}: already received", path.display()));
+            }
+            let (group, text) = (groups.label(&message.group), escape(&message.content));
+            output.line(format!("{group}\t{}\t{text}", escape(&message.sender)))?;
+            value.insert("type".into(), "message".into());
+            value.insert("group".into(), groups.to_json(&message.group));
+            put_message(&mut value, message);
+        }
+        Received::AlreadyReceived(None) => {
+            note(&format!("{}: already received", path.display()));
+            value.insert("type".into(), "known".into());
+        }
+        Received::Commit(commit) => {
+            let (group, epoch) = (&commit.group, commit.epoch);
+            output.line(format!("{}\tepoch {epoch}", groups.label(group)))?;
+            if commit.drops_staged {
+                note(&format!("{}: the commit that was staged here is dropped for it", groups.label(group)));
+            }
+            if commit.removes_self {
+                note(&format!("{}: this client was removed from the group; its history stays", groups.label(group)));
+            }
+            value.insert("type".into(), "commit".into());
+            value.insert("group".into(), groups.to_json(group));
+            value.insert("epoch".into(), epoch.into());
+            value.insert("removed".into(), commit.removes_self.into());
+        }
+        Received::Proposal(proposal) => {
+            let group = &proposal.group;
+            let sender: &[u8] = match &proposal.sender {
+                Some(Committer::Member(member)) => &member.identity,
+                _ => b"",
+            };
+            output.line(format!("{}\tproposal\t{}", groups.label(group), escape(sender)))?;
+            value.insert("type".into(), "proposal".into());
+            value.insert("group".into(), groups.to_json(group));
+            put_bytes(&mut value, "sender", sender);
+        }
+        Received::Held { group, epoch } => {
+            note(&format!("{}: kept until this client is in epoch {epoch}", path.display()));
+            value.insert("type".into(), "held".into());
+            value.insert("group".into(), groups.to_json(group));
+            value.insert("epoch".into(), (*epoch).into());
+        }
+        Received::Own { group } => {
+            note(&format!("{}: this client's own message", path.display()));
+            value.insert("type".into(), "own".into());
+            value.insert("group".into(), groups.to_json(group));
+        }
+        _ => {
+            let what =
+                format!("{}: this was received, and is of a kind that this program does not know", path.display());
+            return Err(Failure::new(ErrorKind::UnsupportedVersion, what, "Use a newer version of mls-keep."));
+        }
+    }
+    Ok(value.into())
+}

@@ -1,0 +1,215 @@
+//! Coming from another storage of OpenMLS's.
+
+use mls_keep_core::{Error, ErrorKind, Result};
+use openmls::credentials::Credential;
+use openmls::group::{GroupId, MlsGroup};
+use openmls::prelude::{Ciphersuite, OpenMlsProvider, SignaturePublicKey};
+use openmls::schedule::PreSharedKeyId;
+use openmls_basic_credential::SignatureKeyPair;
+use openmls_traits::storage::StorageProvider as _;
+
+use super::groups::{add_to_list, identity_of};
+use super::load::no_group;
+use super::{Client, ClientBuilder, CryptoProvider};
+use crate::import::{
+    Assembled, ImportReport, ImportedGroup, KeyPackages, LeftGroup, StoredGroup, StoredState, WhyLeft, preshared_key,
+    signer,
+};
+use crate::provider::TransactionStorage;
+
+/// Who has leaves in what is imported.
+#[derive(Clone, Debug)]
+struct Owner {
+    credential: Credential,
+    signature_key: SignaturePublicKey,
+    ciphersuite: Ciphersuite,
+}
+
+/// How an attempt to take over a group ended.
+enum Outcome {
+    Taken(ImportedGroup),
+    Left(WhyLeft),
+}
+
+impl StoredState {
+    /// The identities that have own leaves in the groups and key packages, each once.
+    #[must_use]
+    pub fn identities(&self) -> Vec<Vec<u8>> {
+        let mut identities = Vec::new();
+        for owner in self.owners() {
+            let identity = identity_of(&owner.credential).to_vec();
+            if !identities.contains(&identity) {
+                identities.push(identity);
+            }
+        }
+        identities
+    }
+
+    /// Begins to make the client that has this identity: with the credential, signature key and ciphersuite of its leaves.
+    ///
+    /// # Errors
+    /// `NotFound` if nobody has it, or its signature key is not stored: then make the client with
+    /// [`Client::builder`], and give it the key.
+    pub fn client_builder(&self, identity: &[u8]) -> Result<ClientBuilder> {
+        let owners = self.owners();
+        let of_identity = |owner: &&Owner| identity_of(&owner.credential) == identity;
+        if !owners.iter().any(|owner| of_identity(&owner)) {
+            return Err(Error::new(ErrorKind::NotFound, "nobody of this identity is in what is imported"));
+        }
+        let mut stored = self.signers();
+        let with_signer = owners.iter().filter(of_identity).find_map(|owner| {
+            let at = stored.iter().position(|signer| signer.public() == owner.signature_key.as_slice())?;
+            Some((owner, stored.swap_remove(at)))
+        });
+        let no_key = "the signature key of this identity is not in what is imported: make the client with the key";
+        let (owner, signer) = with_signer.ok_or_else(|| Error::new(ErrorKind::NotFound, no_key))?;
+        Ok(Client::builder(identity).ciphersuite(owner.ciphersuite).credential(owner.credential.clone()).signer(signer))
+    }
+
+    fn signers(&self) -> Vec<SignatureKeyPair> {
+        self.signature_keys.iter().filter_map(|pair| signer(self.encoding, pair).ok()).collect()
+    }
+
+    fn owners(&self) -> Vec<Owner> {
+        let mut owners = Vec::new();
+        for group in &self.groups {
+            let storage = TransactionStorage::new(Default::default(), Default::default());
+            let Some(group) = self.load(group, &storage) else { continue };
+            if let Some(leaf) = group.own_leaf_node() {
+                owners.push(Owner {
+                    credential: leaf.credential().clone(),
+                    signature_key: leaf.signature_key().clone(),
+                    ciphersuite: group.ciphersuite(),
+                });
+            }
+        }
+        for package in KeyPackages::new(self).0 {
+            let leaf = package.key_package().leaf_node();
+            owners.push(Owner {
+                credential: leaf.credential().clone(),
+                signature_key: leaf.signature_key().clone(),
+                ciphersuite: package.key_package().ciphersuite(),
+            });
+        }
+        owners
+    }
+
+    /// Decodes a group into `storage`.
+    fn load(&self, group: &StoredGroup, storage: &TransactionStorage) -> Option<MlsGroup> {
+        let assembled = Assembled::new(self, group).ok()?;
+        assembled.store(storage).ok()?;
+        MlsGroup::load(storage, &assembled.id).ok()?
+    }
+}
+
+impl<C: CryptoProvider> Client<C> {
+    /// Takes over what another storage of OpenMLS's holds of this client: its groups, a commit for each, and its key
+    /// packages, pre-shared keys and signature keys, in one commit before them. Whatever cannot be taken over is left, and
+    /// the report says why. An import that was interrupted can be made again: what is there already is left.
+    ///
+    /// **What is imported must not be used any more.** The application that it is from would send with the same keys, and
+    /// receivers refuse what comes second. End that application first, import, and delete its storage.
+    ///
+    /// A group comes without a name and without a history, in the epoch that it is in, with its configuration. A commit that
+    /// is staged in it can be [confirmed](Self::confirm) or [rejected](Self::reject).
+    ///
+    /// # Errors
+    /// `Invalid` if the client belongs to no keep, `Conflict`; and the errors of the backend.
+    pub async fn import(&mut self, stored: &StoredState) -> Result<ImportReport> {
+        if self.store.is_none() {
+            return Err(super::not_kept());
+        }
+        let mut report = ImportReport::default();
+        self.import_keys(stored, &mut report).await?;
+        for group in &stored.groups {
+            let id = stored.encoding.decode(&group.id).map_or_else(|_| Vec::new(), |id: GroupId| id.to_vec());
+            match self.import_group(stored, group).await? {
+                Outcome::Taken(group) => report.groups.push(group),
+                Outcome::Left(why) => report.left.push(LeftGroup { id, why }),
+            }
+        }
+        Ok(report)
+    }
+
+    /// The signature keys are of use to whatever is taken over after this.
+    async fn import_keys(&mut self, stored: &StoredState, report: &mut ImportReport) -> Result<()> {
+        let identity = self.profile.identity.clone();
+        let packages = KeyPackages::new(stored).0;
+        let of_this = |package: &&openmls::key_packages::KeyPackageBundle| {
+            identity_of(package.key_package().leaf_node().credential()) == identity.as_slice()
+        };
+        let own: Vec<_> = packages.iter().filter(of_this).collect();
+        report.key_packages = own.len();
+        report.key_packages_left = stored.key_packages.len() - own.len();
+        let psks: Vec<_> = stored.psks.iter().filter_map(|psk| preshared_key(stored.encoding, psk).ok()).collect();
+        report.psks = psks.len();
+        report.psks_left = stored.psks.len() - psks.len();
+        let own_keys: Vec<_> = stored
+            .owners()
+            .into_iter()
+            .filter(|owner| identity_of(&owner.credential) == identity.as_slice())
+            .map(|owner| owner.signature_key)
+            .collect();
+        let signers = stored.signers();
+        let own_signers: Vec<_> =
+            signers.iter().filter(|signer| own_keys.iter().any(|key| key.as_slice() == signer.public())).collect();
+        let ciphersuite = self.ciphersuite();
+        self.repeat(&[], |tx| {
+            let storage = tx.provider.storage();
+            for signer in &own_signers {
+                signer.store(storage)?;
+            }
+            for package in &own {
+                storage.write_key_package(&package.key_package().hash_ref(tx.provider.crypto())?, *package)?;
+            }
+            for (psk, secret) in &psks {
+                PreSharedKeyId::new(ciphersuite, tx.provider.rand(), psk.clone())?.store(tx.provider, secret)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn import_group(&mut self, stored: &StoredState, group: &StoredGroup) -> Result<Outcome> {
+        let Ok(assembled) = Assembled::new(stored, group) else { return Ok(Outcome::Left(WhyLeft::Unreadable)) };
+        let id = assembled.id.clone();
+        match self.loaded_group(&id).await {
+            Ok(_) => return Ok(Outcome::Left(WhyLeft::AlreadyThere)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let mut session = self.begin(&[]).await?;
+        let mut why = None;
+        let mut taken = None;
+        session.replace_groups(|provider, _| {
+            assembled.store(provider.storage())?;
+            let group = MlsGroup::load(provider.storage(), &id)?.ok_or_else(no_group)?;
+            add_to_list(provider, &id, "", None)?;
+            taken = Some(ImportedGroup {
+                id: id.clone(),
+                epoch: group.epoch().as_u64(),
+                members: group.members().count(),
+                has_staged: group.pending_commit().is_some(),
+            });
+            Ok(vec![group])
+        })?;
+        let [group] = &*session.groups_transaction().groups else { return Err(no_group()) };
+        let leaf = group.own_leaf_node().map(|leaf| identity_of(leaf.credential()).to_vec());
+        if !group.is_active() || leaf.is_none() {
+            why = Some(WhyLeft::NotMember);
+        } else if leaf.as_deref() != Some(session.identity()) {
+            why = Some(WhyLeft::OfAnother);
+        } else if !assembled.has_keys {
+            why = Some(WhyLeft::Unreadable);
+        } else if !session.can_sign() {
+            why = Some(WhyLeft::NoSignatureKey);
+        }
+        match (why, taken) {
+            (None, Some(taken)) => {
+                session.commit().await?;
+                Ok(Outcome::Taken(taken))
+            }
+            (why, _) => Ok(Outcome::Left(why.unwrap_or(WhyLeft::Unreadable))),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Coming from OpenMLS's own storage providers: what they have stored is the client's, and its peers notice nothing.
+//!
+//! The databases were made by the providers' own crates: `integration-tests/peers` and `peers-sqlx` say how.
+
+#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use integration_tests::store::{load, open};
+use integration_tests::wait::block_on;
+use integration_tests::world::keep;
+use mls_keep::import::{Encoding, StoredGroup, StoredState, WhyLeft};
+use mls_keep::openmls::group::GroupId;
+use mls_keep::openmls::prelude::OpenMlsProvider;
+use mls_keep::{Change, Client, ErrorKind, Persistence, PersistenceManager, Received, SavePolicy};
+use mls_keep_conformance::fault::{Fault, FaultBackend, Faults, every_point};
+use mls_keep_core::MemoryBackend;
+
+const FIXTURES: [(&str, &str, Encoding); 4] = [
+    ("sqlite-json", "alice.db", Encoding::Json),
+    ("sqlite-cbor", "alice.db", Encoding::Cbor),
+    ("sqlx-json", "alice.db", Encoding::Json),
+    ("memory", "alice.json", Encoding::Json),
+];
+
+fn fixture(name: &str, file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/mls-keep-import/tests/fixtures").join(name).join(file)
+}
+
+fn stored(name: &str, file: &str) -> StoredState {
+    mls_keep_import::read(&fixture(name, file), None).unwrap()
+}
+
+fn make(manager: &PersistenceManager, stored: &StoredState, identity: &str) -> Client {
+    let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
+    block_on(stored.client_builder(identity.as_bytes()).unwrap().persistence(persistence).create()).unwrap()
+}
+
+fn id(name: &str) -> GroupId {
+    GroupId::from_slice(name.as_bytes())
+}
+
+/// Alice and bob of a fixture, imported, and loaded again.
+fn imported(name: &str, file: &str) -> (Client, Client) {
+    let (store, manager) = keep();
+    let (alices, bobs) = (stored(name, file), stored(name, "bob.json"));
+    let mut alice = make(&manager, &alices, "alice");
+    let mut bob = make(&manager, &bobs, "bob");
+    block_on(alice.import(&alices)).unwrap();
+    block_on(bob.import(&bobs)).unwrap();
+    drop((alice, bob));
+    let manager = open(store).unwrap();
+    (load(&manager, "alice").unwrap(), load(&manager, "bob").unwrap())
+}
+
+fn hear(client: &mut Client, message: impl AsRef<[u8]>) -> Vec<u8> {
+    match block_on(client.receive(message)).unwrap() {
+        Received::Message(message) => message.content,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn talk(group: &GroupId, one: &mut Client, other: &mut Client) {
+    for text in ["one", "two"] {
+        let message = block_on(one.send(group, text)).unwrap().to_bytes().unwrap();
+        assert_eq!(hear(other, message), text.as_bytes());
+        let message = block_on(other.send(group, text)).unwrap().to_bytes().unwrap();
+        assert_eq!(hear(one, message), text.as_bytes());
+    }
+}
+
+fn commit(group: &GroupId, by: &mut Client, other: &mut Client) {
+    let commit = block_on(by.commit_at_once(group, Change::new().update())).unwrap().commit;
+    assert!(matches!(block_on(other.receive(commit)).unwrap(), Received::Commit(_)));
+}
+
+#[test]
+fn what_is_there_is_imported_and_what_is_left_says_why() {
+    for (name, file, encoding) in FIXTURES {
+        let stored = stored(name, file);
+        assert_eq!(stored.encoding, encoding, "{name}");
+        let mut identities = stored.identities();
+        identities.sort();
+        assert_eq!(identities, [b"alice".to_vec(), b"carol".to_vec()], "{name}");
+        let (_, manager) = keep();
+        let mut alice = make(&manager, &stored, "alice");
+        let before = alice.store().unwrap().number();
+        let report = block_on(alice.import(&stored)).unwrap();
+        let mut groups: Vec<_> = report.groups.iter().map(|group| group.id.to_vec()).collect();
+        groups.sort();
+        assert_eq!(groups, [&b"coffee"[..], b"staged", b"tea"], "{name}");
+        let staged: Vec<_> =
+            report.groups.iter().filter(|group| group.has_staged).map(|group| group.id.to_vec()).collect();
+        assert_eq!(staged, [b"staged"], "{name}");
+        let mut left: Vec<_> = report.left.iter().map(|left| (left.id.clone(), left.why)).collect();
+        left.sort_by(|one, other| one.0.cmp(&other.0));
+        let expected = [(b"carols".to_vec(), WhyLeft::OfAnother), (b"left".to_vec(), WhyLeft::NotMember)];
+        assert_eq!(left, expected, "{name}");
+        assert_eq!((report.key_packages, report.key_packages_left), (1, 0), "{name}");
+        assert_eq!((report.psks, report.psks_left), (1, 0), "{name}");
+        assert_eq!(
+            alice.store().unwrap().number() - before,
+            4,
+            "{name}: one commit for each group and one for the keys"
+        );
+        assert!(!alice.has_unsaved());
+
+        // Made again, everything is there.
+        let again = block_on(alice.import(&stored)).unwrap();
+        assert!(again.groups.is_empty(), "{name}");
+        let there = again.left.iter().filter(|left| left.why == WhyLeft::AlreadyThere).count();
+        assert_eq!(there, 3, "{name}");
+        assert_eq!(block_on(alice.groups()).unwrap().len(), 3, "{name}");
+    }
+}
+
+#[test]
+fn an_imported_client_goes_on_with_its_peers() {
+    for (name, file, _) in FIXTURES {
+        let (mut alice, mut bob) = imported(name, file);
+        let tea = id("tea");
+        talk(&tea, &mut alice, &mut bob);
+        commit(&tea, &mut alice, &mut bob);
+        commit(&tea, &mut bob, &mut alice);
+        talk(&tea, &mut bob, &mut alice);
+        block_on(alice.commit_at_once(&tea, Change::new().psk(psk()))).unwrap();
+
+        // Bob commits the update that alice had proposed: she needs the key that she made for it.
+        let coffee = id("coffee");
+        commit(&coffee, &mut bob, &mut alice);
+        talk(&coffee, &mut alice, &mut bob);
+
+        // The delivery service has taken the commit that was staged.
+        let staged = id("staged");
+        let made = fs::read(fixture(name, "staged-commit")).unwrap();
+        block_on(bob.receive(&made)).unwrap();
+        assert!(block_on(alice.group(&staged)).unwrap().has_staged);
+        assert!(matches!(block_on(alice.receive(&made)).unwrap(), Received::Own { .. }));
+        block_on(alice.confirm(&staged)).unwrap();
+        talk(&staged, &mut alice, &mut bob);
+
+        // A Welcome for the key package that was published before.
+        let welcome = key_package_is_used(name, &mut bob);
+        let joined = block_on(alice.join(welcome)).unwrap();
+        talk(&joined.id, &mut alice, &mut bob);
+        let found = block_on(alice.store().unwrap().verify(&mut |_| ())).unwrap();
+        assert!(found.is_sound(), "{name}: {found:?}");
+    }
+}
+
+fn psk() -> mls_keep::openmls::schedule::PreSharedKeyId {
+    mls_keep::openmls::schedule::PreSharedKeyId::external(b"psk".to_vec(), vec![9; 32])
+}
+
+fn key_package_is_used(name: &str, bob: &mut Client) -> Vec<u8> {
+    let group = block_on(bob.create_group("later")).unwrap();
+    let package = fs::read(fixture(name, "key-package")).unwrap();
+    block_on(bob.commit_at_once(&group, Change::new().invite([package]))).unwrap().welcome.unwrap()
+}
+
+#[test]
+fn an_import_that_is_interrupted_is_made_again() {
+    let all = [Fault::BeforeApplying, Fault::AfterApplying, Fault::Torn { parts: 1 }];
+    let stored = stored("sqlite-json", "alice.db");
+    let points = every_point(&all, |point| {
+        let (store, faults) = (MemoryBackend::new(), Faults::new());
+        let manager = open(FaultBackend::new(store.clone(), faults.clone())).unwrap();
+        let mut alice = make(&manager, &stored, "alice");
+        faults.arm(point);
+        let first = block_on(alice.import(&stored));
+        let reached = faults.disarm() > 0;
+        drop((alice, manager, first));
+        let mut alice = load(&open(store).unwrap(), "alice").unwrap();
+        block_on(alice.import(&stored)).unwrap();
+        for group in ["coffee", "staged", "tea"] {
+            assert_eq!(block_on(alice.group(&id(group))).unwrap().members, 2);
+        }
+        reached
+    });
+    assert!(points > 10, "only {points} points");
+}
+
+#[test]
+fn a_group_is_read_from_any_provider() {
+    // A provider of somebody's own: here that of another client's transaction.
+    let (mut alice, mut bob) = imported("memory", "alice.json");
+    let tea = id("tea");
+    let group = block_on(alice.transact(&tea, |tx| Ok(StoredGroup::read(tx.provider.storage(), &id("tea"))?))).unwrap();
+    let unknown =
+        block_on(alice.transact(&tea, |tx| Ok(StoredGroup::read(tx.provider.storage(), &id("no"))?))).unwrap();
+    assert!(unknown.is_none());
+    let source = stored("memory", "alice.json");
+    let state = StoredState { encoding: Encoding::Cbor, groups: vec![group.unwrap()], ..StoredState::default() };
+
+    // Its provider has the signature key apart, and the application gives it to the client.
+    let (_, manager) = keep();
+    let mut elsewhere = make(&manager, &source, "alice");
+    let report = block_on(elsewhere.import(&state)).unwrap();
+    assert_eq!(report.groups.len(), 1, "{report:?}");
+    talk(&tea, &mut elsewhere, &mut bob);
+    commit(&tea, &mut bob, &mut elsewhere);
+}
+
+#[test]
+fn a_group_without_its_signature_key_is_left() {
+    let mut source = stored("sqlite-json", "alice.db");
+    source.signature_keys.clear();
+    assert_eq!(source.client_builder(b"alice").unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(source.client_builder(b"nobody").unwrap_err().kind(), ErrorKind::NotFound);
+    let (_, manager) = keep();
+    let persistence = Persistence { manager, save: SavePolicy::EveryOperation };
+    let mut alice = block_on(Client::builder("alice").persistence(persistence).create()).unwrap();
+    let report = block_on(alice.import(&source)).unwrap();
+    assert!(report.groups.is_empty());
+    assert_eq!(report.left.iter().filter(|left| left.why == WhyLeft::NoSignatureKey).count(), 3, "{report:?}");
+}
+
+#[test]
+fn what_is_damaged_is_left_or_refused_and_nothing_panics() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, file, _) in FIXTURES {
+        let whole = fs::read(fixture(name, file)).unwrap();
+        let path = directory.path().join(file);
+        let (mut refused, mut less) = (0, 0);
+        for at in (0..whole.len()).step_by(whole.len() / 40) {
+            for damage in [0, 1] {
+                let mut damaged = whole.clone();
+                if damage == 0 {
+                    damaged[at] ^= 0x10;
+                } else {
+                    damaged.truncate(at);
+                }
+                fs::write(&path, damaged).unwrap();
+                let Ok(stored) = mls_keep_import::read(&path, None) else {
+                    refused += 1;
+                    continue;
+                };
+                let (_, manager) = keep();
+                let persistence = Persistence { manager, save: SavePolicy::EveryOperation };
+                let mut alice = block_on(Client::builder("alice").persistence(persistence).create()).unwrap();
+                let report = block_on(alice.import(&stored)).unwrap();
+                less += usize::from(report.left.iter().any(|left| left.why == WhyLeft::Unreadable));
+            }
+        }
+        assert!(refused > 0 && refused + less > 20, "{name}: {refused} refused, {less} left");
+        fs::remove_file(&path).unwrap();
+    }
+    for (text, kind) in [("", ErrorKind::Invalid), ("text", ErrorKind::Invalid), ("{\"values\":3}", ErrorKind::Corrupt)]
+    {
+        let path = directory.path().join("other");
+        fs::write(&path, text).unwrap();
+        assert_eq!(mls_keep_import::read(&path, None).unwrap_err().kind(), kind, "{text}");
+    }
+    assert_eq!(mls_keep_import::read(&directory.path().join("none"), None).unwrap_err().kind(), ErrorKind::NotFound);
+    let other = directory.path().join("other.db");
+    rusqlite::Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+    assert_eq!(mls_keep_import::read(&other, None).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn a_database_is_not_changed_by_reading() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("alice.db");
+    let whole = fs::read(fixture("sqlite-json", "alice.db")).unwrap();
+    fs::write(&path, &whole).unwrap();
+    mls_keep_import::read(&path, None).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), whole);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    // Somebody still writes there.
+    let writer = rusqlite::Connection::open(&path).unwrap();
+    writer.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; DELETE FROM openmls_psks").unwrap();
+    writer.execute_batch("COMMIT; BEGIN EXCLUSIVE").unwrap();
+    assert_eq!(mls_keep_import::read(&path, None).unwrap_err().kind(), ErrorKind::Busy);
+}
