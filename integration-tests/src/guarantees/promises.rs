@@ -222,6 +222,63 @@ pub const SECTIONS: &[Section] = &[
         note: "What is imported must not be used any more by the application that it is from: it would use the same keys again.",
     },
     Section {
+        title: "Backups and moves",
+        promises: &[
+            promise(
+                "A restoration that is cut anywhere, on every local adapter, leaves the whole client or none, and can be done again; one that replaces a client leaves the old one or the restored one",
+                &[
+                    "archives.rs::a_restoration_that_is_cut_anywhere_leaves_all_or_nothing",
+                    "archives.rs::a_replacement_that_is_cut_anywhere_leaves_the_old_client_or_the_restored_one",
+                ],
+            ),
+            promise(
+                "Of a client that moves never two can send, and never none while there is an archive: the export cut at every point, dropped at every poll, and the import cut at every point",
+                &[
+                    "archives.rs::of_a_client_that_moves_never_two_can_send_and_never_none",
+                    "archives.rs::an_export_whose_future_is_dropped_leaves_one_that_can_send",
+                    "archives.rs::an_import_that_is_cut_anywhere_is_done_or_can_be_done_again_and_once",
+                ],
+            ),
+            promise(
+                "From the export on, the source sends nothing, in no process; the importer's first message is read",
+                &["moving.rs::what_a_client_sends_first_on_a_new_device_is_read_and_the_old_one_sends_nothing"],
+            ),
+            promise(
+                "An archive is imported once into a keep, also if the client was deleted there since",
+                &["archives.rs::a_client_that_was_moved_out_goes_on_where_it_was_imported_and_nowhere_else"],
+            ),
+            promise(
+                "A restored client reads and receives, and sends nothing in a group before it has entered it anew; others' commits and its own do not change that, nor does an external commit that was staged before the backup",
+                &[
+                    "backups.rs::a_restored_client_reads_and_receives_and_sends_nothing_before_it_has_entered_anew",
+                    "backups.rs::a_commit_that_was_staged_before_the_backup_takes_no_mark_off",
+                    "backups.rs::an_external_commit_that_was_staged_before_the_backup_is_not_the_way_back",
+                    "backups.rs::one_old_backup_restored_ten_times_is_one_client_that_sends",
+                ],
+            ),
+            promise(
+                "A backup without the secrets of groups has none of them",
+                &["archives.rs::a_backup_without_the_secrets_of_groups_has_none_of_them"],
+            ),
+            promise(
+                "Every flipped bit, truncation and extension of an archive is refused, a wrong key is distinguished from damage, and a hostile header costs nothing",
+                &[
+                    "archives.rs::every_flipped_bit_truncation_and_extension_is_refused",
+                    "archives.rs::a_wrong_key_is_distinguished_from_damage_and_a_newer_format_from_both",
+                ],
+            ),
+            promise(
+                "A full disk ends a backup and a move with nothing changed; a client whose last bytes could not be written stays fenced, and is written again or reclaimed",
+                &["archives.rs::a_full_disk_ends_a_backup_and_a_move_with_nothing_changed"],
+            ),
+            promise(
+                "Archives of version 1 of the format open, for ever",
+                &["golden_archives.rs::the_golden_archives_open"],
+            ),
+        ],
+        note: "One archive that is imported into two keeps is two clients that send under the same keys: no program can see both. `docs/backup-and-move.md` says what follows from that.",
+    },
+    Section {
         title: "Forward only",
         promises: &[
             promise(

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use mls_keep_core::{
     Archive, ArchiveContents, ArchiveSummary, BackupPlan, Encryption, Error, ErrorKind, RestorePlan, Result,
@@ -10,7 +11,7 @@ use mls_keep_core::{
 use openmls_rust_crypto::RustCrypto;
 
 use super::contents::{is_own_material, is_restored, is_without_group_secrets};
-use super::{Progress, load, now};
+use super::{Progress, in_millis, load, system_time};
 use crate::client::{Client, CryptoProvider};
 use crate::manager::PersistenceManager;
 
@@ -21,6 +22,7 @@ pub struct BackupOptions<'a> {
     pub(super) contents: ArchiveContents,
     pub(super) since: Option<&'a Archive>,
     pub(super) progress: Progress<'a>,
+    pub(super) created: Option<SystemTime>,
 }
 
 /// How a client is restored.
@@ -36,7 +38,7 @@ impl<'a> BackupOptions<'a> {
     /// Whoever has such a backup and its key can read what is sent in the client's groups, until each of the groups has had a
     /// commit of that client, or removed it. See [`without_group_secrets`](Self::without_group_secrets).
     pub fn new(key: Encryption) -> Self {
-        Self { key, contents: ArchiveContents::Everything, since: None, progress: Box::new(|_| ()) }
+        Self { key, contents: ArchiveContents::Everything, since: None, progress: Box::new(|_| ()), created: None }
     }
 
     /// Leaves out the secrets of groups, key packages and pre-shared keys: what remains is the identity with its signature
@@ -59,8 +61,14 @@ impl<'a> BackupOptions<'a> {
         self
     }
 
+    /// Says that it is made at this time. Otherwise the system's clock is asked. Nothing is decided by it.
+    pub fn created(mut self, time: SystemTime) -> Self {
+        self.created = Some(time);
+        self
+    }
+
     pub(super) fn plan(&self) -> BackupPlan<'a> {
-        let plan = BackupPlan::new(now());
+        let plan = BackupPlan::new(in_millis(self.created.unwrap_or_else(system_time)));
         let plan = match self.contents {
             ArchiveContents::WithoutGroupSecrets => plan.only(self.contents, &is_without_group_secrets),
             ArchiveContents::OwnMaterial => plan.only(self.contents, &is_own_material),

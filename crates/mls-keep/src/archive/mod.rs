@@ -31,8 +31,14 @@ async fn load<C: CryptoProvider>(store: ClientStore, crypto: Arc<C>) -> Result<C
     })
 }
 
-/// Milliseconds since 1970, 0 where the clock is behind that.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+/// The time of the system's clock.
+#[expect(clippy::disallowed_methods, reason = "nothing is decided by it, and another one may be given")]
+fn system_time() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Milliseconds since 1970, 0 for what is before that.
+fn in_millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -12,7 +12,7 @@ use openmls_rust_crypto::RustCrypto;
 
 use super::backup::BackupOptions;
 use super::contents::{NOT_RESTORED, is_restored};
-use super::{Progress, load, now};
+use super::{Progress, in_millis, load, system_time};
 use crate::client::{Client, CryptoProvider};
 use crate::manager::PersistenceManager;
 
@@ -54,12 +54,13 @@ impl<C: CryptoProvider> Client<C> {
         out: &mut (dyn Write + Send),
         options: ExportOptions<'_>,
     ) -> Result<ArchiveSummary> {
-        self.save().await?;
+        // Also what was reserved: the importer has nothing to skip then.
+        self.close().await?;
         let store = self.store_mut()?;
         store.ensure_here()?;
         let ExportOptions { include_groups, key, mut progress } = options;
         if include_groups {
-            return store.move_out(out, &key, now(), progress.as_mut()).await;
+            return store.move_out(out, &key, in_millis(system_time()), progress.as_mut()).await;
         }
         let own = BackupOptions { contents: ArchiveContents::OwnMaterial, ..BackupOptions::new(key) };
         let plan = own.plan();
@@ -114,7 +115,7 @@ impl PersistenceManager {
     ) -> Result<ArchiveSummary> {
         let mut store = self.moved_out(identity.as_ref()).await?;
         let ExportOptions { key, mut progress, .. } = options;
-        store.move_out(out, &key, now(), progress.as_mut()).await
+        store.move_out(out, &key, in_millis(system_time()), progress.as_mut()).await
     }
 
     /// Takes a client back that was moved out and never arrived. It is as one that was restored: each of its groups must be entered
