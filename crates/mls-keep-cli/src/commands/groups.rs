@@ -252,18 +252,8 @@ pub(super) async fn remove(
 /// `confirm`
 pub(super) async fn confirm(session: &mut Session, typed: &str) -> Result<()> {
     let (groups, group) = session.group(typed).await?;
-    let staged = session.client.pending(&group).await?;
-    let welcome = staged.filter(|staged| staged.welcome.is_some());
-    let number = match &welcome {
-        Some(staged) => outbox::written(session, &staged.commit, &group).await?,
-        None => None,
-    };
     let summary = session.client.confirm(&group).await.map_err(no_staged)?;
-    match (welcome, number) {
-        (None, _) => {}
-        (Some(_), Some(number)) => outbox::delivered(session, &group, number).await,
-        (Some(_), None) => note("the Welcome was not written to a file yet: see `mls-keep outbox list`"),
-    }
+    outbox::taken(session, &group).await?;
     session.output.line(format!("{}\tepoch {}", groups.label(&group), summary.epoch))?;
     session.output.json(|| json!({ "group": groups.to_json(&group), "epoch": summary.epoch }))
 }

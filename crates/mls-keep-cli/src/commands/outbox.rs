@@ -187,15 +187,21 @@ async fn note_written(session: &mut Session, group: &GroupId, number: u64) {
     }
 }
 
-/// The number of the staged commit in the outbox, if its files are written.
-pub(super) async fn written(session: &mut Session, commit: &[u8], group: &GroupId) -> Result<Option<u64>> {
+/// The staged commit was taken, so that its Welcome is worth something. It leaves the outbox if it was written to a file.
+pub(super) async fn taken(session: &mut Session, group: &GroupId) -> Result<()> {
+    let Some(left) = session.client.outbox(group).await?.into_iter().rfind(|left| left.message.is_none()) else {
+        return Ok(());
+    };
     let record = session.client.record(&Scope::Group(group.clone()), WRITTEN).await?;
-    let outbox = session.client.outbox(group).await?;
-    let staged = outbox.iter().find(|outgoing| outgoing.message.as_deref() == Some(commit)).map(|staged| staged.number);
-    Ok(staged.filter(|number| record.is_some_and(|record| record.as_slice() == number.to_be_bytes())))
+    if record.is_some_and(|record| record.as_slice() == left.number.to_be_bytes()) {
+        delivered(session, group, left.number).await;
+    } else {
+        note("the Welcome was not written to a file yet: see `mls-keep outbox list`");
+    }
+    Ok(())
 }
 
-pub(super) async fn delivered(session: &mut Session, group: &GroupId, number: u64) {
+async fn delivered(session: &mut Session, group: &GroupId, number: u64) {
     // The files are there. At worst they are offered again.
     if let Err(error) = session.client.delivered(group, number).await {
         note(&format!("the files are written, but stay in the outbox: {error}"));

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::enter::enter;
 use super::messages::put_message;
+use super::outbox;
 use crate::failure::{Failure, Result};
 use crate::files;
 use crate::names::{Groups, escape, put_bytes};
@@ -108,6 +109,9 @@ impl Taken {
         self.values.push(show(session, &groups, path, &received)?);
         // What was kept for the epoch that has begun.
         if let Received::Commit(commit) = &received {
+            if commit.sender == Committer::Own {
+                outbox::taken(session, &commit.group).await?;
+            }
             for held in session.client.receive_held(&commit.group).await? {
                 match held {
                     Ok(received) => self.values.push(show(session, &groups, path, &received)?),
