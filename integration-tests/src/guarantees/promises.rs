@@ -279,6 +279,45 @@ pub const SECTIONS: &[Section] = &[
         note: "One archive that is imported into two keeps is two clients that send under the same keys: no program can see both. `docs/backup-and-move.md` says what follows from that.",
     },
     Section {
+        title: "Delivery services",
+        promises: &[
+            promise(
+                "Members who stage commits at once, in any order of delivery, with lost replies and kills, end in the same epoch; a member that merges early is found",
+                &[
+                    "schedules.rs::members_who_commit_at_once_end_in_the_same_epoch",
+                    "schedules.rs::a_member_who_merges_early_is_found",
+                ],
+            ),
+            promise(
+                "A staged commit changes nothing until it is confirmed, is there after a restart, and leaves no trace when it is rejected; its Welcome stays in the outbox until it is delivered",
+                &[
+                    "staged.rs::a_staged_commit_changes_nothing_until_it_is_confirmed",
+                    "staged.rs::a_rejected_commit_leaves_no_trace",
+                    "blocks.rs::a_welcome_stays_in_the_outbox_after_its_commit_was_taken",
+                ],
+            ),
+            promise(
+                "A member that lost a commit enters again, by an external commit or by a Welcome, and keeps its history",
+                &[
+                    "entry.rs::a_member_that_lost_a_commit_gets_back_in_and_keeps_its_history",
+                    "entry.rs::a_welcome_replaces_an_old_state_only_when_it_is_asked_to",
+                ],
+            ),
+            promise(
+                "What is kept to recognise messages does not grow with the messages",
+                &["history.rs::a_message_that_arrives_again_is_recognised_however_late"],
+            ),
+            promise(
+                "An application's records go with what is sent and received, or not at all",
+                &[
+                    "blocks.rs::an_application_writes_its_records_with_what_is_sent_and_received",
+                    "blocks.rs::records_go_with_a_commit_of_ones_own_that_comes_back_and_with_what_was_held",
+                ],
+            ),
+        ],
+        note: "",
+    },
+    Section {
         title: "Forward only",
         promises: &[
             promise(
