@@ -1,6 +1,6 @@
 //! [`Clock`]: what time it is, for those saves that wait.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Tells how much time has passed. Only [`SavePolicy::Interval`](crate::SavePolicy::Interval) asks it.
 pub trait Clock: Send + Sync + 'static {
@@ -16,6 +16,12 @@ impl Default for SystemClock {
     fn default() -> Self {
         Self(Instant::now())
     }
+}
+
+/// The time of the system's clock.
+#[expect(clippy::disallowed_methods, reason = "nothing is decided by it, and another one may be given")]
+pub(crate) fn system_time() -> SystemTime {
+    SystemTime::now()
 }
 
 impl Clock for SystemClock {

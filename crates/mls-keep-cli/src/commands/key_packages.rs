@@ -82,8 +82,10 @@ fn time(time: SystemTime) -> String {
 }
 
 /// `key-package prune`
+#[expect(clippy::disallowed_methods, reason = "the program takes the time")]
 pub(super) async fn prune(session: &mut Session) -> Result<()> {
-    let gone = session.client.prune_key_packages(SystemTime::now()).await.map_err(|error| {
+    let now = SystemTime::now();
+    let gone = session.client.prune_key_packages(now).await.map_err(|error| {
         Failure::from(error).advise(ErrorKind::Corrupt, "Nothing was changed. Run `mls-keep verify`.")
     })?;
     session.output.line(format!("key packages deleted: {gone}"))?;

@@ -13,7 +13,7 @@ use super::outbox;
 use crate::failure::{Failure, Result};
 use crate::files;
 use crate::names::{Groups, escape, put_bytes};
-use crate::output::note;
+use crate::output::{extended, note};
 use crate::session::Session;
 
 const INVALID_ADVICE: &str =
@@ -93,10 +93,9 @@ impl Taken {
     async fn take_in_file(&mut self, session: &mut Session, path: &Path) -> Result<()> {
         let bytes = files::read_message(path)?;
         if is_welcome(&bytes) {
-            let mut value = enter(session, path, &bytes, JoinOptions::new()).await?;
-            value["file"] = path.to_string_lossy().into();
-            value["type"] = "welcome".into();
-            self.values.push(value);
+            let joined = enter(session, path, &bytes, JoinOptions::new()).await?;
+            let said = [("file", path.to_string_lossy().into()), ("type", "welcome".into())];
+            self.values.push(extended(joined, said.map(|(name, value)| (name.to_owned(), value))));
             return Ok(());
         }
         let received = session.client.receive(bytes).await.map_err(|error| {

@@ -11,8 +11,9 @@ use mls_keep_core::{
 use openmls_rust_crypto::RustCrypto;
 
 use super::contents::{is_own_material, is_restored, is_without_group_secrets};
-use super::{Progress, in_millis, load, system_time};
+use super::{Progress, in_millis, load};
 use crate::client::{Client, CryptoProvider};
+use crate::clock::system_time;
 use crate::manager::PersistenceManager;
 
 /// What a backup holds, and under which key.

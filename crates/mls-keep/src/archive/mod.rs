@@ -31,12 +31,6 @@ async fn load<C: CryptoProvider>(store: ClientStore, crypto: Arc<C>) -> Result<C
     })
 }
 
-/// The time of the system's clock.
-#[expect(clippy::disallowed_methods, reason = "nothing is decided by it, and another one may be given")]
-fn system_time() -> SystemTime {
-    SystemTime::now()
-}
-
 /// Milliseconds since 1970, 0 for what is before that.
 fn in_millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -12,8 +12,9 @@ use openmls_rust_crypto::RustCrypto;
 
 use super::backup::BackupOptions;
 use super::contents::{NOT_RESTORED, is_restored};
-use super::{Progress, in_millis, load, system_time};
+use super::{Progress, in_millis, load};
 use crate::client::{Client, CryptoProvider};
+use crate::clock::system_time;
 use crate::manager::PersistenceManager;
 
 /// What is exported, and under which key.

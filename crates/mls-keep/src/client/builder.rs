@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, limits};
 use openmls::credentials::{BasicCredential, Credential, CredentialType, CredentialWithKey};
@@ -15,6 +14,7 @@ use super::load::ClientRecord;
 use super::receive_policy::AcceptValid;
 use super::settings::GroupSettings;
 use super::{Client, CryptoProvider, Profile};
+use crate::clock::system_time;
 use crate::memory::ScopeMemory;
 use crate::policy::{Persistence, SavePolicy};
 use crate::provider::TransactionStorage;
@@ -133,7 +133,7 @@ impl<C: CryptoProvider> ClientBuilder<C> {
             saving: false,
             receive_policy: Arc::new(AcceptValid),
             outbox: false,
-            wall_clock: Arc::new(SystemTime::now),
+            wall_clock: Arc::new(system_time),
         };
         if let Some(Persistence { manager, save }) = self.persistence {
             client.profile.settings.check(save)?;

@@ -30,13 +30,15 @@ use crate::provider::{Records, TransactionStorage};
 use crate::records::{self, Digest, Kind, Wiped, codec};
 use crate::scope::Scope;
 
+type KeyAndValue = (Wiped<Vec<u8>>, Wiped<Vec<u8>>);
+
 /// The group as a staged external commit leaves it: record `34` of its scope.
 #[derive(Deserialize, Serialize)]
 struct EntryRecord {
     /// As in the staged commit's record: they belong together.
     digest: Digest,
     name: Wiped<String>,
-    records: Vec<(Wiped<Vec<u8>>, Wiped<Vec<u8>>)>,
+    records: Vec<KeyAndValue>,
 }
 
 impl<C: CryptoProvider> Client<C> {

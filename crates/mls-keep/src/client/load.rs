@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use mls_keep_core::{ClientStore, Error, ErrorKind, Record, Result, ScopeId};
 use openmls::credentials::{Credential, CredentialWithKey};
@@ -15,6 +14,7 @@ use super::interval::Saves;
 use super::receive_policy::AcceptValid;
 use super::session::needs_rejoin;
 use super::{Client, CryptoProvider, GroupSettings, Profile};
+use crate::clock::system_time;
 use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
 use crate::provider::TransactionStorage;
@@ -65,7 +65,7 @@ impl<C: CryptoProvider> Client<C> {
             saving: false,
             receive_policy: Arc::new(AcceptValid),
             outbox: false,
-            wall_clock: Arc::new(SystemTime::now),
+            wall_clock: Arc::new(system_time),
         })
     }
 

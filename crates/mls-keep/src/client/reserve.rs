@@ -181,7 +181,8 @@ impl<C: CryptoProvider> Client<C> {
             return Ok(());
         }
         self.saves.reservations.held.remove(id.as_slice());
-        if !memory.group.as_ref().is_some_and(MlsGroup::is_active) {
+        // Where nothing may be sent, nothing is skipped.
+        if memory.scope.needs_rejoin() || !memory.group.as_ref().is_some_and(MlsGroup::is_active) {
             return Ok(());
         }
         memory.group = None;

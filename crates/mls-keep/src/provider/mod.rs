@@ -86,7 +86,8 @@ impl TransactionChanges {
     pub(crate) fn may_wait(&self) -> bool {
         let waits = |key: &SecretBytes| key.first().is_some_and(|kind| MESSAGE_KINDS.contains(kind));
         let of_message = |group: &GroupChanges| {
-            !group.cleared && !group.created && !group.deleted && group.records.keys().all(waits)
+            let GroupChanges { cleared, created, deleted, unmarked, .. } = group;
+            !(*cleared || *created || *deleted || *unmarked) && group.records.keys().all(waits)
         };
         matches!(self.urgency, Urgency::MayWait { .. })
             && self.client.is_empty()

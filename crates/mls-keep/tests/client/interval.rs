@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_executor::block_on;
 use mls_keep::openmls::group::GroupId;
 use mls_keep::{
-    Change, Client, Clock, ErrorKind, GroupSettings, Persistence, PersistenceManager, Received, SavePolicy,
+    Change, Client, Clock, Encryption, ErrorKind, ExportOptions, GroupSettings, MasterKey, Persistence,
+    PersistenceManager, Received, SavePolicy,
 };
 
 use super::{bytes, client, gather, hear, keep, load};
@@ -372,4 +373,15 @@ fn nothing_is_reserved_where_only_receiving_waits() {
     world.restart(INTERVAL);
     world.send("without a skip");
     assert_eq!(world.commits() - before, 1);
+}
+
+#[test]
+fn a_client_that_was_moved_out_sends_nothing_of_what_was_reserved() {
+    let mut world = World::new();
+    world.send("reserves");
+    world.send("waits");
+    let mut archive = Vec::new();
+    let key = Encryption::hkdf_sha256(MasterKey::new([3; 32]));
+    block_on(world.alice.export_state(&mut archive, ExportOptions::new(key))).unwrap();
+    world.send_is(ErrorKind::MovedOut);
 }

@@ -51,6 +51,7 @@ fn a_last_resort_is_not_used_up() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "OpenMLS takes the time as well")]
 fn what_is_over_is_pruned_and_what_is_withdrawn_is_deleted() {
     let manager = keep();
     let mut bob = client(&manager, "bob", SavePolicy::EveryOperation);
