@@ -316,7 +316,7 @@ fn a_restoration_over_a_client_is_a_conflict_unless_it_is_to_be_replaced() {
         assert_eq!((state(&restored).await, marked(&restored).await), (before, 92));
         let found = restored.verify(&mut |_| ()).await.unwrap();
         assert!(found.is_sound() && found.statistics.orphans == 0, "{found:?}");
-        // Whoever has the old one open does not go on.
+        // A process that has the old one open does not go on.
         assert_eq!(kind(client.commit(&Changes::new()).await), ErrorKind::NotFound);
     });
 }

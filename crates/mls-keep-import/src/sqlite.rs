@@ -74,7 +74,7 @@ struct Reader<'p> {
 impl Reader<'_> {
     fn read_all(&mut self, encoding: Option<Encoding>) -> Result<StoredState> {
         self.disarm()?;
-        // One state of the database, whoever writes it meanwhile.
+        // One state of the database, also while another program writes it.
         self.connection.execute_batch("BEGIN").map_err(|error| failed(self.path, error))?;
         let tables = self.identify()?;
         let mut groups = BTreeMap::<SecretBytes, StoredGroup>::new();

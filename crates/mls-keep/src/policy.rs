@@ -26,7 +26,7 @@ pub enum SavePolicy {
     /// all that waited with it. For clients that handle many messages a second.
     ///
     /// **No key is used twice, whatever is killed when**: before messages of a group are sent without a commit, `reserve` of
-    /// their keys are given up, durably. Whoever loads the group after an unclean end skips that many. The receivers see a
+    /// their keys are given up, durably. The client that loads the group after an unclean end skips that many. The receivers see a
     /// gap. They tolerate [`maximum_forward_distance`](crate::GroupSettings::maximum_forward_distance) missing messages of a
     /// sender, so `reserve` is at most half of that; unclean ends with nothing received in between add up, until a commit
     /// begins a new epoch.

@@ -67,7 +67,7 @@ async fn measure(
     }
     let received = Rate::new(messages, begun, commits(&alice) - before);
 
-    // An unclean end: whoever loads the client next skips what was reserved.
+    // An unclean end: the next process that loads the client skips what was reserved.
     alice.send(&group, "reserves").await?;
     drop(alice);
     let mut alice = manager.load_client_state("alice").await?;

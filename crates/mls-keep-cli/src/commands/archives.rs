@@ -71,7 +71,7 @@ async fn create(
     let path = file.finish()?;
     if !without_group_secrets {
         note(
-            "whoever gets this file and its key reads what is sent in the groups; --without-group-secrets leaves that out",
+            "anyone with this file and its key can read the groups' messages; --without-group-secrets leaves the secrets out",
         );
     }
     report(global.output(), &path, &written)

@@ -40,7 +40,7 @@ pub(super) async fn make(session: &mut Session, new: &NewKeyPackages, files: Vec
         file.write(key_package).map_err(|failure| failure.advise_always(advice))?;
     }
     for path in &paths {
-        session.output.line(format!("for whoever invites this client, once: {}", path.display()))?;
+        session.output.line(format!("for one person who invites this client: {}", path.display()))?;
     }
     session.output.json(|| {
         let names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();

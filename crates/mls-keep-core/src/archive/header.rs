@@ -1,7 +1,7 @@
 //! What stands before the first chunk of an archive: its clear part, and what the seal begins with.
 //!
 //! A checksum covers all of it, so that damage is distinguished from a wrong key and no passphrase is stretched in vain. It
-//! protects nothing: whoever forges a header makes it right.
+//! protects nothing: a forged header has a right checksum, too.
 
 use sha2::{Digest as _, Sha256};
 

@@ -32,7 +32,7 @@ pub enum ArchiveContents {
     OwnMaterial,
 }
 
-/// What an archive says of itself. All of it is authentic: whoever wrote it had the archive's key.
+/// What an archive says of itself. All of it is authenticated by the archive's key.
 #[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ArchiveSummary {

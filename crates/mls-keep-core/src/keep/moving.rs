@@ -6,7 +6,7 @@
 //! - between the fence and the last byte of the archive, the archive is refused everywhere (it has no end), and the client is
 //!   here, fenced. A failure that is seen takes the fence back, since no archive was completed; after a crash the archive is
 //!   written again, or the client is reclaimed;
-//! - after that, whoever imports the archive goes on.
+//! - after that, the client that is imported from the archive goes on.
 //!
 //! The other order would leave, after a cut between the two, a whole archive beside a client that goes on.
 
@@ -92,7 +92,7 @@ impl ClientStore {
         self.try_commit(&step).await.map(drop)
     }
 
-    /// Puts up the fence. One that is there is put up again, so that whoever put it up before cannot take it back.
+    /// Puts up the fence. One that is there is put up again, so that a call that put it up before cannot take it back.
     async fn fence_out(&mut self) -> Result<Fence> {
         let before = self.root.standing;
         let id = match self.root.archives.first() {

@@ -1,7 +1,7 @@
 //! [`Keep::restore_client`]: from archives to a client, all of it or nothing.
 //!
 //! Nodes are written as they fill, while the root that is there, or a tombstone, is replaced again and again by one that says the
-//! same: so whoever writes to the client, or sweeps nodes without a root away, ends the restoration, and is not overlooked.
+//! same: a write to the client, or a sweep of nodes without a root, ends the restoration, and is not overlooked.
 //! The restored client's own root comes last.
 
 use bytes::Bytes;

@@ -36,7 +36,7 @@ pub struct RestoreOptions<'a> {
 impl<'a> BackupOptions<'a> {
     /// Everything, under this key or passphrase, in a backup that stands alone.
     ///
-    /// Whoever has such a backup and its key can read what is sent in the client's groups, until each of the groups has had a
+    /// Anyone with such a backup and its key can read what is sent in the client's groups, until each of the groups has had a
     /// commit of that client, or removed it. See [`without_group_secrets`](Self::without_group_secrets).
     pub fn new(key: Encryption) -> Self {
         Self { key, contents: ArchiveContents::Everything, since: None, progress: Box::new(|_| ()), created: None }

@@ -74,7 +74,7 @@ impl Client {
     /// read by the others as if nothing had been.
     ///
     /// An archive is imported once. A second time into the same keep is refused; into another keep it cannot be, and two
-    /// clients that go on from one state reuse keys: whoever reads both their messages may learn what is in them, and their
+    /// clients that go on from one state reuse keys: a reader of both their messages may learn what is in them, and their
     /// groups fall apart.
     ///
     /// # Errors

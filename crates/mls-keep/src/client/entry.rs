@@ -80,7 +80,7 @@ impl<C: CryptoProvider> Client<C> {
     /// changed. If the delivery service takes it, [`confirm`](Self::confirm), or [`receive`](Self::receive) it; if it
     /// took another one for this epoch before, [`reject`](Self::reject), and enter with the GroupInfo of the new epoch.
     ///
-    /// Whoever has a GroupInfo can enter, and the members see it only when the commit arrives: their
+    /// Anyone with a GroupInfo can enter, and the members see it only when the commit arrives: their
     /// [policy](Self::set_receive_policy) decides. Who signed the GroupInfo is checked against the tree that comes with
     /// it, so where that came from is what the application trusts.
     ///

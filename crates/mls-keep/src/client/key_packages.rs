@@ -38,7 +38,7 @@ impl KeyPackageOptions {
         self
     }
 
-    /// For a service to give out when it has no other one left. It is not used up, so whoever reads the device later reads
+    /// For a service to give out when it has no other one left. It is not used up, so a later reader of the device reads
     /// the first epoch of every group that was joined with it: see RFC 9420 section 16.8.
     pub fn last_resort(mut self) -> Self {
         self.last_resort = true;

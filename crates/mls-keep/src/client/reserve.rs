@@ -1,7 +1,7 @@
 //! Reservations: keys that are given up before they are used, so that messages can be sent without a commit each.
 //!
 //! A reservation stands in its group's scope, beside the ratchets that it was stored with: so many messages may have been
-//! encrypted since. Its holder sends them without storing anything. Whoever else finds it, and the holder itself after a
+//! encrypted since. Its holder sends them without storing anything. Any other client that finds it, and the holder itself after a
 //! restart, cannot know how many there were, and skips them all before the first own message.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -114,7 +114,7 @@ fn without_reservations_the_same_uses_a_key_twice() {
     world.restart(SavePolicy::Manual);
     let message = block_on(world.alice.send(&world.group, "under the same key")).unwrap();
     let received = block_on(world.bob.receive(bytes(&message))).unwrap();
-    assert_eq!(received, Received::AlreadyReceived(None), "whoever has read one message of a key reads no other");
+    assert_eq!(received, Received::AlreadyReceived(None), "a reader of one message under a key reads no other");
 }
 
 #[test]
