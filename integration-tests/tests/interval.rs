@@ -68,7 +68,7 @@ fn kill(adapter: Adapter, way: Way, kills: usize, enough: impl Fn(&Found) -> boo
         let directory = tempfile::tempdir().unwrap();
         let (bob, group) = block_on(begin(adapter, directory.path())).unwrap();
         let mail = Mail::open(directory.path(), "alice");
-        let mut peer = Peer { bob, group, mail, used: BTreeSet::new(), texts: Vec::new() };
+        let mut peer = Peer { bob, group, mail, way, used: BTreeSet::new(), texts: Vec::new() };
         for _ in 0..KILLS_PER_DIRECTORY.min(kills - found.kills) {
             peer.write(LETTERS);
             for said in run_and_kill(adapter, directory.path(), way, &mut random) {
@@ -88,6 +88,7 @@ struct Peer {
     bob: Client,
     group: GroupId,
     mail: Mail,
+    way: Way,
     used: BTreeSet<Generation>,
     texts: Vec<Vec<u8>>,
 }
@@ -118,8 +119,8 @@ impl Peer {
                 match block_on(self.bob.receive(&commit)) {
                     Ok(Received::Commit(_)) => found.commits += 1,
                     Ok(Received::AlreadyReceived(_)) => {}
-                    // Where keys are not reserved, alice goes back by more than bob remembers.
-                    Err(error) if error.kind() == ErrorKind::PastEpoch => {}
+                    // The saboteur goes back by more than bob remembers.
+                    Err(error) if self.way == Way::Unreserved && error.kind() == ErrorKind::PastEpoch => {}
                     other => panic!("{other:?}"),
                 }
             }

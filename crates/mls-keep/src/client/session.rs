@@ -383,10 +383,13 @@ impl<C: CryptoProvider> Session<'_, C> {
     /// If somebody else changes the scope until it is committed, that is a `Conflict`.
     ///
     /// # Errors
-    /// `Conflict` if somebody else has changed the scope already, or the session does not name the group; and as
+    /// `Invalid` if the session does not name the group, `Conflict` if somebody else has changed the scope already; and as
     /// [`Client::record`].
     pub async fn record(&mut self, scope: &Scope, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         let key = application_key(key.as_ref())?;
+        if matches!(scope, Scope::Group(id) if !self.named.contains(id)) {
+            return Err(Error::new(ErrorKind::Invalid, "the session does not name this group"));
+        }
         let storage = self.provider.storage();
         match storage.written(scope, &key) {
             Some(written) => Ok(written),

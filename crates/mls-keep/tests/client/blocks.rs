@@ -136,6 +136,9 @@ fn a_session_reads_what_it_then_writes() {
             }
         }
     }
+    // Of a group that it does not name, nobody would notice that it was changed meanwhile.
+    let refused = block_on(async { alice.begin(&[]).await?.record(&scope, "count").await });
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Invalid);
     let count = block_on(load(&manager, "alice").record(&scope, "count")).unwrap().unwrap();
     assert_eq!(count.as_slice(), [done]);
 }
