@@ -58,35 +58,31 @@ impl Taken {
                 files.push(path.clone());
             }
         }
-        let mut failed: Vec<(PathBuf, Failure)> = Vec::new();
+        let mut failures = Vec::new();
         loop {
-            let before = files.len();
-            for path in std::mem::take(&mut files) {
-                match self.take_in_file(session, &path).await {
-                    Ok(()) => drop(self.seen.insert(path)),
-                    Err(failure) if may_come_later(&failure) => failed.push((path, failure)),
+            let mut later = Vec::new();
+            for path in &files {
+                match self.take_in_file(session, path).await {
+                    Ok(()) => drop(self.seen.insert(path.clone())),
+                    // Standard input cannot be read again.
+                    Err(failure) if may_come_later(&failure) && path.as_os_str() != "-" => {
+                        later.push((path.clone(), failure));
+                    }
                     Err(failure) if is_about_a_file(&failure) => {
-                        self.seen.insert(path);
-                        failed.push((PathBuf::new(), failure));
+                        self.seen.insert(path.clone());
+                        failures.push(failure);
                     }
                     Err(failure) => return Err(failure),
                 }
             }
-            let again =
-                failed.iter().filter(|(path, _)| !path.as_os_str().is_empty() && path.as_os_str() != "-").count();
-            if again == 0 || again == before {
+            if later.is_empty() || later.len() == files.len() {
+                failures.extend(later.into_iter().map(|(_, failure)| failure));
                 break;
             }
-            failed.retain(|(path, _)| match path.as_os_str().is_empty() || path.as_os_str() == "-" {
-                true => true,
-                false => {
-                    files.push(path.clone());
-                    false
-                }
-            });
+            files = later.into_iter().map(|(path, _)| path).collect();
         }
-        let Some((_, last)) = failed.pop() else { return Ok(()) };
-        failed.iter().for_each(|(_, failure)| failure.print());
+        let Some(last) = failures.pop() else { return Ok(()) };
+        failures.iter().for_each(Failure::print);
         Err(last)
     }
 
