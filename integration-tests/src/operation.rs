@@ -8,8 +8,8 @@ use crate::wait::block_on;
 use mls_keep::openmls::group::GroupId;
 use mls_keep::openmls::prelude::{LeafNodeParameters, OpenMlsProvider};
 use mls_keep::{
-    BoxError, Change, Client, CommitSummary, ErrorKind, Persistence, PersistenceManager, Received, Result, Scope,
-    Transaction,
+    BoxError, Change, Client, CommitSummary, ErrorKind, JoinOptions, Persistence, PersistenceManager, Received, Result,
+    Scope, Transaction,
 };
 use mls_keep_core::MemoryBackend;
 
@@ -34,6 +34,14 @@ pub enum Operation {
     ReceiveCommit,
     /// Receives bob's proposal.
     ReceiveProposal,
+    /// Stages a commit that renews alice's keys.
+    Stage,
+    /// Confirms it.
+    Confirm,
+    /// Stages an external commit, as alice has missed a commit of bob's.
+    Enter,
+    /// Confirms it: the old state of the group goes.
+    ConfirmEntry,
     /// Renews alice's keys.
     SelfUpdate,
     /// The same as a transaction that puts the commit into a record of the application, to be sent from there.
@@ -83,7 +91,7 @@ const RECORD: &str = "commit/1";
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::KeyPackage,
         Self::CreateGroup,
         Self::Invite,
@@ -92,6 +100,10 @@ impl Operation {
         Self::ReceiveMessage,
         Self::ReceiveCommit,
         Self::ReceiveProposal,
+        Self::Stage,
+        Self::Confirm,
+        Self::Enter,
+        Self::ConfirmEntry,
         Self::SelfUpdate,
         Self::Transact,
         Self::Remove,
@@ -155,6 +167,16 @@ impl Operation {
             Self::ReceiveMessage => bob.send(group, "a question").await.unwrap().to_bytes().unwrap(),
             Self::ReceiveCommit => bob.commit_at_once(group, Change::new().update()).await.unwrap().commit,
             Self::ReceiveProposal => bob.transact(group, propose_update).await.unwrap().to_bytes().unwrap(),
+            Self::Confirm => return alice.stage(group, Change::new().update()).await.unwrap().commit,
+            Self::Enter | Self::ConfirmEntry => {
+                let missed = bob.commit_at_once(group, Change::new().update()).await.unwrap().commit;
+                carol.receive(&missed).await.unwrap();
+                let info = bob.group_info(group, true).await.unwrap();
+                if self == Self::ConfirmEntry {
+                    return alice.stage_entry(&info, JoinOptions::new()).await.unwrap().commit;
+                }
+                return info;
+            }
             _ => return Vec::new(),
         };
         if matches!(self, Self::ReceiveMessage | Self::ReceiveCommit | Self::ReceiveProposal) {
@@ -188,6 +210,9 @@ impl Operation {
             Self::ReceiveMessage | Self::ReceiveCommit | Self::ReceiveProposal => {
                 output.received = Some(alice.receive(input).await?);
             }
+            Self::Stage => output.message = Some(alice.stage(group, Change::new().update()).await?.commit),
+            Self::Enter => output.message = Some(alice.stage_entry(input, JoinOptions::new()).await?.commit),
+            Self::Confirm | Self::ConfirmEntry => drop(alice.confirm(group).await?),
             Self::SelfUpdate => {
                 output.message = Some(alice.commit_at_once(group, Change::new().update()).await?.commit)
             }
@@ -227,7 +252,8 @@ impl Operation {
         match self {
             // The guest is a member.
             Self::Invite => kind == Some(ErrorKind::Aborted),
-            Self::Remove | Self::Forget => kind == Some(ErrorKind::NotFound),
+            Self::Remove | Self::Forget | Self::Confirm | Self::ConfirmEntry => kind == Some(ErrorKind::NotFound),
+            Self::Stage | Self::Enter => kind == Some(ErrorKind::CommitPending),
             Self::ReceiveMessage | Self::ReceiveCommit | Self::ReceiveProposal => {
                 matches!(again, Ok(Output { received: Some(Received::AlreadyReceived(_)), .. }))
             }
@@ -278,6 +304,16 @@ impl Operation {
                     assert!(alice.history(tea, 10).await.unwrap().is_empty());
                     let package = alice.key_package().await.unwrap().to_bytes().unwrap();
                     peers.meet_dave(alice, &package).await;
+                }
+                Self::Stage | Self::Enter => {
+                    peers.deliver(&output.message.unwrap()).await;
+                    alice.confirm(tea).await.unwrap();
+                    peers.all_talk(alice, tea).await;
+                }
+                Self::Confirm | Self::ConfirmEntry => {
+                    peers.deliver(&scenario.input).await;
+                    peers.all_talk(alice, tea).await;
+                    assert_eq!(alice.history(tea, 10).await.unwrap()[0].content, b"hello");
                 }
                 Self::SelfUpdate | Self::Send => {
                     peers.deliver(&output.message.unwrap()).await;

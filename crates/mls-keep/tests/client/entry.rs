@@ -2,11 +2,9 @@
 
 use futures_executor::block_on;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{
-    Change, Client, Committer, ErrorKind, JoinOptions, MemoryBackend, PersistenceManager, Received, SavePolicy,
-};
+use mls_keep::{Change, Client, Committer, ErrorKind, JoinOptions, PersistenceManager, Received, SavePolicy};
 
-use super::{bytes, client, gather, hear, keep, keep_on, load, talk};
+use super::{bytes, client, gather, keep, load, talk};
 
 fn three(manager: &PersistenceManager) -> ([Client; 3], GroupId) {
     let mut all = ["alice", "bob", "carol"].map(|name| client(manager, name, SavePolicy::EveryOperation));
@@ -169,34 +167,4 @@ fn a_welcome_replaces_an_old_state_only_when_it_is_asked_to() {
     assert_eq!(block_on(bob.pending(&group)).unwrap(), None);
     assert_eq!(history(&mut bob, &group), said);
     talk(&group, &mut [&mut alice, &mut bob, &mut carol]);
-}
-
-/// Any point at which the process can end: he is in the old epoch with his entry staged, or in the new one.
-#[test]
-fn an_entry_that_is_cut_short_is_before_or_after() {
-    let store = MemoryBackend::new();
-    let manager = keep_on(store.clone());
-    let ([mut alice, mut bob, mut carol], group) = three(&manager);
-    let lost = block_on(alice.commit_at_once(&group, Change::new().update())).unwrap().commit;
-    block_on(carol.receive(&lost)).unwrap();
-    let info = block_on(alice.group_info(&group, true)).unwrap();
-    block_on(bob.stage_entry(&info, JoinOptions::new())).unwrap();
-    drop(bob);
-    // A future that is dropped at its first point of rest.
-    let mut bob = load(&manager, "bob");
-    {
-        let mut confirmed = Box::pin(bob.confirm(&group));
-        let waker = std::task::Waker::noop();
-        let _ = confirmed.as_mut().poll(&mut std::task::Context::from_waker(waker));
-    }
-    let mut bob = load(&manager, "bob");
-    let staged = block_on(bob.pending(&group)).unwrap();
-    let epoch = block_on(bob.group(&group)).unwrap().epoch;
-    assert_eq!(staged.is_some(), epoch == 1, "epoch {epoch}");
-    if staged.is_some() {
-        block_on(bob.confirm(&group)).unwrap();
-    }
-    let last = block_on(alice.send(&group, "before he is in")).unwrap();
-    assert_eq!(block_on(bob.receive(bytes(&last))).unwrap_err().kind(), ErrorKind::PastEpoch);
-    hear(&mut carol, &last);
 }
