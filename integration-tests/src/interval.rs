@@ -184,12 +184,18 @@ impl<W: Write> Sender<W> {
     }
 
     async fn confirm(&mut self, commit: Vec<u8>) -> Result<()> {
+        self.save_at_once().await?;
         self.say(&Said::Commit(commit));
         self.client.confirm(&self.group).await?;
-        if self.way == Way::Unreserved {
-            self.client.save().await?;
+        self.save_at_once().await
+    }
+
+    /// What is not a message waits for no save. The saboteur is wrong about messages alone.
+    async fn save_at_once(&mut self) -> Result<()> {
+        match self.way {
+            Way::Interval => Ok(()),
+            Way::Unreserved => self.client.save().await,
         }
-        Ok(())
     }
 
     async fn read_letter(&mut self) -> Result<bool> {

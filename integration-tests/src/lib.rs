@@ -8,6 +8,7 @@ pub mod adapter;
 pub mod generations;
 pub mod guarantees;
 pub mod interval;
+pub mod killed;
 pub mod late;
 pub mod mail;
 pub mod needles;

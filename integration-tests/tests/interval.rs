@@ -6,22 +6,18 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use integration_tests::adapter::Adapter;
 use integration_tests::generations::{Generation, last_generation};
 use integration_tests::interval::{Said, Way, begin, open};
+use integration_tests::killed::{KILLS_PER_DIRECTORY, kills, run_and_kill};
 use integration_tests::mail::{Letter, Mail};
 use integration_tests::random::Random;
 use integration_tests::wait::block_on;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Client, ErrorKind, Received};
-
-/// Kills in one directory before the next one is begun.
-const KILLS_PER_DIRECTORY: usize = 10;
+use mls_keep::{Client, Received};
 
 /// Letters that wait for alice when she starts.
 const LETTERS: usize = 4;
@@ -42,10 +38,9 @@ struct Found {
 
 #[test]
 fn a_killed_client_that_saves_seldom_uses_no_key_twice() {
-    let kills = std::env::var("MLS_KEEP_KILLS").map_or(200, |kills| kills.parse().expect("MLS_KEEP_KILLS is a number"));
     for adapter in Adapter::chosen() {
         let begun = Instant::now();
-        let found = kill(adapter, Way::Interval, kills, |_| false);
+        let found = kill(adapter, Way::Interval, kills(), |_| false);
         println!("{adapter}: {found:?}, {:?}", begun.elapsed());
         assert_eq!((found.reused, found.unread), (0, 0), "{adapter}: {found:?}");
         assert!(found.gap > 1, "{adapter}: nothing was ever skipped: {found:?}");
@@ -68,11 +63,13 @@ fn kill(adapter: Adapter, way: Way, kills: usize, enough: impl Fn(&Found) -> boo
         let directory = tempfile::tempdir().unwrap();
         let (bob, group) = block_on(begin(adapter, directory.path())).unwrap();
         let mail = Mail::open(directory.path(), "alice");
-        let mut peer = Peer { bob, group, mail, way, used: BTreeSet::new(), texts: Vec::new() };
+        let mut peer = Peer { bob, group, mail, used: BTreeSet::new(), texts: Vec::new() };
         for _ in 0..KILLS_PER_DIRECTORY.min(kills - found.kills) {
             peer.write(LETTERS);
-            for said in run_and_kill(adapter, directory.path(), way, &mut random) {
-                peer.hear(said, &mut found);
+            let program = env!("CARGO_BIN_EXE_interval-child");
+            let said = run_and_kill(program, (adapter, directory.path()), &[way.name()], 120, &mut random);
+            for line in &said {
+                peer.hear(Said::parse(line), &mut found);
             }
             found.kills += 1;
         }
@@ -88,7 +85,6 @@ struct Peer {
     bob: Client,
     group: GroupId,
     mail: Mail,
-    way: Way,
     used: BTreeSet<Generation>,
     texts: Vec<Vec<u8>>,
 }
@@ -115,15 +111,11 @@ impl Peer {
                 let received = block_on(self.bob.receive(&message));
                 found.unread += usize::from(!matches!(received, Ok(Received::Message(_))));
             }
-            Said::Commit(commit) => {
-                match block_on(self.bob.receive(&commit)) {
-                    Ok(Received::Commit(_)) => found.commits += 1,
-                    Ok(Received::AlreadyReceived(_)) => {}
-                    // The saboteur goes back by more than bob remembers.
-                    Err(error) if self.way == Way::Unreserved && error.kind() == ErrorKind::PastEpoch => {}
-                    other => panic!("{other:?}"),
-                }
-            }
+            Said::Commit(commit) => match block_on(self.bob.receive(&commit)).unwrap() {
+                Received::Commit(_) => found.commits += 1,
+                Received::AlreadyReceived(_) => {}
+                other => panic!("{other:?}"),
+            },
         }
     }
 
@@ -152,33 +144,4 @@ impl Peer {
         assert!(sound.is_sound(), "{adapter}: {sound:?}");
         block_on(manager.close()).unwrap();
     }
-}
-
-/// Lets alice work, kills her, and returns what has left her.
-fn run_and_kill(adapter: Adapter, directory: &Path, way: Way, random: &mut Random) -> Vec<Said> {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_interval-child"))
-        .arg(adapter.name())
-        .arg(directory)
-        .arg(random.bits().to_string())
-        .arg(way.name())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    let mut text = String::new();
-    // Some messages, then some way into the next one. Now and then right away, while she skips what was reserved.
-    let lines = if random.below(8) == 0 { 0 } else { 1 + random.below(120) };
-    for _ in 0..lines {
-        assert!(output.read_line(&mut text).unwrap() > 0, "the child ended by itself after {text}");
-    }
-    let pause = Duration::from_micros(random.below(4000) as u64);
-    let paused = Instant::now();
-    while paused.elapsed() < pause {
-        std::hint::spin_loop();
-    }
-    child.kill().unwrap();
-    let status = child.wait().unwrap();
-    assert_eq!(status.code(), None, "the child ended by itself");
-    output.read_to_string(&mut text).unwrap();
-    text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(Said::parse).collect()
 }
