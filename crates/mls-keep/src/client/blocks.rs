@@ -10,7 +10,8 @@ use openmls::prelude::OpenMlsProvider;
 use super::arrivals::{self, Arrival};
 use super::history::{HistoryRecord, Retention, in_millis, remember};
 use super::outbox::{self, OutgoingRecord};
-use super::session::{Transaction, ensure_may_send};
+use super::refusal::ensure_may_send;
+use super::transaction::Transaction;
 use super::{BoxError, CryptoProvider, draft};
 use crate::records;
 

@@ -22,7 +22,7 @@ use super::membership::{JoinOptions, read_name};
 use super::messages::parse_message;
 use super::outbox::{self, OutgoingRecord};
 use super::receive::Then;
-use super::session::{aborted, aborted_in, ensure_member};
+use super::refusal::{aborted, aborted_in, ensure_member};
 use super::staged::{OwnCommit, StagedRecord, drop_staged, nothing_staged};
 use super::summary::{CommitSummary, Committer, Newcomer};
 use super::{Client, CryptoProvider};

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::history::set_retention;
 use super::load::{ClientRecord, no_group};
 use super::records::Keys;
-use super::session::{aborted, ensure_member};
+use super::refusal::{aborted, ensure_member};
 use super::settings::GroupSettings;
 use super::{Client, CryptoProvider};
 use crate::memory::GroupMemory;

@@ -8,7 +8,7 @@ use openmls::prelude::OpenMlsProvider;
 use serde::{Deserialize, Serialize};
 
 use super::records::Keys;
-use super::session::Transaction;
+use super::transaction::Transaction;
 use super::{Client, CryptoProvider};
 use crate::provider::TransactionStorage;
 use crate::records::{self, Kind, Wiped, codec};

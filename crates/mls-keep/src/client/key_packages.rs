@@ -9,7 +9,7 @@ use openmls::key_packages::{KeyPackage, KeyPackageBundle, Lifetime};
 use openmls::prelude::{Ciphersuite, KeyPackageRef, OpenMlsCrypto, OpenMlsProvider};
 use openmls_traits::storage::StorageProvider as _;
 
-use super::session::aborted;
+use super::refusal::aborted;
 use super::{BoxError, Client, CryptoProvider};
 use crate::records::{Kind, codec};
 use crate::scope::Scope;

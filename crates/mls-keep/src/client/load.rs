@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::interval::Saves;
 use super::receive_policy::AcceptValid;
-use super::session::needs_rejoin;
+use super::refusal::needs_rejoin;
 use super::{Client, CryptoProvider, GroupSettings, Profile};
 use crate::clock::system_time;
 use crate::memory::{GroupMemory, ScopeMemory};

@@ -12,7 +12,7 @@ use super::groups::{MAX_NAME_LEN, NAME_EXTENSION, add_to_list};
 use super::load::no_group;
 use super::messages::parse_message;
 use super::receive_policy::{Decision, WelcomeSummary};
-use super::session::ensure_member;
+use super::refusal::ensure_member;
 use super::staged::take_staged;
 use super::{Client, CryptoProvider, draft, outbox};
 use crate::records::{self, Wiped};
@@ -168,7 +168,8 @@ impl<C: CryptoProvider> Client<C> {
     /// entered anew, `Aborted` if OpenMLS refuses, `Conflict`; and the errors of the backend.
     pub async fn leave(&mut self, group: &GroupId) -> Result<MlsMessageOut> {
         let outbox = self.outbox;
-        self.repeat_sending(group, |tx| {
+        self.ensure_unmarked(group).await?;
+        self.repeat(std::slice::from_ref(group), |tx| {
             let [group] = tx.groups else { return Err(no_group().into()) };
             ensure_member(group)?;
             let proposal = draft::leave(group, tx.provider, tx.signer)?;

@@ -6,7 +6,7 @@ use openmls::group::GroupId;
 use openmls::prelude::OpenMlsProvider as _;
 use openmls::prelude::tls_codec::Deserialize as _;
 
-use super::session::{RecordWriter, Transaction};
+use super::transaction::{RecordWriter, Transaction};
 use super::{BoxError, Client, CryptoProvider};
 
 /// Longest MLS message that is taken in, bytes.

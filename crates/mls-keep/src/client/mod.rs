@@ -1,8 +1,11 @@
 //! [`Client`]: one MLS device identity and its groups.
 //!
-//! `builder` makes one, `load` reads one from a keep, `session` runs OpenMLS calls as one transaction, `groups`,
-//! `membership`, `entry`, `change`, `staged`, `messages` and `receive` are the calls that most programs need, all made of
-//! transactions, `history`, `outbox` and `records` are what they left.
+//! - `builder` makes one, `load` reads one from a keep, `attach` saves one for the first time.
+//! - `session` runs OpenMLS calls and the application's, which get what `transaction` has, as one transaction; `finish` ends it;
+//!   `interval` and `reserve` let it wait.
+//! - `groups`, `membership`, `entry`, `key_packages`, `credential`, `change`, `staged`, `messages` and `receive` (one message: `take`)
+//!   are the calls that most programs need, all made of transactions.
+//! - `history`, `outbox`, `held`, `arrivals` and `records` are what they left.
 
 mod arrivals;
 mod attach;
@@ -13,6 +16,7 @@ mod credential;
 mod debug;
 mod draft;
 mod entry;
+mod finish;
 mod groups;
 mod held;
 mod history;
@@ -27,11 +31,14 @@ mod outbox;
 mod receive;
 mod receive_policy;
 mod records;
+mod refusal;
 mod reserve;
 mod session;
 mod settings;
 mod staged;
 mod summary;
+mod take;
+mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -61,11 +68,12 @@ pub use messages::MAX_MESSAGE_LEN;
 pub use outbox::Outgoing;
 pub use receive::Received;
 pub use receive_policy::{Decision, ProposalSummary, Proposed, ReceivePolicy, WelcomeSummary};
-pub use session::{BoxError, GroupsTransaction, RecordWriter, Session, Transaction};
+pub use session::Session;
 pub use settings::{GroupSettings, HandshakeFormat};
 pub use staged::OwnCommit;
 pub(crate) use staged::StagedRecord;
 pub use summary::{CommitSummary, Committer, Newcomer};
+pub use transaction::{BoxError, GroupsTransaction, RecordWriter, Transaction};
 
 /// Groups in memory take at most about this much, bytes; the one used last always stays.
 const MAX_GROUP_MEMORY: usize = 64 << 20;

@@ -3,7 +3,7 @@
 use mls_keep_core::{Error, ErrorKind, RecordRange, Result, SecretBytes, Value};
 use std::collections::BTreeMap;
 
-use super::session::application_key;
+use super::transaction::application_key;
 use super::{Client, CryptoProvider};
 use crate::memory::ScopeMemory;
 use crate::records::Kind;

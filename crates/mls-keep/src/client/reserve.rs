@@ -14,7 +14,7 @@ use openmls::prelude::OpenMlsProvider as _;
 use serde::{Deserialize, Serialize};
 
 use super::load::no_group;
-use super::session::aborted;
+use super::refusal::aborted;
 use super::{Client, CryptoProvider, draft};
 use crate::entropy::SystemEntropy;
 use crate::memory::ScopeMemory;

@@ -1,63 +1,24 @@
 //! [`Session`]: OpenMLS calls and the application's records as one transaction.
 
 use std::collections::BTreeMap;
-use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use mls_keep_core::{Changes, Committed, Error, ErrorKind, Result, ScopeId, SecretBytes, Value};
-use openmls::credentials::CredentialWithKey;
+use mls_keep_core::{Error, ErrorKind, Result, Value};
 use openmls::group::{GroupId, MlsGroup};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::OpenMlsProvider;
-use openmls_traits::storage::StorageProvider as _;
 
 use super::blocks::Habits;
-use super::groups::ListedGroup;
 use super::history::Retention;
 use super::load::no_group;
 use super::receive::{Received, Then};
+use super::refusal::{aborted_in, needs_rejoin};
 use super::summary::CommitSummary;
+use super::transaction::{BoxError, GroupsTransaction, RecordWriter, Transaction, application_key};
 use super::{Client, CryptoProvider};
-use crate::memory::ScopeMemory;
-use crate::policy::SavePolicy;
-use crate::provider::{Provider, TransactionChanges, TransactionStorage, Urgency};
-use crate::records::Kind;
+use crate::provider::{Provider, TransactionStorage};
 use crate::scope::Scope;
-
-/// What a transaction's closure may fail with. `?` turns any error into one.
-pub type BoxError = Box<dyn StdError + Send + Sync>;
-
-/// What a transaction over one group works with.
-pub struct Transaction<'t, C> {
-    /// The group, as loaded. It stays with the client.
-    pub group: &'t mut MlsGroup,
-    /// What OpenMLS calls take.
-    pub provider: &'t Provider<C>,
-    /// The signature key of the client's leaf in the group.
-    pub signer: &'t SignatureKeyPair,
-    /// The application's records in the group's scope: committed with what OpenMLS does.
-    pub records: RecordWriter<'t>,
-    pub(super) habits: Habits<'t>,
-}
-
-/// What a transaction over any number of groups works with.
-pub struct GroupsTransaction<'t, C> {
-    /// The groups in the order in which they were named.
-    pub groups: &'t mut [MlsGroup],
-    /// What OpenMLS calls take.
-    pub provider: &'t Provider<C>,
-    /// The signature key of the client's leaf in the first group; of its new key packages and groups if none is named.
-    pub signer: &'t SignatureKeyPair,
-    /// The credential and signature public key of the client's new key packages and groups.
-    pub credential: &'t CredentialWithKey,
-}
-
-/// Writes the application's records of one scope. Reading is [`Client::record`].
-pub struct RecordWriter<'t> {
-    storage: &'t TransactionStorage,
-    scope: Scope,
-}
 
 /// A transaction that goes on until [`commit`](Session::commit). Dropped before that, it leaves no trace.
 ///
@@ -217,27 +178,6 @@ impl<C: CryptoProvider> Client<C> {
         }
     }
 
-    /// As [`repeat`](Self::repeat), for what is sent to a group.
-    ///
-    /// # Errors
-    /// `NeedsRejoin` if the group was restored and not entered anew.
-    pub(super) async fn repeat_sending<T>(
-        &mut self,
-        group: &GroupId,
-        mut f: impl FnMut(&mut GroupsTransaction<'_, C>) -> Result<T, BoxError>,
-    ) -> Result<T> {
-        let mut attempt = 1;
-        loop {
-            let result = match self.ensure_unmarked(group).await {
-                Ok(()) => self.transact_groups(std::slice::from_ref(group), &mut f).await,
-                Err(error) => Err(error),
-            };
-            if !self.may_repeat(&result, &mut attempt) {
-                return result;
-            }
-        }
-    }
-
     /// # Errors
     /// `NeedsRejoin` if the group was restored and not entered anew.
     pub(super) async fn ensure_unmarked(&mut self, group: &GroupId) -> Result<()> {
@@ -254,112 +194,6 @@ impl<C: CryptoProvider> Client<C> {
         *attempt += 1;
         let conflicts = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict);
         conflicts && !self.has_unsaved() && *attempt <= ATTEMPTS
-    }
-
-    /// Commits or keeps what a transaction did.
-    pub(super) async fn finish(&mut self, mut changes: TransactionChanges, groups: Vec<MlsGroup>) -> Result<()> {
-        for id in &changes.taken_as_absent {
-            // It may have records that are not of MLS: a history that outlived its group.
-            let loaded = self.try_load_scope(id).await;
-            // Read from another root, the groups that were named would not be what the transaction saw.
-            self.uncertain |= loaded.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict);
-            loaded?;
-            if self.groups.get(id).is_some_and(|memory| memory.scope.has_group()) {
-                return Err(Error::new(ErrorKind::Invalid, "a transaction used a group that it did not name"));
-            }
-        }
-        self.follow_in_list(&mut changes).await?;
-        let committed = match (self.policy, changes.urgency) {
-            (SavePolicy::EveryOperation, _) | (_, Urgency::AtOnce) => self.store_with_unsaved(&changes).await?,
-            (SavePolicy::Interval { every, .. }, _) => self.store_when_due(&changes, every).await?,
-            (SavePolicy::Manual, _) => None,
-        };
-        self.own.apply(changes.client);
-        for (id, group) in changes.groups {
-            let memory = self.groups.entry(id).or_default();
-            if group.cleared {
-                memory.scope.clear();
-                memory.group = None;
-                memory.unread = false;
-            }
-            memory.scope.apply(group.records);
-            memory.scope.unmarked |= group.unmarked;
-            memory.used = self.uses;
-        }
-        if let Some(committed) = &committed {
-            self.saved(committed)?;
-        }
-        self.keep_loaded(groups);
-        self.trim();
-        Ok(())
-    }
-
-    /// Keeps groups as OpenMLS holds them, if they are what the records say.
-    fn keep_loaded(&mut self, groups: Vec<MlsGroup>) {
-        for mut group in groups {
-            let id = group.group_id().as_slice();
-            // A closure may have replaced the group in the storage; then the next use loads the new one.
-            if let Some(memory) = self.groups.get_mut(id).filter(|memory| memory.scope.is_state_of(&group))
-                && !self.escaped.contains(id)
-            {
-                // What is not stored does not outlive the transaction.
-                group.set_aad(Vec::new());
-                #[cfg(feature = "extensions-draft")]
-                drop(group.set_safe_aad(Vec::new()));
-                memory.group = Some(group);
-            }
-        }
-    }
-
-    /// Lists the groups that a transaction made, without a name if it gave them none, and no longer those that it deleted.
-    async fn follow_in_list(&mut self, changes: &mut TransactionChanges) -> Result<()> {
-        for (id, group) in &changes.groups {
-            let key = Kind::ListedGroup.with(id);
-            if group.deleted {
-                changes.client.insert(key, None);
-            } else if group.created && !changes.client.contains_key(&key) {
-                let listed = self.try_read_record(&Scope::Client, &key).await;
-                // Read from another root, the groups that were named would not be what the transaction saw.
-                self.uncertain |= listed.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict);
-                if listed?.is_none() {
-                    changes.client.insert(key, Some(ListedGroup::default().encode()?));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Commits what a transaction changed, and with it everything that waited for a save: half of an earlier operation would
-    /// be neither before nor after it.
-    pub(super) async fn store_with_unsaved(&mut self, changes: &TransactionChanges) -> Result<Option<Committed>> {
-        for id in changes.groups.keys() {
-            self.groups.entry(id.clone()).or_default();
-        }
-        if self.store.is_none() {
-            return Ok(None);
-        }
-        let mut commit = Changes::new();
-        self.own.add_to(&mut commit, ScopeId::client(), Some(&changes.client))?;
-        for (id, memory) in &self.groups {
-            let changed = changes.groups.get(id);
-            if changed.is_some() || memory.scope.is_unsaved() {
-                let scope = ScopeId::group(id)?;
-                match changed.filter(|group| group.cleared) {
-                    Some(_) => commit.scope(scope.clone(), memory.scope.version).remove_all(),
-                    None => memory.scope.add_to(&mut commit, scope.clone(), changed.map(|group| &group.records))?,
-                }
-                if changed.is_some_and(|group| group.unmarked) {
-                    commit.scope(scope, memory.scope.version).set_needs_rejoin(false);
-                }
-            }
-        }
-        self.add_reservations(&mut commit, Some(changes), false)?;
-        let Some(store) = self.store.as_mut().filter(|_| !commit.is_empty()) else { return Ok(None) };
-        self.uncertain = true;
-        self.saving = false;
-        let committed = store.commit(&commit).await;
-        self.uncertain = committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown);
-        committed.map(Some)
     }
 }
 
@@ -531,116 +365,5 @@ impl<C: CryptoProvider> Session<'_, C> {
 impl<C: CryptoProvider> Drop for Session<'_, C> {
     fn drop(&mut self) {
         self.note_escaped();
-    }
-}
-
-impl<C: CryptoProvider> GroupsTransaction<'_, C> {
-    /// Writes the application's records of a scope.
-    #[must_use]
-    pub fn records(&self, scope: Scope) -> RecordWriter<'_> {
-        RecordWriter::new(self.provider.storage(), scope)
-    }
-}
-
-impl<'t> RecordWriter<'t> {
-    fn new(storage: &'t TransactionStorage, scope: Scope) -> Self {
-        Self { storage, scope }
-    }
-
-    /// Makes `value` the value of `key`, 1 to 511 bytes, in this transaction.
-    ///
-    /// # Errors
-    /// `Invalid` if the key or the value is over its limit.
-    pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl Into<Vec<u8>>) -> Result<()> {
-        let value = Value::from(value.into());
-        let key = application_key(key.as_ref())?;
-        if value.as_slice().len() > mls_keep_core::limits::MAX_VALUE_LEN {
-            return Err(Error::new(ErrorKind::Invalid, "the value of a record is over its limit"));
-        }
-        self.storage.put(&self.scope, key, Some(value));
-        Ok(())
-    }
-
-    /// Removes `key` and its value in this transaction. Removing what is absent changes nothing.
-    ///
-    /// # Errors
-    /// `Invalid` if the key is over its limit.
-    pub fn delete(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
-        self.storage.put(&self.scope, application_key(key.as_ref())?, None);
-        Ok(())
-    }
-}
-
-pub(super) fn application_key(key: &[u8]) -> Result<SecretBytes> {
-    let max = mls_keep_core::limits::MAX_RECORD_KEY_LEN - 1;
-    if key.is_empty() || key.len() > max {
-        return Err(Error::new(ErrorKind::Invalid, format!("the key of a record has 1 to {max} bytes")));
-    }
-    Ok(Kind::Application.with(key))
-}
-
-pub(super) fn needs_rejoin() -> Error {
-    let text = "the group was restored from an older state, in which keys may have been used: enter it anew first";
-    Error::new(ErrorKind::NeedsRejoin, text)
-}
-
-/// # Errors
-/// `NotMember` if the client was removed from the group.
-pub(super) fn ensure_member(group: &MlsGroup) -> Result<()> {
-    if group.is_active() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::NotMember, "the client was removed from the group"))
-}
-
-/// # Errors
-/// `NotMember`, and `CommitPending` if a commit is staged already: OpenMLS would overwrite it.
-pub(super) fn ensure_may_commit(group: &MlsGroup) -> Result<()> {
-    ensure_member(group)?;
-    if group.pending_commit().is_none() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::CommitPending, "a commit is staged in this group already"))
-}
-
-/// # Errors
-/// `NotMember`, and `ProposalPending` if proposals wait for a commit.
-pub(super) fn ensure_may_send(group: &MlsGroup) -> Result<()> {
-    ensure_member(group)?;
-    if group.pending_proposals().next().is_none() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::ProposalPending, "proposals wait for a commit, and nothing is sent before it"))
-}
-
-/// An error of mls-keep stays what it is; any other aborts the transaction.
-pub(super) fn aborted(error: BoxError) -> Error {
-    match error.downcast::<Error>() {
-        Ok(error) => *error,
-        Err(error) => Error::new(ErrorKind::Aborted, error.to_string()).with_source(error),
-    }
-}
-
-/// What a transaction over `storage` ends with: what the storage said to OpenMLS, if it said something.
-pub(super) fn aborted_in(storage: &TransactionStorage, error: BoxError) -> Error {
-    match (aborted(error), storage.failure()) {
-        (error, Some(failure)) if error.kind() == ErrorKind::Aborted => {
-            Error::new(failure.kind(), failure.to_string()).with_source(error)
-        }
-        (error, _) => error,
-    }
-}
-
-impl ScopeMemory {
-    /// Whether there is an MLS group in this scope.
-    pub(super) fn has_group(&self) -> bool {
-        self.records.contains_key(Kind::GroupState.only().as_slice())
-    }
-
-    /// Whether `group` is the group of this scope, in its epoch.
-    fn is_state_of(&self, group: &MlsGroup) -> bool {
-        let records = BTreeMap::from([(group.group_id().as_slice().into(), Arc::clone(&self.records))]);
-        let stored = TransactionStorage::new(Default::default(), records).confirmation_tag(group.group_id());
-        stored.is_ok_and(|stored| stored.as_ref() == Some(group.confirmation_tag()))
     }
 }

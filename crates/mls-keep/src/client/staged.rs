@@ -15,8 +15,9 @@ use super::change::{Change, Committer};
 use super::load::no_group;
 use super::outbox::{self, OutgoingRecord};
 use super::receive::Then;
-use super::session::{GroupsTransaction, Transaction, ensure_may_commit, ensure_member};
+use super::refusal::{ensure_may_commit, ensure_member};
 use super::summary::CommitSummary;
+use super::transaction::{GroupsTransaction, Transaction};
 use super::{BoxError, Client, CryptoProvider, draft};
 use crate::provider::TransactionStorage;
 use crate::records::{self, Digest, Kind, codec};
@@ -221,7 +222,8 @@ impl<C: CryptoProvider> Client<C> {
     ) -> Result<OwnCommit> {
         let key_packages = change.validate(self.crypto.as_ref())?;
         let group_name = self.name_of(group).await?;
-        self.repeat_sending(group, |tx| {
+        self.ensure_unmarked(group).await?;
+        self.repeat(std::slice::from_ref(group), |tx| {
             let [mls_group] = &mut *tx.groups else { return Err(no_group().into()) };
             ensure_may_commit(mls_group)?;
             if tx.provider.storage().get(&Scope::group(group), &Kind::Staged.only()).is_some() {
