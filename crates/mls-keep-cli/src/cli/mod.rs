@@ -1,12 +1,20 @@
 //! What can be typed.
 
+mod archives;
+mod groups;
+mod import;
+
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use mls_keep::{MAX_NAME_LEN, limits};
+
+pub(crate) use archives::{ArchiveKey, BackupCommand, MoveCommand};
+pub(crate) use groups::{GroupCommand, KeyPackageCommand, NewKeyPackages, OutboxCommand, Settings};
+pub(crate) use import::{Codec, ImportCommand};
 
 use crate::demo::Ground;
 use crate::output::Output;
@@ -271,278 +279,11 @@ pub(crate) enum Command {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum GroupCommand {
-    /// Create a group with this client as its only member
-    Create {
-        /// Travels to those who join
-        #[arg(value_parser = group_name)]
-        name: String,
-    },
-    /// List the groups of this client
-    List,
-    /// List the members of a group
-    Members {
-        #[command(flatten)]
-        group: Group,
-    },
-    /// Show a group as it stands
-    Show {
-        #[command(flatten)]
-        group: Group,
-    },
-    /// Write a GroupInfo, with which others enter the group by an external commit
-    Info {
-        #[command(flatten)]
-        group: Group,
-        #[command(flatten)]
-        out: Out,
-        /// Leave the ratchet tree out: who enters needs it from elsewhere
-        #[arg(long)]
-        without_tree: bool,
-    },
-    /// Write the ratchet tree of a group, for who gets a GroupInfo or a Welcome without it
-    Tree {
-        #[command(flatten)]
-        group: Group,
-        /// Where it is written; must not exist
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        out: PathBuf,
-    },
-    /// Enter a group by an external commit: without an invitation, or again after its state was lost
-    ///
-    /// The commit is staged, as with `invite`. Once it is confirmed, this client's old leaf is gone and its history stays.
-    Rejoin {
-        /// The file with the GroupInfo, from `group info` of a member or from the delivery service
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        group_info: PathBuf,
-        /// The file with the ratchet tree, if it is not in the GroupInfo
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        tree: Option<PathBuf>,
-        /// Where the commit is written
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        commit: PathBuf,
-        /// Replace existing files
-        #[arg(long)]
-        force: bool,
-    },
-    /// Delete a group with its history, without telling anybody
-    Forget {
-        #[command(flatten)]
-        group: Group,
-    },
-    /// Show, or set, which messages of a group are kept
-    Policy {
-        #[command(flatten)]
-        group: Group,
-        /// Keep messages for N days
-        #[arg(long, value_name = "N")]
-        keep_days: Option<u32>,
-        /// Keep the newest N messages
-        #[arg(long, value_name = "N")]
-        keep_messages: Option<u64>,
-        /// Keep none
-        #[arg(long, conflicts_with_all = ["keep_days", "keep_messages", "keep_all"])]
-        no_history: bool,
-        /// Keep all
-        #[arg(long, conflicts_with_all = ["keep_days", "keep_messages"])]
-        keep_all: bool,
-    },
-    /// Propose to leave; done when another member commits it (`update`) and this client received that
-    Leave {
-        #[command(flatten)]
-        group: Group,
-        #[command(flatten)]
-        out: Out,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeyPackageCommand {
-    /// List the key packages that have not been used
-    List,
-    /// Delete those whose lifetime is over
-    Prune,
-}
-
-/// The key packages that are to be made.
-#[derive(Args, Debug)]
-pub(crate) struct NewKeyPackages {
-    /// Where the key package is written; of several, the second one is FILE.2, and so on
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, required = true)]
-    pub(crate) out: Option<PathBuf>,
-    /// How many
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub(crate) count: u16,
-    /// How long others can invite with it; 84 if nothing is said
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=366))]
-    pub(crate) days: Option<u16>,
-    /// Not used up: for a service to give out when it has no other one
-    #[arg(long)]
-    pub(crate) last_resort: bool,
-    /// Replace existing files
-    #[arg(long)]
-    pub(crate) force: bool,
-}
-
-/// How the groups of a new client work.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Settings")]
-pub(crate) struct Settings {
-    /// The ciphersuite, as RFC 9420 numbers them
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) ciphersuite: u16,
-    /// Commits and proposals as PublicMessage, so that a delivery service can order them
-    #[arg(long)]
-    pub(crate) public_handshakes: bool,
-    /// Epochs whose messages can still be read after they ended
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=64))]
-    pub(crate) past_epochs: u8,
-    /// Pad messages to a multiple of N bytes
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) padding: u16,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BackupCommand {
-    /// Write a backup of the client
-    ///
-    /// A restored client can read, and must enter each of its groups anew before it sends: keys may have been used since.
-    Create {
-        /// Where the backup is written. Must not exist
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        out: PathBuf,
-        #[command(flatten)]
-        key: ArchiveKey,
-        /// Leave out what reads messages: the identity, members, history and the application's records remain, enough to enter
-        /// the groups anew
-        #[arg(long)]
-        without_group_secrets: bool,
-        /// Only what has changed since this backup, which is needed to restore the new one. Its key is used
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        since: Option<PathBuf>,
-    },
-    /// Read backups to their end, and check that they go on from each other; exit 1 if anything is wrong
-    Verify {
-        /// A full backup, and its deltas in their order
-        #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        files: Vec<PathBuf>,
-        #[command(flatten)]
-        key: ArchiveKey,
-    },
-    /// List what backups hold
-    List {
-        /// Backups, or files of a move
-        #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        files: Vec<PathBuf>,
-        #[command(flatten)]
-        key: ArchiveKey,
-    },
-    /// Restore a client into the store of --store, which is made under --key if it is not there
-    ///
-    /// All of it is there afterwards, or nothing. The groups are listed that must be entered anew.
-    Restore {
-        /// A full backup, and its deltas in their order
-        #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        files: Vec<PathBuf>,
-        #[command(flatten)]
-        key: ArchiveKey,
-        /// In the place of the client of this name that is there, whose state goes
-        #[arg(long)]
-        replace: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum MoveCommand {
-    /// Write the client into a file, from which it goes on elsewhere. It cannot be used here any more
-    Out {
-        /// Where it is written. Must not exist
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        out: PathBuf,
-        #[command(flatten)]
-        key: ArchiveKey,
-        /// Write the file of a client that was moved out once more, because it was lost before it was used
-        #[arg(long)]
-        again: bool,
-    },
-    /// Go on with the client of a file that `move out` wrote, in the store of --store, which is made under --key if it is not there
-    ///
-    /// Once: the same file is refused here a second time. In another store it cannot be, and two clients that go on from one
-    /// file reuse keys.
-    In {
-        /// What `move out` wrote
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: PathBuf,
-        #[command(flatten)]
-        key: ArchiveKey,
-    },
-    /// Take a client back that was moved out and never arrived, as one that was restored from a backup
-    Reclaim,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImportCommand {
-    /// From a database of openmls_sqlite_storage or openmls_sqlx_storage, or the JSON file of openmls_memory_storage
-    ///
-    /// Makes the client, and the keep if there is none, and takes over its groups, key packages, pre-shared keys and signature
-    /// keys; what cannot be taken over is left, and said. Running it again does no harm. If the file is of several
-    /// identities, --identity chooses one.
-    ///
-    /// End the other application first, and delete its file afterwards: it would use the same keys again.
-    Openmls {
-        /// The file; it is only read
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: PathBuf,
-        /// How a database encodes its values; what it looks like, if this is not given
-        #[arg(long, value_enum)]
-        codec: Option<Codec>,
-    },
-}
-
-/// How a database encodes its values.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Codec {
-    /// serde_json
-    Json,
-    /// ciborium
-    Cbor,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum OutboxCommand {
-    /// List what was made for others and never written to a file, because the disk was full or the program was killed
-    List,
-    /// Write it
-    Write {
-        #[command(flatten)]
-        group: Group,
-        /// The number that `outbox list` shows
-        number: u64,
-        #[command(flatten)]
-        out: Out,
-        /// Where the Welcome is written, if there is one
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        welcome: Option<PathBuf>,
-    },
-}
-
 #[derive(Args, Debug)]
 pub(crate) struct Group {
     /// The group's name or its hex id
     #[arg(value_name = "GROUP")]
     pub(crate) group: String,
-}
-
-/// Without either, a passphrase is asked for at the terminal.
-#[derive(Args, Debug)]
-pub(crate) struct ArchiveKey {
-    /// The file with the key of the backup, made by `keygen`
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "backup_passphrase_file")]
-    pub(crate) backup_key: Option<PathBuf>,
-    /// The file with the passphrase of the backup in its first line
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) backup_passphrase_file: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
