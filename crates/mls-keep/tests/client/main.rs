@@ -3,6 +3,7 @@
 // A test fails by panicking.
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod adversary;
 mod backups;
 mod blocks;
 mod cached_group;
