@@ -163,6 +163,10 @@ impl<C: CryptoProvider> Client<C> {
     /// `Invalid` if more is to be reserved than this client's groups tolerate: see [`SavePolicy::Interval`].
     pub fn set_save_policy(&mut self, policy: SavePolicy) -> Result<()> {
         self.profile.settings.check(policy)?;
+        if self.policy == SavePolicy::Manual {
+            // What was sent by hand was taken out of no reservation.
+            self.saves.reservations.use_up();
+        }
         self.policy = policy;
         Ok(())
     }

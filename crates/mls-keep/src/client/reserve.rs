@@ -90,6 +90,14 @@ impl Reservations {
         self.held.clear();
     }
 
+    /// Takes everything that is held to be sent: the next message has to be stored.
+    pub(super) fn use_up(&mut self) {
+        for held in self.held.values_mut() {
+            held.left = 0;
+            held.used = true;
+        }
+    }
+
     fn is_own(&self, scope: &ScopeMemory) -> Result<bool> {
         Ok(read(scope)?.is_some_and(|record| record.holder == self.holder))
     }
