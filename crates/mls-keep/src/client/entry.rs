@@ -23,7 +23,7 @@ use super::messages::parse_message;
 use super::outbox::{self, OutgoingRecord};
 use super::receive::Then;
 use super::refusal::{aborted, aborted_in, ensure_member};
-use super::staged::{OwnCommit, StagedRecord, drop_staged, nothing_staged};
+use super::staged::{OwnCommit, StagedRecord, drop_staged, ensure_still_staged, nothing_staged};
 use super::summary::{CommitSummary, Committer, Newcomer};
 use super::{Client, CryptoProvider};
 use crate::provider::{Records, TransactionStorage};
@@ -164,11 +164,11 @@ impl<C: CryptoProvider> Client<C> {
     ) -> Result<CommitSummary> {
         let scope = Scope::group(group);
         let torn = || Error::new(ErrorKind::Corrupt, "the group that was entered is not what the staged commit says");
-        let entry = self.read_record(&scope, &Kind::Entry.only()).await?.ok_or_else(torn)?;
-        let entry: EntryRecord = codec::decode(Kind::Entry, &entry)?;
-        if entry.digest != staged.digest {
-            return Err(torn());
-        }
+        let entry = self.read_record(&scope, &Kind::Entry.only()).await?;
+        let entry = entry.map(|entry| codec::decode::<EntryRecord>(Kind::Entry, &entry)).transpose()?;
+        let mut session = self.begin_at(group).await?;
+        ensure_still_staged(session.provider().storage(), group, staged)?;
+        let entry = entry.filter(|entry| entry.digest == staged.digest).ok_or_else(torn)?;
         let records: Records =
             entry.records.into_iter().map(|(key, value)| (key.as_slice().into(), value.release().into())).collect();
         let loaded = BTreeMap::from([(group.as_slice().into(), Arc::new(records.clone()))]);
@@ -177,7 +177,6 @@ impl<C: CryptoProvider> Client<C> {
         let leaf = entered.own_leaf_node().ok_or_else(torn)?;
         let summary = CommitSummary::of_entry(&entered, Newcomer::of_leaf(leaf));
 
-        let mut session = self.begin_at(group).await?;
         session.replace_groups(|provider, _| {
             let storage = provider.storage();
             storage.clear_mls_group(group);
@@ -208,6 +207,7 @@ impl<C: CryptoProvider> Client<C> {
     async fn try_reject_entry(&mut self, group: &GroupId) -> Result<()> {
         let staged = self.staged(group).await?.filter(|staged| staged.is_entry).ok_or_else(nothing_staged)?;
         let session = self.begin_at(group).await?;
+        ensure_still_staged(session.provider().storage(), group, &staged)?;
         drop_staged(session.provider().storage(), group, &staged);
         session.commit().await
     }

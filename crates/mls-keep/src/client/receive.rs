@@ -200,7 +200,7 @@ impl<C: CryptoProvider> Client<C> {
             return Ok(earlier);
         }
         if self.staged(&group).await?.is_some_and(|staged| staged.digest == records::digest(incoming.bytes)) {
-            return self.confirm_with(&group, then).await.map(Received::Commit);
+            return self.confirm_received(&group, then).await;
         }
         let policy = std::sync::Arc::clone(&self.receive_policy);
         let mut session = self.begin(std::slice::from_ref(&group)).await?;
@@ -239,9 +239,18 @@ impl<C: CryptoProvider> Client<C> {
             }
             Err(Refusal::Staged) => {
                 drop(session);
-                self.confirm_with(&group, then).await.map(Received::Commit)
+                self.confirm_received(&group, then).await
             }
         }
+    }
+
+    /// Confirms the staged commit, as it came.
+    async fn confirm_received(&mut self, group: &GroupId, then: Option<Then<'_>>) -> Result<Received> {
+        self.confirm_with(group, then).await.map(Received::Commit).map_err(|error| match error.kind() {
+            // Somebody else was faster, and it was received before.
+            ErrorKind::NotFound => Error::new(ErrorKind::Conflict, "the commit is no longer staged").with_source(error),
+            _ => error,
+        })
     }
 
     /// All in one commit, or an error and none.

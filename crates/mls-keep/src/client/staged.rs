@@ -143,9 +143,10 @@ impl<C: CryptoProvider> Client<C> {
         then: Option<Then<'_>>,
     ) -> Result<CommitSummary> {
         let key = Kind::Outgoing.numbered(staged.outgoing);
-        let outgoing = self.read_record(&Scope::group(group), &key).await?.ok_or_else(not_in_outbox)?;
-        let outgoing: OutgoingRecord = codec::decode(Kind::Outgoing, &outgoing)?;
+        let outgoing = self.read_record(&Scope::group(group), &key).await?;
         let mut session = self.begin(std::slice::from_ref(group)).await?;
+        ensure_still_staged(session.provider().storage(), group, staged)?;
+        let outgoing: OutgoingRecord = codec::decode(Kind::Outgoing, &outgoing.ok_or_else(not_in_outbox)?)?;
         let merge = |tx: Transaction<'_, C>| {
             ensure_member(tx.group)?;
             ensure_staged(tx.group)?;
@@ -254,9 +255,22 @@ impl<C: CryptoProvider> Client<C> {
 
 /// Whether these bytes are the staged commit of the group.
 pub(super) fn is_staged(storage: &TransactionStorage, group: &GroupId, message: &[u8]) -> Result<bool> {
+    has_staged(storage, group, &records::digest(message))
+}
+
+/// # Errors
+/// `Conflict` if somebody else has confirmed or rejected `staged` since it was read: what belongs to it is of an older state.
+pub(super) fn ensure_still_staged(storage: &TransactionStorage, group: &GroupId, staged: &StagedRecord) -> Result<()> {
+    match has_staged(storage, group, &staged.digest)? {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::Conflict, "somebody else has confirmed or rejected the staged commit")),
+    }
+}
+
+fn has_staged(storage: &TransactionStorage, group: &GroupId, digest: &Digest) -> Result<bool> {
     let staged = storage.get(&Scope::group(group), &Kind::Staged.only());
     let staged: Option<StagedRecord> = staged.map(|value| codec::decode(Kind::Staged, &value)).transpose()?;
-    Ok(staged.is_some_and(|staged| staged.digest == records::digest(message)))
+    Ok(staged.is_some_and(|staged| staged.digest == *digest))
 }
 
 /// Whether a commit of this epoch, once merged, takes the place of the staged one.
