@@ -102,6 +102,7 @@ impl<C: CryptoProvider> Client<C> {
             // Nothing is sent, committed or proposed without a signature.
             let (scheme, public) = (session.signer().signature_scheme(), session.signer().to_public_vec());
             session.signer = Some(SignatureKeyPair::from_raw(scheme, Vec::new(), public));
+            session.provider.storage().hide_signers(true);
         }
         Ok(session)
     }
@@ -306,6 +307,7 @@ impl<C: CryptoProvider> Session<'_, C> {
     /// As [`Client::transact`]; `Invalid` if the client's leaf in a group got a signature key that is not stored.
     pub async fn commit(mut self) -> Result<()> {
         self.note_escaped();
+        self.provider.storage().hide_signers(false);
         if !self.can_sign() {
             return Err(Error::new(
                 ErrorKind::Invalid,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use mls_keep_core::{Error, Result, SecretBytes, Value};
@@ -27,12 +28,18 @@ pub struct TransactionStorage {
     overlay: Mutex<Overlay>,
     /// The first error that OpenMLS was given: what OpenMLS makes of it need not show it.
     failure: OnceLock<Error>,
+    /// OpenMLS finds no signature key.
+    hides_signers: AtomicBool,
 }
 
 impl TransactionStorage {
     /// Over the records of the client's own scope and those of the named groups, by group id.
     pub(crate) fn new(client: Arc<Records>, groups: BTreeMap<SecretBytes, Arc<Records>>) -> Self {
-        Self { overlay: Mutex::new(Overlay::new(client, groups)), failure: OnceLock::new() }
+        Self {
+            overlay: Mutex::new(Overlay::new(client, groups)),
+            failure: OnceLock::new(),
+            hides_signers: AtomicBool::new(false),
+        }
     }
 
     /// Reads a record as it is.
@@ -68,6 +75,11 @@ impl TransactionStorage {
     /// Says that the transaction is nothing but messages that came, and so many that went: it may wait for a save.
     pub(crate) fn let_wait(&self, sent: u32) {
         self.overlay().urgency = Urgency::MayWait { sent };
+    }
+
+    /// Says whether OpenMLS finds the client's signature keys. In a group that was restored and not entered anew it must not.
+    pub(crate) fn hide_signers(&self, hides: bool) {
+        self.hides_signers.store(hides, Ordering::Relaxed);
     }
 
     /// Removes everything that OpenMLS has of a group. What else is in its scope stays.
@@ -353,7 +365,30 @@ impl StorageProvider<V> for TransactionStorage {
         })
     }
 
-    by_key!(SignatureKeyPair, SignaturePublicKey, SignatureKeyPair, write_signature_key_pair, signature_key_pair);
+    fn write_signature_key_pair<
+        SignaturePublicKey: traits::SignaturePublicKey<V>,
+        SignatureKeyPair: traits::SignatureKeyPair<V>,
+    >(
+        &self,
+        public_key: &SignaturePublicKey,
+        signature_key_pair: &SignatureKeyPair,
+    ) -> Result<()> {
+        self.with(|overlay| overlay.write_client(public_key, Kind::SignatureKeyPair, signature_key_pair))
+    }
+
+    fn signature_key_pair<
+        SignaturePublicKey: traits::SignaturePublicKey<V>,
+        SignatureKeyPair: traits::SignatureKeyPair<V>,
+    >(
+        &self,
+        public_key: &SignaturePublicKey,
+    ) -> Result<Option<SignatureKeyPair>> {
+        if self.hides_signers.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        self.with(|overlay| overlay.read_client(public_key, Kind::SignatureKeyPair))
+    }
+
     by_key!(KeyPackage, HashReference, KeyPackage, write_key_package, key_package);
 
     fn delete_signature_key_pair<SignaturePublicKey: traits::SignaturePublicKey<V>>(
