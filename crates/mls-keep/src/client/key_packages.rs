@@ -10,7 +10,7 @@ use openmls::prelude::{Ciphersuite, KeyPackageRef, OpenMlsCrypto, OpenMlsProvide
 use openmls_traits::storage::StorageProvider as _;
 
 use super::refusal::aborted;
-use super::{BoxError, Client, CryptoProvider};
+use super::{BoxError, Client, CryptoProvider, last_resort};
 use crate::records::{Kind, codec};
 use crate::scope::Scope;
 
@@ -147,6 +147,7 @@ impl<C: CryptoProvider> Client<C> {
                 if goes(&summary(&bundle, crypto.as_ref())?) {
                     let reference: KeyPackageRef = bundle.key_package().hash_ref(crypto.as_ref())?;
                     tx.provider.storage().delete_key_package(&reference)?;
+                    last_resort::forget(tx.provider.storage(), reference.as_slice());
                     gone += 1;
                 }
             }

@@ -14,7 +14,7 @@ use super::messages::parse_message;
 use super::receive_policy::{Decision, WelcomeSummary};
 use super::refusal::ensure_member;
 use super::staged::take_staged;
-use super::{Client, CryptoProvider, draft, outbox};
+use super::{Client, CryptoProvider, draft, last_resort, outbox};
 use crate::records::{self, Wiped};
 
 /// What joining gives.
@@ -94,11 +94,12 @@ impl std::fmt::Debug for JoinOptions {
 impl<C: CryptoProvider> Client<C> {
     /// Joins a group by a Welcome, the TLS encoding of an `MLSMessage`. The key package is used up in the same commit, so
     /// a Welcome that fails leaves it usable. A group from which this client was removed is entered again; its history
-    /// stays. A Welcome that was joined by before is recognised, as long as the group is not forgotten.
+    /// stays. A Welcome that was joined by before is recognised, as long as the group is not forgotten; after that, and after a
+    /// removal, it is refused.
     ///
     /// # Errors
     /// `Refused` if the [policy](Self::set_receive_policy) does not accept it, `Invalid` if the bytes are no Welcome or the
-    /// client is a member already, `Aborted` if OpenMLS refuses (for instance because no key package of this client is
+    /// client is a member already, or was one by this Welcome, `Aborted` if OpenMLS refuses (for instance because no key package of this client is
     /// meant), `Conflict`; and the errors of the backend.
     pub async fn join(&mut self, welcome: impl AsRef<[u8]>) -> Result<Joined> {
         self.join_with(welcome, JoinOptions::new()).await
@@ -147,11 +148,17 @@ impl<C: CryptoProvider> Client<C> {
             if let Some(tree) = tree {
                 builder = builder.with_ratchet_tree(tree);
             }
+            let package = builder.processed_welcome().own_key_package();
+            let last_resort = package.filter(|package| package.last_resort());
+            let last_resort = last_resort.map(|package| package.hash_ref(provider.crypto())).transpose()?;
             let staged = builder.build()?;
             if policy.welcome(&WelcomeSummary::new(&staged, replaces)?) != Decision::Accept {
                 return Err(Error::new(ErrorKind::Refused, "the client's policy refuses this Welcome").into());
             }
             let group = staged.into_group(provider)?;
+            if let Some(reference) = last_resort {
+                last_resort::note_join(storage, reference.as_slice(), &group)?;
+            }
             add_to_list(provider, group.group_id(), &name, Some(digest))?;
             Ok(vec![group])
         })?;

@@ -5,7 +5,7 @@
 //!   `interval` and `reserve` let it wait.
 //! - `groups`, `membership`, `entry`, `key_packages`, `credential`, `change`, `staged`, `messages` and `receive` (one message: `take`)
 //!   are the calls that most programs need, all made of transactions.
-//! - `history`, `outbox`, `held`, `arrivals` and `records` are what they left.
+//! - `history`, `outbox`, `held`, `arrivals`, `last_resort` and `records` are what they left.
 
 mod arrivals;
 mod attach;
@@ -24,6 +24,7 @@ mod history;
 mod import;
 mod interval;
 mod key_packages;
+mod last_resort;
 mod load;
 mod membership;
 mod messages;

@@ -63,9 +63,15 @@ fn a_welcome_to_a_last_resort_is_not_joined_again_after_the_group_was_forgotten(
     block_on(bob.join(&welcome)).unwrap();
     say(&mut bob, &mut alice, &group, "first");
     block_on(bob.forget_group(&group)).unwrap();
-    if block_on(bob.join(&welcome)).is_ok() {
-        say(&mut bob, &mut alice, &group, "under the same key");
-    }
+    assert_eq!(block_on(bob.join(&welcome)).unwrap_err().kind(), ErrorKind::Invalid);
+    let mut bob = load(&manager, "bob");
+    assert_eq!(block_on(bob.join(&welcome)).unwrap_err().kind(), ErrorKind::Invalid);
+    // It works for another invitation.
+    block_on(alice.commit_at_once(&group, Change::new().remove("bob"))).unwrap();
+    let package = block_on(bob.unused_key_packages()).unwrap().remove(0).key_package;
+    let welcome = block_on(alice.commit_at_once(&group, Change::new().invite([package]))).unwrap().welcome.unwrap();
+    block_on(bob.join(&welcome)).unwrap();
+    talk(&group, &mut [&mut alice, &mut bob]);
 }
 
 #[test]
