@@ -119,7 +119,7 @@ impl<C: CryptoProvider> Client<C> {
         self.saving = false;
         let committed = store.commit(&commit).await;
         self.uncertain = committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown);
-        committed.map(Some)
+        self.heed(committed).map(Some)
     }
 }
 

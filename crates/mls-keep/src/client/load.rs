@@ -78,10 +78,9 @@ impl<C: CryptoProvider> Client<C> {
     /// `NotFound` if the client was deleted, `Corrupt`, `UnsupportedVersion`; and the errors of the backend.
     pub async fn refresh(&mut self) -> Result<bool> {
         self.settle().await?;
-        match &mut self.store {
-            Some(store) => store.refresh().await,
-            None => Ok(false),
-        }
+        let Some(store) = &mut self.store else { return Ok(false) };
+        let refreshed = store.refresh().await;
+        self.heed(refreshed)
     }
 
     /// Drops what somebody else has changed in the store, as far as that is known here.

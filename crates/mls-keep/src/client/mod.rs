@@ -213,7 +213,8 @@ impl<C: CryptoProvider> Client<C> {
         let committed = store.commit(&changes).await;
         self.uncertain = committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown);
         self.saving = self.uncertain;
-        self.saved(&committed?)
+        let committed = self.heed(committed)?;
+        self.saved(&committed)
     }
 
     /// Takes back everything that is not durable, as if the process had ended and the client had been loaded again. Does

@@ -104,6 +104,15 @@ impl Reservations {
 }
 
 impl<C: CryptoProvider> Client<C> {
+    /// Once the store has said that the client does not go on here, nothing more is sent, also not what is reserved.
+    pub(super) fn heed<T>(&mut self, result: Result<T>) -> Result<T> {
+        let kind = result.as_ref().err().map(Error::kind);
+        if matches!(kind, Some(ErrorKind::MovedOut | ErrorKind::NotFound | ErrorKind::RolledBack)) {
+            self.saves.reservations.use_up();
+        }
+        result
+    }
+
     /// Adds to a commit the reservations that it has to renew, and takes back those that were not used for long; all of
     /// them, if `closing`.
     pub(super) fn add_reservations(
