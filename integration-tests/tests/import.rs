@@ -1,6 +1,6 @@
 //! Coming from OpenMLS's own storage providers: what they have stored is the client's, and its peers notice nothing.
 //!
-//! The databases were made by the providers' own crates: `integration-tests/peers` and `peers-sqlx` say how.
+//! The databases were made by the providers' own crates: `integration-tests/benchmarks/peers` and `peers-sqlx` say how.
 
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 

@@ -2,7 +2,7 @@
 //! flush (three on sled), on every local adapter. `bench-interval [MESSAGES]`
 //!
 //! ```sh
-//! cargo run --release -p integration-tests --bin bench-interval
+//! cargo run --release -p benchmarks --bin bench-interval
 //! ```
 
 use std::time::{Duration, Instant};

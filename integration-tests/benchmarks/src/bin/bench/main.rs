@@ -1,6 +1,6 @@
 //! Runs the benchmark programs of mls-keep and of its peers, interleaved, and prints what they measured as Markdown.
 //!
-//! `integration-tests/bench.sh` builds them and runs this. Options, besides the two paths that it gives:
+//! `integration-tests/benchmarks/bench.sh` builds them and runs this. Options, besides the two paths that it gives:
 //!
 //! - `--rounds N`: how often everything is measured, 3 by default. Medians are over all rounds.
 //! - `--repetitions N`: how often each operation is measured in a round, 10 by default.

@@ -1,6 +1,6 @@
 //! Measures MLS operations on each adapter and prints the tables of docs/performance.md:
 //!
-//! `cargo run --release -p integration-tests --bin bench-adapters [-- --dir DIR --unflushed DIR --rounds N --only NAME]`
+//! `cargo run --release -p benchmarks --bin bench-adapters [-- --dir DIR --unflushed DIR --rounds N --only NAME]`
 //!
 //! `--dir` lies on the disk that is measured (a temporary directory by default), `--unflushed` on a file system in memory,
 //! where a flush costs nothing (`/dev/shm` by default). Where `strace` is installed the flushes are counted, in processes

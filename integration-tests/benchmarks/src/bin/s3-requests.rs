@@ -1,6 +1,6 @@
 //! Counts what MLS operations ask of an S3 service, at the server, and prints the table of docs/performance.md:
 //!
-//! `cargo run --release -p integration-tests --bin s3-requests`
+//! `cargo run --release -p benchmarks --bin s3-requests`
 
 // A measurement that cannot go on ends.
 #![allow(clippy::unwrap_used)]

@@ -1,7 +1,7 @@
 //! Measures other persistence for OpenMLS: one subject and one size of group per run.
 //!
 //! `mls-keep-peers --subject NAME --members N --past-epochs N --repetitions N --dir DIR [--marks]` prints one JSON line
-//! for each operation and one for the length of the files. `integration-tests/bench.sh` runs it and reads them.
+//! for each operation and one for the length of the files. `integration-tests/benchmarks/bench.sh` runs it and reads them.
 
 mod args;
 mod codec;

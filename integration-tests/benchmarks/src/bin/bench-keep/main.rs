@@ -1,7 +1,7 @@
-//! Measures mls-keep on SQLite, as `integration-tests/peers` measures others: one subject and one size of group per run.
+//! Measures mls-keep on SQLite, as `integration-tests/benchmarks/peers` measures others: one subject and one size of group per run.
 //!
 //! `bench-keep --subject NAME --members N --past-epochs N --repetitions N --dir DIR [--marks]` prints one JSON line for
-//! each operation and one for the length of the files. `integration-tests/bench.sh` runs it and reads them.
+//! each operation and one for the length of the files. `integration-tests/benchmarks/bench.sh` runs it and reads them.
 //!
 //! Subjects: `keep`; `many-groups` (`--members` is how many groups); `many-clients` and `many-clients-unflushed`
 //! (`--members` is how many clients).

@@ -1,6 +1,6 @@
 //! Backing up and restoring, against one pass of zstd and one of AES-256-GCM over the same bytes in the same run.
 //!
-//! `cargo run --release -p integration-tests --bin bench-archive [GROUPS] [MIB OF HISTORY]`. The keeps are plain files in a temporary
+//! `cargo run --release -p benchmarks --bin bench-archive [GROUPS] [MIB OF HISTORY]`. The keeps are plain files in a temporary
 //! directory, the archives files beside them.
 
 // A benchmark ends by panicking.
