@@ -201,7 +201,7 @@ impl Story {
         self.person(CAROL)?.is_member = false;
         let carol = self.person(CAROL)?.client()?;
         let silenced = carol.send(&group, "let me in").await.is_err();
-        self.ledger.check("who was removed cannot send", silenced);
+        self.ledger.check("a removed member cannot send", silenced);
 
         let mark = self.mark.clone();
         let (alice, ledger) = self.acting(ALICE)?;
@@ -212,7 +212,7 @@ impl Story {
         self.receive(BOB, "receive message", &bytes).await?;
         self.person(BOB)?.heard.push(("alice", text));
         let deaf = self.person(CAROL)?.client()?.receive(&bytes).await.is_err();
-        self.ledger.check("who was removed cannot read", deaf);
+        self.ledger.check("a removed member cannot read", deaf);
         Ok(())
     }
 
