@@ -27,7 +27,7 @@ enum Kind {
     Usage,
     /// The library's own kinds, also for what the program itself meets.
     Keep(ErrorKind),
-    /// Whoever read the output has gone. Nobody needs to be told.
+    /// The reader of the output has gone. Nobody needs a message.
     OutputClosed,
 }
 

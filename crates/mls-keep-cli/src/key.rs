@@ -17,7 +17,7 @@ const MAX_SECRET_LEN: usize = 64 << 10;
 pub(crate) fn from_key_file(path: &Path) -> Result<Encryption> {
     let bytes = read_secret(path)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| {
-        let what = format!("{}: this is no master key: it is not text", path.display());
+        let what = format!("{}: this is not a master key: it is not text", path.display());
         Failure::new(ErrorKind::Invalid, what, KEY_ADVICE)
     })?;
     let invalid = |error| Failure::from(error).about(path.display()).advise(ErrorKind::Invalid, KEY_ADVICE);
@@ -77,7 +77,7 @@ fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_LEN + 64));
     file.take(MAX_SECRET_LEN as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() > MAX_SECRET_LEN {
-        let what = format!("{} is longer than {MAX_SECRET_LEN} bytes, so it is no key", path.display());
+        let what = format!("{} is longer than {MAX_SECRET_LEN} bytes, so it is not a key", path.display());
         return Err(Failure::new(ErrorKind::Invalid, what, KEY_ADVICE));
     }
     Ok(bytes)

@@ -27,7 +27,7 @@ use cli::Cli;
 use failure::Failure;
 
 fn main() -> ExitCode {
-    // A panic is a defect. What it says may quote a value, so only the place is told.
+    // A panic is a defect. What it says may quote a value, so only the place is reported.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         Failure::defect(&place).print();

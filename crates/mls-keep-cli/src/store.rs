@@ -120,7 +120,7 @@ impl Store {
                 Some(kind) if !url.is_empty() => format!("Did you mean {}:{url} ? Known: {}", kind.scheme(), forms()),
                 _ => format!("Known: {}", forms()),
             };
-            return Err(Failure::usage(format!("the store `{url}` is no URL"), advice));
+            return Err(Failure::usage(format!("the store `{url}` is not a URL"), advice));
         };
         #[cfg(feature = "s3")]
         if scheme == "s3" {

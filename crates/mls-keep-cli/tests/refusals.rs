@@ -163,7 +163,7 @@ fn files_that_are_something_else_are_refused_by_name() {
     }
     // It was joined by before.
     assert!(bob.run(&["receive", "../alice/bob.welcome"]).err.contains("joined already"));
-    bob.fails(&["join", "../alice/invite.commit"], 1, "Invalid", "no Welcome");
+    bob.fails(&["join", "../alice/invite.commit"], 1, "Invalid", "not a Welcome");
     bob.fails(&["receive", "../alice/invite.commit"], 1, "PastEpoch", "../alice/invite.commit");
     bob.ok(&["send", "tea", "mine", "--out", "m"]);
     let own = bob.run(&["receive", "m"]);
@@ -198,7 +198,7 @@ fn a_welcome_that_fails_leaves_the_key_package_usable() {
         let ran = bob.run(&["join", "damaged"]);
         assert!(ran.code == Some(1) && ran.err.contains("damaged"), "{ran:?}");
     }
-    bob.fails(&["join", "../alice/c"], 1, "Invalid", "no Welcome");
+    bob.fails(&["join", "../alice/c"], 1, "Invalid", "not a Welcome");
     assert_eq!(bob.ok(&["join", "../alice/w"]), "tea\tepoch 1\n");
     let again = bob.run(&["join", "../alice/w"]);
     assert!(again.code == Some(0) && again.err.contains("joined already"), "{again:?}");

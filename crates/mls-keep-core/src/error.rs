@@ -14,7 +14,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Match on [`kind`](Error::kind); the text is for people and may change. No error carries key material or
 /// plaintext. What a backend's engine said is in [`source`](StdError::source).
 ///
-/// A clone is the same error, source and all, and costs next to nothing: one failure can be told to all who wait.
+/// A clone is the same error, source and all, and costs next to nothing: one failure can be given to all waiting callers.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 

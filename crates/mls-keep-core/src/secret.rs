@@ -80,7 +80,7 @@ impl MasterKey {
         let digits = text
             .trim()
             .strip_prefix(TEXT_PREFIX)
-            .ok_or_else(|| invalid("this is no master key: the text does not start with mls-keep-key-1:"))?;
+            .ok_or_else(|| invalid("this is not a master key: the text does not start with mls-keep-key-1:"))?;
         let mut bytes = Zeroizing::new([0; LEN + CHECKSUM_LEN]);
         if digits.len() != BASE32_DNSSEC.encode_len(bytes.len()) {
             return Err(invalid("the master key is cut short or too long: after the prefix it has 58 characters"));

@@ -35,7 +35,7 @@ pub(crate) fn settle(mut opened: &File, path: &Path) -> Result<()> {
     let mut header = Vec::new();
     opened.take(HEADER_LEN as u64).read_to_end(&mut header).map_err(failed)?;
     let Some((flags, _)) = header.strip_prefix(&MAGIC).and_then(<[u8]>::split_first) else {
-        return Err(corrupt(path, "it is no redb database"));
+        return Err(corrupt(path, "it is not a redb database"));
     };
     if header.len() < HEADER_LEN {
         return Err(corrupt(path, "it is cut"));

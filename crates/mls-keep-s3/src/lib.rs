@@ -1,4 +1,5 @@
-//! The S3 adapter of mls-keep: [`S3Backend`] keeps everything below one prefix of a bucket, of AWS or of what speaks S3.
+//! The S3 adapter of mls-keep: [`S3Backend`] keeps everything below one prefix of a bucket, in AWS S3 or
+//! any compatible service.
 //!
 //! **When to choose it.** Where there is no disk that lasts, or where several machines serve one client: the root is replaced
 //! by a conditional write, so of any number of writers exactly one wins. Not where each operation has to end within a
@@ -11,7 +12,7 @@
 //! - A write whose answer is lost is looked for, not repeated blindly: it ends applied once, not applied, or as
 //!   [`OutcomeUnknown`](mls_keep_core::ErrorKind::OutcomeUnknown), in bounded time ([`Config::deadline`]).
 //! - Nothing is written to a service whose conditional writes do not compare. It can be read.
-//! - Old versions in a versioned bucket go, or are counted ([`Config::old_versions`]).
+//! - Old versions in a versioned bucket are deleted, or counted ([`Config::old_versions`]).
 //! - No error and no `Debug` shows a credential, a signature or an address.
 //!
 //! What the service promises it promises: durability is its own. A service whose conditional writes compare first and write

@@ -56,7 +56,7 @@ impl FromStr for Location {
         let mut config = Config::default();
         for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let value = percent_decode_str(value).decode_utf8().map_err(|_| invalid(format!("{name} is no text")))?;
+            let value = percent_decode_str(value).decode_utf8().map_err(|_| invalid(format!("{name} is not text")))?;
             match (name, &*value) {
                 (_, "") => return Err(invalid(format!("{name} is empty"))),
                 ("endpoint", url) if url.starts_with("http://") || url.starts_with("https://") => {

@@ -199,7 +199,7 @@ impl Engine for Store {
     /// Applies `changes` in one transaction with one flush, each with a result of its own.
     ///
     /// A refused change leaves the others alone. When the transaction fails they are tried one by one, so that each
-    /// is told what is true of it.
+    /// has a result of its own.
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
         let failure = match self.transact(changes) {
             Ok(results) => return results,

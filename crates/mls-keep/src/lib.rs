@@ -2,7 +2,7 @@
 //! operation is one sealed, atomic, durable commit, on any storage.
 //!
 //! OpenMLS writes its state as many small independent writes; merging a commit is thirteen of them. A crash between two
-//! of them loses the group, and whoever reads the file reads the keys. Here OpenMLS works on memory, and what it changed
+//! of them loses the group, and anyone who can read the file can read the keys. Here OpenMLS works on memory, and what it changed
 //! becomes one commit of a [`StorageBackend`]: encrypted and authenticated as a whole, all of it or nothing.
 //!
 //! ```
@@ -34,7 +34,8 @@
 //! - [`Client`] has the calls that most programs need. [`Client::transact`] runs any OpenMLS calls, and puts the
 //!   application's own records into the same commit.
 //! - [`PersistenceManager`] opens a keep, loads and saves clients.
-//! - Backends are crates of their own (`mls-keep-sqlite`), or four methods of yours: [`StorageBackend`].
+//! - Backends are crates of their own, such as `mls-keep-sqlite`. For your own storage implement the four methods of
+//!   [`StorageBackend`].
 //!
 //! # Features
 //!

@@ -44,7 +44,7 @@ pub struct Saver {
 }
 
 impl Saver {
-    /// Begins to save `client`. `failed` is told of each save that failed; it is tried again.
+    /// Begins to save `client`. `failed` is called with the error of each save that failed; the save is tried again.
     ///
     /// # Panics
     /// Outside of a runtime of tokio's.

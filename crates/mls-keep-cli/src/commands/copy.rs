@@ -20,7 +20,7 @@ pub(super) async fn copy(global: &Global, from: &str, to: &str) -> Result<()> {
     let bar = progress::counter("values copied and compared");
     let copied = copy_store(&*source, &*target, &mut |done| bar.set_position(done as u64)).await;
     bar.finish_and_clear();
-    // What was copied is durable, whatever tidying up says. A failure of the copy is told first.
+    // What was copied is durable, whatever tidying up says. A failure of the copy is reported first.
     let closed = target.close().await.and(source.close().await);
     let copied = copied.map_err(|error| {
         let advice = "Nothing in it was changed. Name a target that is empty, or holds an earlier run of this copy.";

@@ -84,8 +84,8 @@ impl HeaderPrefix {
         let mut rest = header;
         if take(&mut rest)? != form.magic() {
             return Err(match form {
-                Form::Keep => corrupt("this is no header of a keep"),
-                Form::Archive => corrupt("this is no archive of mls-keep"),
+                Form::Keep => corrupt("this is not the header of a keep"),
+                Form::Archive => corrupt("this is not an archive of mls-keep"),
             });
         }
         match u16::from_be_bytes(take(&mut rest)?) {

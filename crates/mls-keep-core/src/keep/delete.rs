@@ -1,4 +1,4 @@
-//! Deleting a client: a tombstone takes the place of its root, and its nodes go.
+//! Deleting a client: a tombstone takes the place of its root, and its nodes are deleted.
 
 use bytes::Bytes;
 

@@ -45,7 +45,7 @@ impl ClientStore {
     /// is imported. Of a client that was moved out before, the archive is written again.
     ///
     /// `out` must be made durable by the caller, and the archive imported once. Two imports into different keeps cannot be
-    /// told from one, and are a fork.
+    /// distinguished from one, and are a fork.
     ///
     /// # Errors
     /// If the archive could not be written, the fence is taken back, and the client goes on here as if nothing had been. If

@@ -71,7 +71,7 @@ impl ClientStore {
             "whether an earlier commit was applied is not known, and the store cannot be asked now: try again",
         );
         match self.find_out(unknown).await {
-            // Nobody waits to be told that it was not applied.
+            // Nobody waits for the answer that it was not applied.
             Err(error)
                 if self.in_doubt.is_none()
                     && matches!(

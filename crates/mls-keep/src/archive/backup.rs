@@ -56,7 +56,7 @@ impl<'a> BackupOptions<'a> {
         self
     }
 
-    /// Is told how many bytes of records were written so far.
+    /// Calls `progress` with the number of bytes of records that were written so far.
     pub fn progress(mut self, progress: impl FnMut(u64) + Send + 'a) -> Self {
         self.progress = Box::new(progress);
         self
@@ -94,7 +94,7 @@ impl<'a> RestoreOptions<'a> {
         self
     }
 
-    /// Is told how many bytes of records were restored so far.
+    /// Calls `progress` with the number of bytes of records that were restored so far.
     pub fn progress(mut self, progress: impl FnMut(u64) + Send + 'a) -> Self {
         self.progress = Box::new(progress);
         self

@@ -17,7 +17,7 @@ use mls_keep_core::{ClientStore, Error, ErrorKind, Result};
 use crate::client::{Client, CryptoProvider};
 use crate::policy::SavePolicy;
 
-/// What is told how many bytes of records were read or written so far.
+/// Called with the number of bytes of records that were read or written so far.
 type Progress<'a> = Box<dyn FnMut(u64) + Send + 'a>;
 
 /// Loads a client that was made a moment ago.

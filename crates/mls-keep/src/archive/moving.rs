@@ -25,7 +25,7 @@ pub struct ExportOptions<'a> {
     pub include_groups: bool,
     /// The key or the passphrase of the archive.
     pub key: Encryption,
-    /// Is told how many bytes of records were written so far.
+    /// Called with the number of bytes of records that were written so far.
     pub progress: Progress<'a>,
 }
 

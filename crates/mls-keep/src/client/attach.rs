@@ -61,7 +61,7 @@ impl<C: CryptoProvider> Client<C> {
         let mut store = keep.new_client(&self.profile.identity).await?;
         let mut changes = Changes::new();
         self.add_unsaved(&mut changes)?;
-        // Before the commit: whoever drops this call leaves it in doubt. The commit takes the place of one that is late.
+        // Before the commit: a call that is dropped leaves it in doubt. The commit takes the place of one that is late.
         let store_id = keep.store_id();
         if asked_elsewhere {
             self.first_save = Some(FirstSave { store_id, store: None });

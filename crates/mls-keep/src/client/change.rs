@@ -192,6 +192,6 @@ fn parse_key_package<C: CryptoProvider>(bytes: &[u8], crypto: &C) -> Result<KeyP
         MlsMessageBodyIn::KeyPackage(key_package) => key_package
             .validate(crypto, ProtocolVersion::Mls10)
             .map_err(|error| Error::new(ErrorKind::Invalid, "the key package is not valid").with_source(error)),
-        _ => Err(Error::new(ErrorKind::Invalid, "this MLS message is no key package")),
+        _ => Err(Error::new(ErrorKind::Invalid, "this MLS message is not a key package")),
     }
 }

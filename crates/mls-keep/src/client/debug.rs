@@ -1,4 +1,4 @@
-//! What goes into a log: counts and states. Names, identities, ids and texts are secret towards whoever reads it.
+//! What goes into a log: counts and states. Names, identities, ids and texts are secret towards its readers.
 
 use std::fmt::{Debug, Formatter, Result};
 

@@ -234,6 +234,6 @@ impl CommitSummary {
 fn parse_group_info(bytes: &[u8]) -> Result<VerifiableGroupInfo> {
     match parse_message(bytes)?.extract() {
         MlsMessageBodyIn::GroupInfo(info) => Ok(info),
-        _ => Err(Error::new(ErrorKind::Invalid, "this MLS message is no GroupInfo")),
+        _ => Err(Error::new(ErrorKind::Invalid, "this MLS message is not a GroupInfo")),
     }
 }

@@ -75,8 +75,9 @@ impl JoinOptions {
     /// `Invalid` if it is none.
     pub(super) fn parsed_ratchet_tree(&self) -> Result<Option<RatchetTreeIn>> {
         let parse = |bytes: &Vec<u8>| {
-            RatchetTreeIn::tls_deserialize_exact(bytes)
-                .map_err(|error| Error::new(ErrorKind::Invalid, "these bytes are no ratchet tree").with_source(error))
+            RatchetTreeIn::tls_deserialize_exact(bytes).map_err(|error| {
+                Error::new(ErrorKind::Invalid, "these bytes are not a ratchet tree").with_source(error)
+            })
         };
         self.ratchet_tree.as_ref().map(parse).transpose()
     }
@@ -207,6 +208,6 @@ pub(super) fn read_name(bytes: &[u8]) -> Wiped<String> {
 fn parse_welcome(bytes: &[u8]) -> Result<Welcome> {
     match parse_message(bytes)?.extract() {
         MlsMessageBodyIn::Welcome(welcome) => Ok(welcome),
-        _ => Err(Error::new(ErrorKind::Invalid, "this MLS message is no Welcome")),
+        _ => Err(Error::new(ErrorKind::Invalid, "this MLS message is not a Welcome")),
     }
 }

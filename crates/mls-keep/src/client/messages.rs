@@ -74,5 +74,5 @@ pub(super) fn parse_message(bytes: &[u8]) -> Result<MlsMessageIn> {
         return Err(Error::new(ErrorKind::Invalid, format!("an MLS message has at most {MAX_MESSAGE_LEN} bytes")));
     }
     MlsMessageIn::tls_deserialize_exact(bytes)
-        .map_err(|error| Error::new(ErrorKind::Invalid, "these bytes are no MLS message").with_source(error))
+        .map_err(|error| Error::new(ErrorKind::Invalid, "these bytes are not an MLS message").with_source(error))
 }

@@ -172,8 +172,8 @@ impl<C: CryptoProvider> Client<C> {
         Ok(())
     }
 
-    /// Asks `policy` before anything that others sent is taken in. Without one, what is valid in OpenMLS's terms is accepted,
-    /// whoever sent it. Not saved.
+    /// Asks `policy` before anything that others sent is taken in. Without one, what is valid in OpenMLS's terms is accepted
+    /// from everybody. Not saved.
     pub fn set_receive_policy(&mut self, policy: Arc<dyn ReceivePolicy>) {
         self.receive_policy = policy;
     }

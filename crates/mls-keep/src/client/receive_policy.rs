@@ -27,7 +27,7 @@ pub enum Decision {
 /// are, and who may do what, is for the application to know (RFC 9420 section 5.3.1).
 ///
 /// The calls are made inside of a transaction, and should be quick. Each accepts everything if it is not implemented: what
-/// is valid in OpenMLS's terms, whoever sent it. A refused commit leaves this client in an epoch that the others have
+/// is valid in OpenMLS's terms, from everybody. A refused commit leaves this client in an epoch that the others have
 /// left, so a policy that refuses commits is agreed on by all members, or enforced by the delivery service.
 pub trait ReceivePolicy: Send + Sync {
     /// A commit of another member, or of a client that enters by it.
