@@ -73,8 +73,8 @@ impl MasterKey {
     /// matter.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid), with a text that tells a typing error from something that is no key at all and
-    /// that repeats no part of `text`.
+    /// [`Invalid`](ErrorKind::Invalid), with a text that distinguishes a typing error from something that is not a key at
+    /// all, and that repeats no part of `text`.
     pub fn from_text(text: &str) -> Result<Self> {
         let invalid = |message: &'static str| Error::new(ErrorKind::Invalid, message);
         let digits = text
