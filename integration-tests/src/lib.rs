@@ -24,7 +24,26 @@ pub mod strace;
 pub mod wait;
 pub mod world;
 
-/// The examples of the README compile.
-#[doc = include_str!("../../README.md")]
+/// The examples of these pages compile.
 #[cfg(doctest)]
-pub struct Readme;
+macro_rules! pages {
+    ($($name:ident: $page:literal),* $(,)?) => {
+        $(#[doc = include_str!($page)] pub struct $name;)*
+    };
+}
+
+#[cfg(doctest)]
+pages! {
+    Readme: "../../README.md",
+    Client: "../../crates/mls-keep/README.md",
+    Core: "../../crates/mls-keep-core/README.md",
+    Fs: "../../crates/mls-keep-fs/README.md",
+    Import: "../../crates/mls-keep-import/README.md",
+    Redb: "../../crates/mls-keep-redb/README.md",
+    S3: "../../crates/mls-keep-s3/README.md",
+    Sled: "../../crates/mls-keep-sled/README.md",
+    Sqlite: "../../crates/mls-keep-sqlite/README.md",
+    AddToAnApplication: "../../docs/add-to-an-application.md",
+    ComingFromElsewhere: "../../docs/coming-from-elsewhere.md",
+    Keys: "../../docs/keys.md",
+}
