@@ -21,7 +21,7 @@ pub struct Capabilities {
 /// Who may race for a root and still see exactly one winner.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum SwapScope {
-    /// Nobody: who commits must be alone, or commits are lost. What the provided
+    /// Nobody: a writer must be alone, or commits are lost. What the provided
     /// [`commit`](crate::StorageBackend::commit) gives. Its writes have no condition, so one of unknown outcome must not land
     /// behind a later one: see [`StorageBackend`](crate::StorageBackend#a-write-that-lands-late).
     #[default]

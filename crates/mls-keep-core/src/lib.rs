@@ -1,7 +1,7 @@
 //! The narrow waist of mls-keep: what a store must do, how bytes are sealed, and how records become one commit.
 //!
 //! It names no MLS, no engine, no runtime, no clock and no global source of random bytes. Most programs use `mls-keep`,
-//! which is built on it; those who write a backend need [`StorageBackend`] and little else.
+//! which is built on it; authors of a backend need [`StorageBackend`] and little else.
 //!
 //! - [`StorageBackend`]: four methods are all that a store must have. [`MemoryBackend`] is the executable specification,
 //!   [`Capabilities`] what a store really promises.

@@ -18,8 +18,8 @@
 //! # }
 //! ```
 //!
-//! The application that the state is from must not go on with it: it would use the same keys again. A provider of one's own
-//! is read with [`StoredGroup::read`](mls_keep::import::StoredGroup::read).
+//! The application that the state is from must not go on with it: it would use the same keys again. Your own provider is
+//! read with [`StoredGroup::read`](mls_keep::import::StoredGroup::read).
 
 mod memory;
 mod sqlite;
@@ -31,7 +31,7 @@ use std::path::Path;
 use mls_keep::import::{Encoding, StoredState};
 use mls_keep::{Error, ErrorKind, Result};
 
-/// How a database of SQLite's begins.
+/// How a SQLite database begins.
 const SQLITE: &[u8; 16] = b"SQLite format 3\0";
 
 /// Longest JSON file that is read, and most that is read of a database, bytes.

@@ -8,7 +8,7 @@
 //!
 //! - A commit is applied whole or not at all, and survives power loss when it was acknowledged
 //!   ([`Config::durability`]).
-//! - Of those who race for a root exactly one wins, across threads, backends and processes.
+//! - Of several writers that race for a root exactly one wins, across threads, backends and processes.
 //! - The bytes of deleted and replaced values are overwritten, and gone from all of its files after
 //!   [`close`](mls_keep_core::StorageBackend::close) or [`checkpoint`](SqliteBackend::checkpoint).
 //! - The files can be read by their owner only (Unix mode 0600).

@@ -39,7 +39,7 @@
 //!
 //! # Features
 //!
-//! `import` adds [`import`](https://docs.rs/mls-keep/latest/mls_keep/import/): taking over what another storage of OpenMLS's holds.
+//! `import` adds [`import`](https://docs.rs/mls-keep/latest/mls_keep/import/): taking over what another storage provider of OpenMLS holds.
 //! `tokio` adds `Saver`, a task that saves when a save is due ([`SavePolicy::Interval`]) and no operation comes.
 //!
 //! `extensions-draft` and `virtual-clients-draft` turn on OpenMLS's features of the same names. Both are off by default.

@@ -1,4 +1,4 @@
-//! [`Saver`]: a task of tokio's that saves.
+//! [`Saver`]: a tokio task that saves.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Saver {
     /// Begins to save `client`. `failed` is called with the error of each save that failed; the save is tried again.
     ///
     /// # Panics
-    /// Outside of a runtime of tokio's.
+    /// Outside of a tokio runtime.
     pub fn spawn<C: CryptoProvider>(
         client: &Arc<Mutex<Client<C>>>,
         failed: impl FnMut(&Error) + Send + 'static,

@@ -41,7 +41,7 @@ pub struct Encryption {
     argon2_limit: Option<Argon2Params>,
 }
 
-/// Who holds the key: something that can keep 32 bytes, or a head.
+/// What holds the key: something that can keep 32 bytes, or a person.
 enum Holder {
     MasterKey(MasterKey),
     Passphrase(Zeroizing<Vec<u8>>),

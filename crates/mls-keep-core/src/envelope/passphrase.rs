@@ -16,8 +16,8 @@ use crate::secret::Secret32;
 /// The same bounds hold for what a keep's header says: below them a hostile copy would make guessing cheap.
 ///
 /// Within them a hostile header is still expensive: 1 GiB and 4 iterations took 1.06 GB of memory and 12.7 seconds of one
-/// core on a loaded machine, before it shows that the key is wrong. Who opens stores of others, or has little memory, sets
-/// a lower bound with [`Encryption::argon2_limit`](crate::Encryption::argon2_limit).
+/// core on a loaded machine, before it shows that the key is wrong. A program that opens stores of others, or has little memory,
+/// sets a lower bound with [`Encryption::argon2_limit`](crate::Encryption::argon2_limit).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Argon2Params {
     /// Memory, KiB.

@@ -22,7 +22,7 @@ pub struct CommitSummary {
     pub sender: Committer,
     /// Who enters.
     pub added: Vec<Newcomer>,
-    /// Who goes.
+    /// Who is removed.
     pub removed: Vec<Member>,
     /// Whose keys, or credentials, change: as they will be. The sender is among them if it renewed its own.
     pub updated: Vec<Member>,
