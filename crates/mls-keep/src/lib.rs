@@ -1,9 +1,10 @@
 //! MLS clients (RFC 9420, on OpenMLS) whose state survives restarts, crashes, power loss and stolen disks: one MLS
 //! operation is one sealed, atomic, durable commit, on any storage.
 //!
-//! OpenMLS writes its state as many small independent writes; merging a commit is thirteen of them. A crash between two
-//! of them loses the group, and anyone who can read the file can read the keys. Here OpenMLS works on memory, and what it changed
-//! becomes one commit of a [`StorageBackend`]: encrypted and authenticated as a whole, all of it or nothing.
+//! OpenMLS writes its state as many small independent writes; merging an MLS commit is thirteen of them. A crash between
+//! two of them loses the group, and anyone who can read the file can read the keys. Here OpenMLS works in memory, and what
+//! it changed becomes one commit of a [`StorageBackend`]: encrypted and authenticated as a whole, and applied as a whole or
+//! not at all.
 //!
 //! ```
 //! use mls_keep::{Change, Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received, SystemEntropy};
@@ -31,15 +32,31 @@
 //! # }).unwrap();
 //! ```
 //!
-//! - [`Client`] has the calls that most programs need. [`Client::transact`] runs any OpenMLS calls, and puts the
-//!   application's own records into the same commit.
-//! - [`PersistenceManager`] opens a keep, loads and saves clients.
-//! - Backends are crates of their own, such as `mls-keep-sqlite`. For your own storage implement the four methods of
-//!   [`StorageBackend`].
+//! # Which call for what
+//!
+//! | to | call |
+//! |---|---|
+//! | open a keep, load and save its clients | [`PersistenceManager`] |
+//! | create, send, receive, join | [`Client::create_group`], [`send`](Client::send), [`receive`](Client::receive), [`join`](Client::join) |
+//! | make an MLS commit that the delivery service may refuse | [`Client::stage`], then [`confirm`](Client::confirm) or [`reject`](Client::reject) |
+//! | run any OpenMLS calls, with the application's own records in the same commit | [`Client::transact`], [`Client::begin`] |
+//! | have what was made for others until it is delivered | [`Client::set_outbox`], [`Client::outbox_of_all_groups`] |
+//! | make a backup, restore one | [`PersistenceManager::create_backup`], [`restore_from_backup`](PersistenceManager::restore_from_backup) |
+//! | move to another device | [`Client::export_state`], [`Client::import_state`] |
+//! | save less often | [`SavePolicy::Interval`] |
+//!
+//! Backends are crates of their own, such as `mls-keep-sqlite`. For your own storage implement the four methods of
+//! [`StorageBackend`].
+//!
+//! # Limits
+//!
+//! A process that starts anew cannot distinguish an older copy of a store from the newest state, and then reuses keys: restore
+//! backups, never copies of files. OpenMLS's own types keep plaintext and keys in memory; what this crate holds is wiped.
 //!
 //! # Features
 //!
-//! `import` adds [`import`](https://docs.rs/mls-keep/latest/mls_keep/import/): taking over what another storage provider of OpenMLS holds.
+//! `import` adds [`import`](https://docs.rs/mls-keep/latest/mls_keep/import/): taking over what another storage provider of
+//! OpenMLS holds.
 //! `tokio` adds `Saver`, a task that saves when a save is due ([`SavePolicy::Interval`]) and no operation comes.
 //!
 //! `extensions-draft` and `virtual-clients-draft` turn on OpenMLS's features of the same names. Both are off by default.
