@@ -34,7 +34,7 @@ pub enum Received {
     },
     /// A proposal, which waits for somebody's commit.
     Proposal(ProposalSummary),
-    /// A message of an epoch that this client has not entered yet, or one that the [policy](ReceivePolicy) holds. It is kept,
+    /// A message of an epoch that this client has not entered yet, or one that the [policy](crate::ReceivePolicy) holds. It is kept,
     /// durably: [`receive_held`](Client::receive_held) takes it in.
     Held {
         /// The group.

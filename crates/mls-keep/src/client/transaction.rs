@@ -42,7 +42,7 @@ pub struct GroupsTransaction<'t, C> {
     pub credential: &'t CredentialWithKey,
 }
 
-/// Writes the application's records of one scope. Reading is [`Client::record`].
+/// Writes the application's records of one scope. Reading is [`Client::record`](crate::Client::record).
 pub struct RecordWriter<'t> {
     storage: &'t TransactionStorage,
     scope: Scope,
