@@ -10,6 +10,9 @@ use serde_json::Value;
 /// Crates that keep bytes in an engine.
 const ADAPTERS: [&str; 5] = ["mls-keep-sqlite", "mls-keep-redb", "mls-keep-sled", "mls-keep-fs", "mls-keep-s3"];
 
+/// What is never published, and may use everything.
+const TESTS: [&str; 2] = ["integration-tests", "benchmarks"];
+
 /// What the engines of the adapters are called.
 const ENGINES: [&str; 6] = ["rusqlite", "redb", "sled", "aws", "object_store", "rustix"];
 
@@ -108,7 +111,7 @@ fn is_engine(name: &str) -> bool {
 }
 
 fn is_ours(name: &str) -> bool {
-    name.starts_with("mls-keep") || name == "integration-tests"
+    name.starts_with("mls-keep") || TESTS.contains(&name)
 }
 
 #[test]
@@ -174,7 +177,7 @@ fn the_importer_names_the_clients_and_no_adapter() {
 #[test]
 fn only_mls_keep_and_the_tests_name_openmls() {
     let workspace = Workspace::read();
-    for name in workspace.names().into_iter().filter(|name| !["mls-keep", "integration-tests"].contains(name)) {
+    for name in workspace.names().into_iter().filter(|name| !name != "mls-keep" && !TESTS.contains(name)) {
         workspace.refuse(name, &ALL, is_openmls);
     }
 }
@@ -183,7 +186,10 @@ fn only_mls_keep_and_the_tests_name_openmls() {
 fn nothing_depends_on_the_program_or_the_tests() {
     let workspace = Workspace::read();
     for name in workspace.names() {
-        workspace.refuse(name, &ALL, |other| other == "mls-keep-cli" || other == "integration-tests");
+        let measures = name == "benchmarks";
+        workspace.refuse(name, &ALL, |other| {
+            other == "mls-keep-cli" || other == "benchmarks" || other == "integration-tests" && !measures
+        });
     }
 }
 
