@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use mls_keep::{Error, ErrorKind};
 
-use crate::names::harmless;
+use crate::printed::harmless;
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 

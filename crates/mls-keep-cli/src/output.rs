@@ -7,7 +7,7 @@ use comfy_table::{Table, presets};
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
-use crate::names::{harmless, is_harmful};
+use crate::printed::{harmless, is_harmful};
 
 /// Standard output of one command.
 #[derive(Clone, Copy)]

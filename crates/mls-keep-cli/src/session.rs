@@ -5,9 +5,10 @@ use mls_keep::{Client, ErrorKind, PersistenceManager};
 
 use crate::cli::Global;
 use crate::failure::{Failure, Result};
+use crate::groups::Groups;
 use crate::key;
-use crate::names::{self, Groups, escape};
 use crate::output::{Output, note};
+use crate::printed::{self, escape};
 use crate::store::{Access, Store, forms};
 
 /// A client with its keep.
@@ -44,7 +45,7 @@ impl Session {
         match groups.find(typed) {
             Ok(group) => Ok((groups, group)),
             // One that it is about to enter is not in the list.
-            Err(failure) => match names::unhex(typed).map(|id| GroupId::from_slice(&id)) {
+            Err(failure) => match printed::unhex(typed).map(|id| GroupId::from_slice(&id)) {
                 Some(id) if self.client.pending(&id).await.is_ok_and(|staged| staged.is_some()) => Ok((groups, id)),
                 _ => Err(failure),
             },
@@ -136,7 +137,7 @@ async fn load_client(manager: &PersistenceManager, global: &Global) -> Result<Cl
 }
 
 pub(crate) fn find_identity(all: &[Vec<u8>], typed: &str) -> Result<Vec<u8>> {
-    all.iter().find(|identity| names::is_meant(identity, typed)).cloned().ok_or_else(|| {
+    all.iter().find(|identity| printed::is_meant(identity, typed)).cloned().ok_or_else(|| {
         let advice = match all {
             [] => "It has none: `mls-keep init NAME` makes one.".to_owned(),
             _ => format!("It has: {}", listed(all)),

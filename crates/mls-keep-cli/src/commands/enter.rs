@@ -9,8 +9,8 @@ use super::groups::{Made, hand_out};
 use super::outbox::Parcel;
 use crate::failure::{Failure, Result};
 use crate::files::{self, NewFile};
-use crate::names::hex;
 use crate::output::note;
+use crate::printed::hex;
 use crate::session::Session;
 
 pub(super) fn options(tree: Option<&Path>, replace: bool) -> Result<JoinOptions> {

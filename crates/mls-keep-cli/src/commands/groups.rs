@@ -12,8 +12,9 @@ use super::outbox::{self, Parcel};
 use super::to_bytes;
 use crate::failure::{Failure, Result};
 use crate::files;
-use crate::names::{Groups, escape, hex, is_meant, put_bytes};
+use crate::groups::Groups;
 use crate::output::{columns, extended, note};
+use crate::printed::{escape, hex, is_meant, put_bytes};
 use crate::session::Session;
 
 /// `group create`

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::cli::{Codec, Global};
 use crate::failure::{Failure, Result};
-use crate::names::{escape, hex};
 use crate::output::note;
+use crate::printed::{escape, hex};
 use crate::session::{close, open_keep};
 use crate::store::Access;
 

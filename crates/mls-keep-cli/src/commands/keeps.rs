@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::{Global, Settings};
 use crate::failure::{Failure, Result};
-use crate::names::{escape, put_bytes};
 use crate::output::{columns, note};
+use crate::printed::{escape, put_bytes};
 use crate::session::{close, identities, open_keep};
 use crate::store::{Access, OldVersions};
 use crate::{key, progress, session};

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::cli::NewKeyPackages;
 use crate::failure::{Failure, Result};
 use crate::files::NewFile;
-use crate::names::hex;
 use crate::output::{columns, utc};
+use crate::printed::hex;
 use crate::session::Session;
 
 /// The files that are to be written.

@@ -7,8 +7,8 @@ use super::outbox::{self, Parcel};
 use super::to_bytes;
 use crate::failure::Result;
 use crate::files;
-use crate::names::{escape, put_bytes};
 use crate::output::{extended, utc};
+use crate::printed::{escape, put_bytes};
 use crate::session::Session;
 
 /// `send`

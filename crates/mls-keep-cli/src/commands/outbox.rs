@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result};
 use crate::files::NewFile;
-use crate::names::{Groups, hex};
+use crate::groups::Groups;
 use crate::output::{columns, extended, note};
+use crate::printed::hex;
 use crate::session::Session;
 
 /// The files of one operation.

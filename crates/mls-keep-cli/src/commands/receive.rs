@@ -12,8 +12,9 @@ use super::messages::put_message;
 use super::outbox;
 use crate::failure::{Failure, Result};
 use crate::files;
-use crate::names::{Groups, escape, put_bytes};
+use crate::groups::Groups;
 use crate::output::{extended, note};
+use crate::printed::{escape, put_bytes};
 use crate::session::Session;
 
 const INVALID_ADVICE: &str =

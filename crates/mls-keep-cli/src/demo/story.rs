@@ -13,7 +13,7 @@ use super::ledger::Ledger;
 use super::person::Person;
 use crate::commands::to_bytes;
 use crate::failure::{Failure, Result};
-use crate::{names, progress};
+use crate::{printed, progress};
 
 const ALICE: usize = 0;
 const BOB: usize = 1;
@@ -57,7 +57,7 @@ impl Story {
         let mut ledger = Ledger::default();
         let mut mark = [0; 8];
         SystemEntropy.fill(&mut mark)?;
-        let mark = names::hex(&mark);
+        let mark = printed::hex(&mark);
         let ground = ground.apart(&mark);
         let mut alice = Person::create(&ground, directory, "alice", &mut ledger).await?;
         let bob = Person::create(&ground, directory, "bob", &mut ledger).await?;
