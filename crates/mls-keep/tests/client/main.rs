@@ -16,6 +16,7 @@ mod history;
 mod interval;
 mod joining;
 mod key_packages;
+mod keys_once;
 mod moving;
 mod receiving;
 mod refusals;
