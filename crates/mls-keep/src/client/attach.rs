@@ -86,8 +86,9 @@ impl<C: CryptoProvider> Client<C> {
             Err(error) => return Err(error),
         };
         let stored = read_scope(&store, &ScopeId::client()).await?;
-        // Its signature key pair is among them, which nobody else has.
-        let identifies = |key: &[u8]| Kind::Client.has(key) || Kind::SignatureKeyPair.has(key);
+        // Its signature key pair is among them, which nobody else has, or the random bytes that stand in its place.
+        let kinds = [Kind::Client, Kind::SignatureKeyPair, Kind::ExternalSigner];
+        let identifies = |key: &[u8]| kinds.iter().any(|kind| kind.has(key));
         let own = self.own.records.iter().filter(|(key, _)| identifies(key));
         let is_this = own.clone().all(|(key, value)| stored.records.get(key) == Some(value)) && own.count() > 1;
         // Another client is in the place, so what this one has begun is not applied, now or later.

@@ -7,13 +7,14 @@ use mls_keep_core::{ClientStore, Error, ErrorKind, Record, Result, ScopeId};
 use openmls::credentials::{Credential, CredentialWithKey};
 use openmls::group::{GroupId, MlsGroup};
 use openmls::prelude::Ciphersuite;
-use openmls_basic_credential::SignatureKeyPair;
+use openmls_traits::signatures::Signer as _;
 use serde::{Deserialize, Serialize};
 
 use super::interval::Saves;
 use super::receive_policy::AcceptValid;
 use super::refusal::needs_rejoin;
-use super::{Client, CryptoProvider, GroupSettings, Profile};
+use super::signer::GivenSigners;
+use super::{Client, ClientSigner, CryptoProvider, GroupSettings, Profile};
 use crate::clock::system_time;
 use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
@@ -48,7 +49,7 @@ impl<C: CryptoProvider> Client<C> {
     /// Loads the client that `store` is of.
     pub(crate) async fn load(store: ClientStore, crypto: Arc<C>, policy: SavePolicy) -> Result<Self> {
         let own = read_scope(&store, &ScopeId::client()).await?;
-        let profile = Profile::load(store.identity(), &own)?;
+        let profile = Profile::load(store.identity(), &own, GivenSigners::default())?;
         profile.settings.check(policy)?;
         Ok(Self {
             crypto,
@@ -176,12 +177,12 @@ impl<C: CryptoProvider> Client<C> {
 
 impl Profile {
     /// The signature key of the client's leaf in `group`, if it is another one than that of new leaves.
-    pub(super) fn other_signer(&self, group: &MlsGroup, storage: &TransactionStorage) -> Option<SignatureKeyPair> {
+    pub(super) fn other_signer(&self, group: &MlsGroup, storage: &TransactionStorage) -> Option<ClientSigner> {
         let key = group.own_leaf_node()?.signature_key();
         if key == &self.credential.signature_key {
             return None;
         }
-        SignatureKeyPair::read(storage, key.as_slice(), self.signer.signature_scheme())
+        self.given.find(storage, key.as_slice(), self.signer.signature_scheme())
     }
 
     /// Whether the signature key of the client's leaf in `group` is there.
@@ -191,7 +192,7 @@ impl Profile {
         own || !group.is_active() || self.other_signer(group, storage).is_some()
     }
 
-    pub(super) fn load(identity: &[u8], own: &ScopeMemory) -> Result<Self> {
+    pub(super) fn load(identity: &[u8], own: &ScopeMemory, given: GivenSigners) -> Result<Self> {
         let stored = own
             .records
             .get(Kind::Client.only().as_slice())
@@ -201,7 +202,8 @@ impl Profile {
             Error::new(ErrorKind::UnsupportedVersion, "the client uses a ciphersuite that this program does not know")
         })?;
         let storage = TransactionStorage::new(Arc::clone(&own.records), Default::default());
-        let signer = SignatureKeyPair::read(&storage, &stored.signature_key, ciphersuite.signature_algorithm())
+        let signer = given
+            .find(&storage, &stored.signature_key, ciphersuite.signature_algorithm())
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the client's signature key is missing"))?;
         let credential = Credential::new(stored.credential_type.into(), stored.credential.release());
         Ok(Self {
@@ -209,6 +211,7 @@ impl Profile {
             ciphersuite,
             credential: CredentialWithKey { credential, signature_key: stored.signature_key.into() },
             signer,
+            given,
             settings: stored.settings,
         })
     }

@@ -3,7 +3,7 @@
 //! - `builder` makes one, `load` reads one from a keep, `attach` saves one for the first time.
 //! - `session` runs OpenMLS calls and the application's, which get what `transaction` has, as one transaction; `finish` ends it;
 //!   `interval` and `reserve` let it wait.
-//! - `groups`, `membership`, `entry`, `key_packages`, `credential`, `change`, `staged`, `messages` and `receive` (one message: `take`)
+//! - `groups`, `membership`, `entry`, `key_packages`, `credential` (its keys: `signer`), `change`, `staged`, `messages` and `receive` (one message: `take`)
 //!   are the calls that most programs need, all made of transactions.
 //! - `history`, `outbox`, `held`, `arrivals`, `last_resort` and `records` are what they left.
 
@@ -36,6 +36,7 @@ mod refusal;
 mod reserve;
 mod session;
 mod settings;
+mod signer;
 mod staged;
 mod summary;
 mod take;
@@ -49,7 +50,6 @@ use std::time::SystemTime;
 use mls_keep_core::{Changes, ClientStore, Committed, Error, ErrorKind, Keep, Result, ScopeId, SecretBytes};
 use openmls::credentials::CredentialWithKey;
 use openmls::prelude::Ciphersuite;
-use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::RustCrypto;
 use openmls_traits::crypto::OpenMlsCrypto;
 use openmls_traits::random::OpenMlsRand;
@@ -71,6 +71,8 @@ pub use receive::Received;
 pub use receive_policy::{Decision, ProposalSummary, Proposed, ReceivePolicy, WelcomeSummary};
 pub use session::Session;
 pub use settings::{GroupSettings, HandshakeFormat};
+pub use signer::ClientSigner;
+use signer::GivenSigners;
 pub use staged::OwnCommit;
 pub(crate) use staged::StagedRecord;
 pub use summary::{CommitSummary, Committer, Newcomer};
@@ -121,7 +123,8 @@ struct Profile {
     identity: SecretBytes,
     ciphersuite: Ciphersuite,
     credential: CredentialWithKey,
-    signer: SignatureKeyPair,
+    signer: ClientSigner,
+    given: GivenSigners,
     settings: GroupSettings,
 }
 

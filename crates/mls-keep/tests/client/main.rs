@@ -22,6 +22,7 @@ mod receiving;
 mod refusals;
 mod saving;
 mod settings;
+mod signers;
 mod staged;
 mod storage_errors;
 
