@@ -40,6 +40,7 @@ pub struct ClientStore {
 
 /// A record of a scope.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Record {
     /// Its key, 1 to [`MAX_RECORD_KEY_LEN`](crate::limits::MAX_RECORD_KEY_LEN) bytes.
     pub key: SecretBytes,

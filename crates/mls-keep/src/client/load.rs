@@ -224,6 +224,6 @@ pub(super) fn no_group() -> Error {
 pub(super) async fn read_scope(store: &ClientStore, scope: &ScopeId) -> Result<ScopeMemory> {
     let version = store.scope_version(scope).await?;
     let records = store.records(scope, &records::loaded()).await?;
-    let records = records.into_iter().map(|Record { key, value }| (key, value)).collect();
+    let records = records.into_iter().map(|Record { key, value, .. }| (key, value)).collect();
     Ok(ScopeMemory::loaded(version, records))
 }

@@ -59,7 +59,7 @@ use crate::policy::SavePolicy;
 use attach::FirstSave;
 pub use builder::ClientBuilder;
 pub use change::Change;
-pub use groups::{GroupSummary, MAX_NAME_LEN, Member, NAME_EXTENSION, NewGroup};
+pub use groups::{GroupMember, GroupSummary, MAX_NAME_LEN, NAME_EXTENSION, NewGroup};
 pub use history::{Message, Retention};
 pub use interval::SaveNumber;
 use interval::Saves;

@@ -17,6 +17,7 @@ use crate::scope::Scope;
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// What a transaction over one group works with.
+#[non_exhaustive]
 pub struct Transaction<'t, C> {
     /// The group, as loaded. It stays with the client.
     pub group: &'t mut MlsGroup,
@@ -30,6 +31,7 @@ pub struct Transaction<'t, C> {
 }
 
 /// What a transaction over any number of groups works with.
+#[non_exhaustive]
 pub struct GroupsTransaction<'t, C> {
     /// The groups in the order in which they were named.
     pub groups: &'t mut [MlsGroup],

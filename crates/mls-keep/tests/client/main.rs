@@ -4,6 +4,7 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod adversary;
+mod api;
 mod backups;
 mod blocks;
 mod cached_group;

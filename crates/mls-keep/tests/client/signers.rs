@@ -7,11 +7,11 @@ use futures_executor::block_on;
 use mls_keep::openmls::credentials::BasicCredential;
 use mls_keep::openmls::prelude::SignatureScheme;
 use mls_keep::{
-    Archive, BackupOptions, Capabilities, Change, Client, ClientSigner, Encryption, Error, ErrorKind, ExportOptions,
-    JoinOptions, MasterKey, MemoryBackend, Persistence, PersistenceManager, RestoreOptions, Result, SavePolicy, Scope,
+    Archive, BackupOptions, Change, Client, ClientSigner, Encryption, Error, ErrorKind, ExportOptions, JoinOptions,
+    MasterKey, MemoryBackend, Persistence, PersistenceManager, RestoreOptions, Result, SavePolicy, Scope,
     SignatureKeyPair, Signer, SignerError, StorageBackend,
 };
-use mls_keep_core::{Commit, Key};
+use mls_keep_core::{Capabilities, Commit, Key};
 
 use super::{bytes, client, gather, hear, keep, keep_on, load, talk};
 
@@ -295,7 +295,7 @@ fn archives_carry_no_signature_key_and_the_signer_is_given_again() {
     }
 
     let mut own = Vec::new();
-    let options = ExportOptions { include_groups: false, ..ExportOptions::new(key()) };
+    let options = ExportOptions::new(key()).without_groups();
     block_on(alice.export_state(&mut own, options)).unwrap();
     let mut another = block_on(Client::import_state(&keep_on(MemoryBackend::new()), open(own))).unwrap();
     another.use_signer(enclave.signer()).unwrap();
