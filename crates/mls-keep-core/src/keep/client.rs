@@ -119,6 +119,11 @@ impl ClientStore {
         &self.root.identity
     }
 
+    /// Keeps decoded nodes of about this many bytes in memory from here on, and forgets those that it has. Default 4 MiB.
+    pub fn set_cache_len(&self, bytes: usize) {
+        self.nodes.set_cache_len(bytes);
+    }
+
     /// How many commits made the root that this reads from.
     #[must_use]
     pub fn number(&self) -> u64 {

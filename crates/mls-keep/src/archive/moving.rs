@@ -107,7 +107,7 @@ impl<C: CryptoProvider> Client<C> {
         };
         let archives = std::slice::from_mut(&mut archive);
         let store = manager.keep().restore_client(archives, &plan, &mut |_| ()).await?;
-        load(store, crypto).await
+        Ok(manager.bounded(load(store, crypto).await?))
     }
 }
 
@@ -137,7 +137,7 @@ impl PersistenceManager {
         let mut store = self.moved_out(identity.as_ref()).await?;
         let changes = without_what_is_not_restored(&store).await?;
         store.reclaim(&changes).await?;
-        load(store, Arc::new(RustCrypto::default())).await
+        Ok(self.bounded(load(store, Arc::new(RustCrypto::default())).await?))
     }
 
     async fn moved_out(&self, identity: &[u8]) -> Result<ClientStore> {

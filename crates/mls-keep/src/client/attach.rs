@@ -20,10 +20,11 @@ pub(super) struct FirstSave {
 
 impl<C: CryptoProvider> Client<C> {
     /// Saves the client in `keep`, to which it belongs from here on. A client that cannot be saved belongs to no keep.
-    pub(crate) async fn attach_and_save(&mut self, keep: &Keep) -> Result<()> {
+    pub(crate) async fn attach_and_save(&mut self, keep: &Keep, memory: usize) -> Result<()> {
         if self.store.is_none() {
             self.attach(keep).await?;
         }
+        self.set_memory_if_unset(memory);
         if !self.belongs_to(keep) {
             return Err(Error::new(ErrorKind::Invalid, "the client belongs to another keep"));
         }

@@ -32,6 +32,7 @@ pub struct ClientBuilder<C = RustCrypto> {
     signer: Option<ClientSigner>,
     settings: GroupSettings,
     persistence: Option<Persistence>,
+    memory: Option<usize>,
     crypto: Arc<C>,
 }
 
@@ -44,6 +45,7 @@ impl ClientBuilder {
             signer: None,
             settings: GroupSettings::default(),
             persistence: None,
+            memory: None,
             crypto: Arc::new(RustCrypto::default()),
         }
     }
@@ -83,10 +85,16 @@ impl<C: CryptoProvider> ClientBuilder<C> {
         self
     }
 
+    /// Bounds what the client keeps in memory: see [`Client::set_memory`].
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
     /// Another cryptographic library.
     pub fn crypto<D: CryptoProvider>(self, crypto: Arc<D>) -> ClientBuilder<D> {
-        let Self { identity, ciphersuite, credential, signer, settings, persistence, .. } = self;
-        ClientBuilder { identity, ciphersuite, credential, signer, settings, persistence, crypto }
+        let Self { identity, ciphersuite, credential, signer, settings, persistence, memory, .. } = self;
+        ClientBuilder { identity, ciphersuite, credential, signer, settings, persistence, memory, crypto }
     }
 
     /// Makes the client, and its keys. With a persistence it is saved.
@@ -132,7 +140,8 @@ impl<C: CryptoProvider> ClientBuilder<C> {
             profile,
             groups: Default::default(),
             escaped: Default::default(),
-            uses: 0,
+            uses: 1,
+            memory: self.memory,
             store: None,
             first_save: None,
             policy: SavePolicy::Manual,

@@ -57,7 +57,8 @@ impl<C: CryptoProvider> Client<C> {
             own,
             groups: Default::default(),
             escaped: Default::default(),
-            uses: 0,
+            uses: 1,
+            memory: None,
             store: Some(store),
             first_save: None,
             policy,
@@ -168,7 +169,10 @@ impl<C: CryptoProvider> Client<C> {
             let version = store.scope_version(&scope).await?;
             if known.is_none_or(|memory| memory.unread || memory.scope.version != version) {
                 let scope = read_scope(store, &scope).await?;
-                self.groups.insert(id.into(), GroupMemory { scope, group: None, used: self.uses, unread: false });
+                // What was read before makes room. A transaction says by itself that it uses this one.
+                self.trim();
+                let used = self.uses.saturating_sub(1);
+                self.groups.insert(id.into(), GroupMemory { scope, group: None, used, unread: false });
             }
         }
         Ok(())

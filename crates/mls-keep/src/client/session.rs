@@ -113,12 +113,13 @@ impl<C: CryptoProvider> Client<C> {
         for group in groups {
             self.loaded_group(group).await?;
             self.burn_reservation(group).await?;
+            // Loading the next one must not take it away.
+            self.groups.get_mut(group.as_slice()).ok_or_else(no_group)?.used = self.uses;
         }
         let mut named = BTreeMap::new();
         let mut loaded = Vec::with_capacity(groups.len());
         for id in groups {
             let memory = self.groups.get_mut(id.as_slice()).ok_or_else(no_group)?;
-            memory.used = self.uses;
             named.insert(id.as_slice().into(), Arc::clone(&memory.scope.records));
             // Taken, so that whatever happens to the session, memory is not ahead of the records. It is there, unless the
             // group is named twice.
