@@ -199,6 +199,9 @@ fn advice(kind: ErrorKind) -> &'static str {
         ErrorKind::CommitPending => {
             "Nothing was changed. `confirm` or `reject` the commit that is staged: `mls-keep pending` shows it."
         }
+        ErrorKind::NoSigner => {
+            "Nothing was changed. The client's signature key is not in the keep: use the application that has it."
+        }
         ErrorKind::ProposalPending => "Nothing was changed. A proposal waits for a commit: run `update`.",
         ErrorKind::PastEpoch => "Nothing was changed. It is too old to be read: leave it out.",
         ErrorKind::FutureEpoch => "Nothing was changed. Receive what was sent before it first.",

@@ -61,6 +61,8 @@ pub enum ErrorKind {
     NotMember,
     /// A commit of the client's own is staged in the group. Not applied. Confirm or reject that one first.
     CommitPending,
+    /// The client's signature key is not in the store, and its signer was not given. Not applied. Give the signer.
+    NoSigner,
     /// Proposals wait for a commit, and nothing may be sent before it (RFC 9420 section 12.4). Not applied. Commit them, or
     /// receive somebody's commit.
     ProposalPending,

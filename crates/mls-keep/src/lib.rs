@@ -80,21 +80,23 @@ mod scope;
 
 pub use archive::{BackupOptions, ExportOptions, RestoreOptions};
 pub use client::{
-    BoxError, Change, Client, ClientBuilder, CommitSummary, Committer, CryptoProvider, Decision, GroupSettings,
-    GroupSummary, GroupsTransaction, HandshakeFormat, JoinOptions, Joined, KeyPackageOptions, KeyPackageSummary,
-    MAX_KEY_PACKAGES, MAX_MESSAGE_LEN, MAX_NAME_LEN, Member, Message, NAME_EXTENSION, NewGroup, Newcomer, Outgoing,
-    OwnCommit, ProposalSummary, Proposed, ReceivePolicy, Received, RecordWriter, Retention, SaveNumber, Session,
-    Transaction, WelcomeSummary,
+    BoxError, Change, Client, ClientBuilder, ClientSigner, CommitSummary, Committer, CryptoProvider, Decision,
+    GroupMember, GroupSettings, GroupSummary, GroupsTransaction, HandshakeFormat, JoinOptions, Joined,
+    KeyPackageOptions, KeyPackageSummary, MAX_KEY_PACKAGES, MAX_MESSAGE_LEN, MAX_NAME_LEN, Message, NAME_EXTENSION,
+    NewGroup, Newcomer, Outgoing, OwnCommit, ProposalSummary, Proposed, ReceivePolicy, Received, RecordWriter,
+    Retention, SaveNumber, Session, Transaction, WelcomeSummary,
 };
 pub use clock::{Clock, SystemClock};
 pub use entropy::SystemEntropy;
 pub use manager::{PersistenceManager, PersistenceManagerBuilder};
 pub use mls_keep_core::{
-    Archive, ArchiveContents, ArchiveFile, ArchiveKind, ArchiveSummary, Argon2Params, Capabilities, ClientStore,
-    Encryption, Entropy, Error, ErrorKind, Keep, MasterKey, MemoryBackend, Result, SecretBytes, Statistics,
-    StorageBackend, Value, Verification, limits,
+    Archive, ArchiveContents, ArchiveFile, ArchiveKind, ArchiveSummary, Argon2Params, ClientStore, Encryption, Entropy,
+    Error, ErrorKind, Keep, MasterKey, MemoryBackend, Result, SecretBytes, Statistics, StorageBackend, Value,
+    Verification, limits,
 };
 pub use openmls;
+pub use openmls_basic_credential::SignatureKeyPair;
+pub use openmls_traits::signatures::{Signer, SignerError};
 pub use policy::{Persistence, SavePolicy};
 pub use provider::{Provider, TransactionStorage};
 #[cfg(feature = "tokio")]

@@ -7,7 +7,7 @@ use mls_keep_core::{Encryption, Entropy, Error, ErrorKind, Keep, Result, Storage
 use openmls::group::GroupId;
 use openmls_rust_crypto::RustCrypto;
 
-use crate::client::{Client, CryptoProvider, GroupSummary};
+use crate::client::{Client, CryptoProvider, DEFAULT_MEMORY, GroupSummary};
 use crate::entropy::SystemEntropy;
 use crate::policy::SavePolicy;
 
@@ -36,6 +36,8 @@ use crate::policy::SavePolicy;
 #[derive(Clone)]
 pub struct PersistenceManager {
     keep: Keep,
+    /// Of each client.
+    memory: usize,
 }
 
 /// Opens a [`PersistenceManager`]: see [`PersistenceManager::builder`].
@@ -44,6 +46,7 @@ pub struct PersistenceManagerBuilder {
     backend: Arc<dyn StorageBackend>,
     encryption: Option<Encryption>,
     entropy: Arc<dyn Entropy>,
+    memory: usize,
 }
 
 impl PersistenceManager {
@@ -54,7 +57,12 @@ impl PersistenceManager {
 
     /// As [`builder`](Self::builder), for a backend that is shared already.
     pub fn builder_shared(backend: Arc<dyn StorageBackend>) -> PersistenceManagerBuilder {
-        PersistenceManagerBuilder { backend, encryption: None, entropy: Arc::new(SystemEntropy) }
+        PersistenceManagerBuilder {
+            backend,
+            encryption: None,
+            entropy: Arc::new(SystemEntropy),
+            memory: DEFAULT_MEMORY,
+        }
     }
 
     /// Saves everything of `client` that is not durable yet. A client that was only in memory belongs to this keep from
@@ -68,7 +76,7 @@ impl PersistenceManager {
     /// `Invalid` if the client belongs to another keep, `Conflict` if this keep has a client of this identity already or
     /// somebody else changed it; and the errors of the backend.
     pub async fn save_client_state<C: CryptoProvider>(&self, client: &mut Client<C>) -> Result<()> {
-        client.attach_and_save(&self.keep).await
+        client.attach_and_save(&self.keep, self.memory).await
     }
 
     /// Loads a client with the default cryptography ([`RustCrypto`]).
@@ -88,7 +96,7 @@ impl PersistenceManager {
     /// [`load_client_state`](Self::load_client_state).
     pub async fn load_client_state_saving(&self, identity: impl AsRef<[u8]>, save: SavePolicy) -> Result<Client> {
         let store = self.keep.open_client(identity.as_ref()).await?;
-        Client::load(store, Arc::new(RustCrypto::default()), save).await
+        Ok(self.bounded(Client::load(store, Arc::new(RustCrypto::default()), save).await?))
     }
 
     /// Loads the only client that the keep has.
@@ -97,7 +105,7 @@ impl PersistenceManager {
     /// `NotFound` if it has none, `Invalid` if it has several; and as [`load_client_state`](Self::load_client_state).
     pub async fn load_only_client(&self) -> Result<Client> {
         let store = self.keep.open_only_client().await?;
-        Client::load(store, Arc::new(RustCrypto::default()), SavePolicy::EveryOperation).await
+        Ok(self.bounded(Client::load(store, Arc::new(RustCrypto::default()), SavePolicy::EveryOperation).await?))
     }
 
     /// Loads a client with the cryptography of the caller's choice.
@@ -110,7 +118,7 @@ impl PersistenceManager {
         crypto: Arc<C>,
     ) -> Result<Client<C>> {
         let store = self.keep.open_client(identity.as_ref()).await?;
-        Client::load(store, crypto, SavePolicy::EveryOperation).await
+        Ok(self.bounded(Client::load(store, crypto, SavePolicy::EveryOperation).await?))
     }
 
     /// Saves what is not durable yet of one group, and with it of the whole client, in one commit: an operation changes a
@@ -121,7 +129,7 @@ impl PersistenceManager {
     /// `NotFound` if the client has no such group; and as [`save_client_state`](Self::save_client_state).
     pub async fn save_group_state<C: CryptoProvider>(&self, client: &mut Client<C>, group: &GroupId) -> Result<()> {
         client.group(group).await?;
-        client.attach_and_save(&self.keep).await
+        client.attach_and_save(&self.keep, self.memory).await
     }
 
     /// Loads a group of `client` into memory, so that its next operation reads nothing.
@@ -162,6 +170,12 @@ impl PersistenceManager {
         &self.keep
     }
 
+    /// The client, which takes no more memory than this manager's clients are to take.
+    pub(crate) fn bounded<C: CryptoProvider>(&self, mut client: Client<C>) -> Client<C> {
+        client.set_memory_if_unset(self.memory);
+        client
+    }
+
     /// Closes the backend. Clients of this keep cannot be used after this.
     ///
     /// # Errors
@@ -190,13 +204,22 @@ impl PersistenceManagerBuilder {
         self
     }
 
+    /// Bounds what each client of this manager keeps in memory, bytes, unless [it is told otherwise](Client::set_memory). Default 68
+    /// MiB; where a process has little, as an extension that shows notifications has, a few MiB are enough. It says nothing about
+    /// what the backend takes, nor what one operation on a large group takes while it runs.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.memory = bytes;
+        self
+    }
+
     /// Opens the keep, or makes one if the backend is empty.
     ///
     /// # Errors
     /// `Invalid` without an encryption, `WrongKey`, `UnsupportedVersion`, `Corrupt`; and the errors of the backend.
     pub async fn open(self) -> Result<PersistenceManager> {
         let encryption = self.encryption.ok_or_else(no_encryption)?;
-        Ok(PersistenceManager { keep: Keep::open_or_create(self.backend, &encryption, self.entropy).await? })
+        let keep = Keep::open_or_create(self.backend, &encryption, self.entropy).await?;
+        Ok(PersistenceManager { keep, memory: self.memory })
     }
 
     /// Opens a keep that is there, and makes none.
@@ -205,7 +228,8 @@ impl PersistenceManagerBuilder {
     /// `NotFound` if there is none; and as [`open`](Self::open).
     pub async fn open_existing(self) -> Result<PersistenceManager> {
         let encryption = self.encryption.ok_or_else(no_encryption)?;
-        Ok(PersistenceManager { keep: Keep::open(self.backend, &encryption, self.entropy).await? })
+        let keep = Keep::open(self.backend, &encryption, self.entropy).await?;
+        Ok(PersistenceManager { keep, memory: self.memory })
     }
 }
 

@@ -47,6 +47,15 @@ pub(crate) struct GroupMemory {
 }
 
 impl GroupMemory {
+    /// About how much memory the group takes, bytes: its records, and what OpenMLS holds of it.
+    pub(crate) fn weight(&self) -> usize {
+        /// What stands around the bytes of a record, and around an `MlsGroup`.
+        const RECORD: usize = 200;
+        const GROUP: usize = 4096;
+        let records = self.scope.weight() + self.scope.records.len() * RECORD;
+        records + self.group.as_ref().map_or(0, |_| GROUP + 2 * self.scope.weight())
+    }
+
     /// A group in this state, of which nothing was read.
     pub(crate) fn unread(version: Option<ScopeVersion>) -> Self {
         Self { scope: ScopeMemory::loaded(version, Records::new()), group: None, used: 0, unread: true }

@@ -89,7 +89,7 @@ impl StorageBackend for Killing {
         }
     }
 
-    fn capabilities(&self) -> mls_keep::Capabilities {
+    fn capabilities(&self) -> mls_keep_core::Capabilities {
         self.inner.capabilities()
     }
 }

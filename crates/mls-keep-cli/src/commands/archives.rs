@@ -140,7 +140,7 @@ async fn move_out(global: &Global, out: &Path, key: &ArchiveKey, again: bool) ->
     let manager = open_keep(global, Access::Existing).await?;
     let identity = identity(&manager, global).await?;
     let bar = progress::bytes(None, "bytes written");
-    let options = ExportOptions { progress: Box::new(|done| bar.set_position(done)), ..ExportOptions::new(encryption) };
+    let options = ExportOptions::new(encryption).progress(|done| bar.set_position(done));
     let written = match again {
         true => manager.export_again(&identity, file.file_mut(), options).await,
         false => match manager.load_client_state(&identity).await {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Change, ErrorKind, GroupSummary, Member, OwnCommit, Retention};
+use mls_keep::{Change, ErrorKind, GroupMember, GroupSummary, OwnCommit, Retention};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -86,7 +86,7 @@ pub(super) async fn fingerprint(session: &mut Session, typed: Option<&str>) -> R
     }
     session.output.line(format!("this epoch\t{authenticator}"))?;
     session.output.json(|| {
-        let value = |member: &Member| {
+        let value = |member: &GroupMember| {
             let mut value = Map::new();
             put_bytes(&mut value, "identity", &member.identity);
             value.insert("leaf".into(), member.index.into());
@@ -142,15 +142,15 @@ pub(super) async fn members(session: &mut Session, typed: &str) -> Result<()> {
     let (_, group) = session.group(typed).await?;
     let members = session.client.members(&group).await?;
     let own_key = session.client.credential().signature_key.as_slice().to_vec();
-    let is_own = |member: &Member| member.signature_key == own_key;
-    let row = |member: &Member| {
+    let is_own = |member: &GroupMember| member.signature_key == own_key;
+    let row = |member: &GroupMember| {
         let identity = escape(&member.identity);
         let own = if is_own(member) { "this client" } else { "" };
         vec![member.index.to_string(), identity, hex(&member.signature_key), own.to_owned()]
     };
     session.output.line(columns(&["LEAF", "IDENTITY", "SIGNATURE KEY", ""], members.iter().map(row).collect()))?;
     session.output.json(|| {
-        let value = |member: &Member| {
+        let value = |member: &GroupMember| {
             let mut value = Map::new();
             value.insert("index".into(), member.index.into());
             put_bytes(&mut value, "identity", &member.identity);
@@ -225,7 +225,7 @@ pub(super) async fn remove(
 ) -> Result<()> {
     let (groups, group) = session.group(typed).await?;
     let members = session.client.members(&group).await?;
-    let is_it = |other: &&Member| match (member, leaf) {
+    let is_it = |other: &&GroupMember| match (member, leaf) {
         (Some(member), _) => is_meant(&other.identity, member),
         (None, leaf) => Some(other.index) == leaf,
     };

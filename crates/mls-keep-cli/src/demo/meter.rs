@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use mls_keep::{Capabilities, Result, StorageBackend};
-use mls_keep_core::{Commit, Key};
+use mls_keep::{Result, StorageBackend};
+use mls_keep_core::{Capabilities, Commit, Key};
 
 /// What was written so far.
 #[derive(Debug, Default)]

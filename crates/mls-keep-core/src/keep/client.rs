@@ -40,6 +40,7 @@ pub struct ClientStore {
 
 /// A record of a scope.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Record {
     /// Its key, 1 to [`MAX_RECORD_KEY_LEN`](crate::limits::MAX_RECORD_KEY_LEN) bytes.
     pub key: SecretBytes,
@@ -116,6 +117,11 @@ impl ClientStore {
     #[must_use]
     pub fn identity(&self) -> &[u8] {
         &self.root.identity
+    }
+
+    /// Keeps decoded nodes of about this many bytes in memory from here on, and forgets those that it has. Default 4 MiB.
+    pub fn set_cache_len(&self, bytes: usize) {
+        self.nodes.set_cache_len(bytes);
     }
 
     /// How many commits made the root that this reads from.

@@ -22,6 +22,7 @@ const ATTEMPTS: usize = 32;
 
 /// What a client's root names, counted.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Statistics {
     /// Scopes in the directory.
     pub scopes: usize,
@@ -41,6 +42,7 @@ pub struct Statistics {
 
 /// What [`ClientStore::verify`] found.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Verification {
     /// What is there.
     pub statistics: Statistics,

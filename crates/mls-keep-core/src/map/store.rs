@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::limits::MAX_STORED_NODE_LEN;
 
-/// Decoded nodes of this many encoded bytes stay in memory.
+/// Decoded nodes of this many encoded bytes stay in memory, unless it is said otherwise.
 const CACHE_LEN: usize = 4 << 20;
 
 /// The nodes of one client.
@@ -31,6 +31,11 @@ pub(crate) struct NodeStore {
 impl NodeStore {
     pub(crate) fn new(backend: Arc<dyn StorageBackend>, prefix: String) -> Self {
         Self { backend, prefix, framer: Framer::new(), cache: Mutex::new(Cache::default()) }
+    }
+
+    /// Keeps decoded nodes of so many encoded bytes in memory from here on.
+    pub(crate) fn set_cache_len(&self, len: usize) {
+        self.lock().set_limit(len);
     }
 
     pub(crate) fn prefix(&self) -> &str {
@@ -201,14 +206,24 @@ impl<'a> Batch<'a> {
 }
 
 /// Two generations: what is not asked for while one fills up is forgotten.
-#[derive(Default)]
 struct Cache {
+    limit: usize,
     young: HashMap<NodeName, Arc<Node>>,
     old: HashMap<NodeName, Arc<Node>>,
     young_len: usize,
 }
 
+impl Default for Cache {
+    fn default() -> Self {
+        Self { limit: CACHE_LEN, young: HashMap::new(), old: HashMap::new(), young_len: 0 }
+    }
+}
+
 impl Cache {
+    fn set_limit(&mut self, limit: usize) {
+        *self = Self { limit, ..Self::default() };
+    }
+
     fn get(&mut self, name: &NodeName) -> Option<Arc<Node>> {
         if let Some(node) = self.young.get(name) {
             return Some(Arc::clone(node));
@@ -220,7 +235,7 @@ impl Cache {
 
     fn insert(&mut self, name: NodeName, node: Arc<Node>) {
         let len = node.encoded_len();
-        if self.young_len + len > CACHE_LEN / 2 {
+        if self.young_len + len > self.limit / 2 {
             self.old = std::mem::take(&mut self.young);
             self.young_len = 0;
         }

@@ -190,7 +190,7 @@ impl PersistenceManager {
         let plan = RestorePlan::new(&is_restored);
         let plan = if options.replace { plan.replace() } else { plan };
         let store = self.keep().restore_client(archives, &plan, options.progress.as_mut()).await?;
-        load(store, crypto).await
+        Ok(self.bounded(load(store, crypto).await?))
     }
 }
 

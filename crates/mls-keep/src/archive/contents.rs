@@ -8,6 +8,7 @@ use crate::records::{Kind, codec};
 /// Kinds of records in which there is no secret of a group. What is not listed is left out, also kinds that are to come.
 const WITHOUT_GROUP_SECRETS: &[Kind] = &[
     Kind::Client,
+    Kind::ExternalSigner,
     Kind::Group,
     Kind::GroupContext,
     Kind::OwnLeafIndex,
@@ -22,7 +23,7 @@ const WITHOUT_GROUP_SECRETS: &[Kind] = &[
 ];
 
 /// Kinds of records of the client itself.
-const OWN_MATERIAL: &[Kind] = &[Kind::Client, Kind::SignatureKeyPair, Kind::Application];
+const OWN_MATERIAL: &[Kind] = &[Kind::Client, Kind::ExternalSigner, Kind::SignatureKeyPair, Kind::Application];
 
 /// Kinds of which there are records that are not restored: what may have been used up since, or would bring an older state
 /// back. These are key packages, and external commits that were staged, with the group that comes of them.

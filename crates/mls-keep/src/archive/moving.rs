@@ -20,19 +20,28 @@ use crate::manager::PersistenceManager;
 /// What is exported, and under which key.
 #[must_use = "options do nothing by themselves"]
 pub struct ExportOptions<'a> {
-    /// Whether the client moves with its groups, and does not go on here. Without them, only the client's own material is
-    /// exported, its signature key and the application's records among it, for another client of the same identity.
-    pub include_groups: bool,
-    /// The key or the passphrase of the archive.
-    pub key: Encryption,
-    /// Called with the number of bytes of records that were written so far.
-    pub progress: Progress<'a>,
+    include_groups: bool,
+    key: Encryption,
+    progress: Progress<'a>,
 }
 
-impl ExportOptions<'_> {
-    /// The client with its groups, under this key or passphrase.
+impl<'a> ExportOptions<'a> {
+    /// The client with its groups, under this key or passphrase: it does not go on here.
     pub fn new(key: Encryption) -> Self {
         Self { include_groups: true, key, progress: Box::new(|_| ()) }
+    }
+
+    /// Only the client's own material, its signature key and the application's records among it, for another client of the same
+    /// identity. This one goes on.
+    pub fn without_groups(mut self) -> Self {
+        self.include_groups = false;
+        self
+    }
+
+    /// Is told how many bytes of records were written so far.
+    pub fn progress(mut self, progress: impl FnMut(u64) + Send + 'a) -> Self {
+        self.progress = Box::new(progress);
+        self
     }
 }
 
@@ -99,7 +108,7 @@ impl<C: CryptoProvider> Client<C> {
         };
         let archives = std::slice::from_mut(&mut archive);
         let store = manager.keep().restore_client(archives, &plan, &mut |_| ()).await?;
-        load(store, crypto).await
+        Ok(manager.bounded(load(store, crypto).await?))
     }
 }
 
@@ -129,7 +138,7 @@ impl PersistenceManager {
         let mut store = self.moved_out(identity.as_ref()).await?;
         let changes = without_what_is_not_restored(&store).await?;
         store.reclaim(&changes).await?;
-        load(store, Arc::new(RustCrypto::default())).await
+        Ok(self.bounded(load(store, Arc::new(RustCrypto::default())).await?))
     }
 
     async fn moved_out(&self, identity: &[u8]) -> Result<ClientStore> {

@@ -20,10 +20,11 @@ pub(super) struct FirstSave {
 
 impl<C: CryptoProvider> Client<C> {
     /// Saves the client in `keep`, to which it belongs from here on. A client that cannot be saved belongs to no keep.
-    pub(crate) async fn attach_and_save(&mut self, keep: &Keep) -> Result<()> {
+    pub(crate) async fn attach_and_save(&mut self, keep: &Keep, memory: usize) -> Result<()> {
         if self.store.is_none() {
             self.attach(keep).await?;
         }
+        self.set_memory_if_unset(memory);
         if !self.belongs_to(keep) {
             return Err(Error::new(ErrorKind::Invalid, "the client belongs to another keep"));
         }
@@ -86,8 +87,9 @@ impl<C: CryptoProvider> Client<C> {
             Err(error) => return Err(error),
         };
         let stored = read_scope(&store, &ScopeId::client()).await?;
-        // Its signature key pair is among them, which nobody else has.
-        let identifies = |key: &[u8]| Kind::Client.has(key) || Kind::SignatureKeyPair.has(key);
+        // Its signature key pair is among them, which nobody else has, or the random bytes that stand in its place.
+        let kinds = [Kind::Client, Kind::SignatureKeyPair, Kind::ExternalSigner];
+        let identifies = |key: &[u8]| kinds.iter().any(|kind| kind.has(key));
         let own = self.own.records.iter().filter(|(key, _)| identifies(key));
         let is_this = own.clone().all(|(key, value)| stored.records.get(key) == Some(value)) && own.count() > 1;
         // Another client is in the place, so what this one has begun is not applied, now or later.

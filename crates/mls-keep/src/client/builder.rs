@@ -8,12 +8,14 @@ use openmls::credentials::{BasicCredential, Credential, CredentialType, Credenti
 use openmls::prelude::{Capabilities, Ciphersuite, ExtensionType};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::RustCrypto;
+use openmls_traits::random::OpenMlsRand;
 
 use super::interval::Saves;
 use super::load::ClientRecord;
 use super::receive_policy::AcceptValid;
 use super::settings::GroupSettings;
-use super::{Client, CryptoProvider, Profile};
+use super::signer::GivenSigners;
+use super::{Client, ClientSigner, CryptoProvider, Profile};
 use crate::clock::system_time;
 use crate::memory::ScopeMemory;
 use crate::policy::{Persistence, SavePolicy};
@@ -27,9 +29,10 @@ pub struct ClientBuilder<C = RustCrypto> {
     identity: SecretBytes,
     ciphersuite: Ciphersuite,
     credential: Option<Credential>,
-    signer: Option<SignatureKeyPair>,
+    signer: Option<ClientSigner>,
     settings: GroupSettings,
     persistence: Option<Persistence>,
+    memory: Option<usize>,
     crypto: Arc<C>,
 }
 
@@ -42,6 +45,7 @@ impl ClientBuilder {
             signer: None,
             settings: GroupSettings::default(),
             persistence: None,
+            memory: None,
             crypto: Arc::new(RustCrypto::default()),
         }
     }
@@ -61,10 +65,11 @@ impl<C: CryptoProvider> ClientBuilder<C> {
         self
     }
 
-    /// A signature key that the application has made, for instance because the credential certifies it. It is kept with
-    /// the client. Default: a fresh one.
-    pub fn signer(mut self, signer: SignatureKeyPair) -> Self {
-        self.signer = Some(signer);
+    /// A signature key that the application has made, for instance because the credential certifies it: a `SignatureKeyPair`, which
+    /// is kept with the client, or an [external signer](ClientSigner::external), which is asked for one signature here, to see that
+    /// it has the key. Default: a fresh key pair.
+    pub fn signer(mut self, signer: impl Into<ClientSigner>) -> Self {
+        self.signer = Some(signer.into());
         self
     }
 
@@ -80,16 +85,23 @@ impl<C: CryptoProvider> ClientBuilder<C> {
         self
     }
 
+    /// Bounds what the client keeps in memory: see [`Client::set_memory`].
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
     /// Another cryptographic library.
     pub fn crypto<D: CryptoProvider>(self, crypto: Arc<D>) -> ClientBuilder<D> {
-        let Self { identity, ciphersuite, credential, signer, settings, persistence, .. } = self;
-        ClientBuilder { identity, ciphersuite, credential, signer, settings, persistence, crypto }
+        let Self { identity, ciphersuite, credential, signer, settings, persistence, memory, .. } = self;
+        ClientBuilder { identity, ciphersuite, credential, signer, settings, persistence, memory, crypto }
     }
 
     /// Makes the client, and its keys. With a persistence it is saved.
     ///
     /// # Errors
-    /// `Invalid` if the identity is over its limit, the cryptographic library does not have the ciphersuite, or more is to be
+    /// `Invalid` if the identity is over its limit, the cryptographic library does not have the ciphersuite, the signature key is
+    /// not of its scheme, an external signer does not sign with its public key (`Aborted` if it fails), or more is to be
     /// [reserved](SavePolicy::Interval) than the groups tolerate; `Conflict` if the keep has a client of this identity; and the errors of the backend.
     pub async fn create(self) -> Result<Client<C>> {
         if self.identity.is_empty() || self.identity.len() > limits::MAX_IDENTITY_LEN {
@@ -102,29 +114,34 @@ impl<C: CryptoProvider> ClientBuilder<C> {
         })?;
         let algorithm = self.ciphersuite.signature_algorithm();
         let signer = match self.signer {
-            Some(signer) if signer.signature_scheme() == algorithm => signer,
-            Some(_) => {
-                return Err(Error::new(ErrorKind::Invalid, "the signature key is not of the ciphersuite's scheme"));
+            Some(signer) => signer,
+            None => {
+                let pair = SignatureKeyPair::new(algorithm).map_err(|error| {
+                    Error::new(ErrorKind::Internal, "the signature key could not be made").with_source(error)
+                })?;
+                pair.into()
             }
-            None => SignatureKeyPair::new(algorithm).map_err(|error| {
-                Error::new(ErrorKind::Internal, "the signature key could not be made").with_source(error)
-            })?,
         };
+        signer.check(self.crypto.as_ref(), algorithm)?;
+        let mut given = GivenSigners::default();
+        given.give(&signer);
         let credential = self.credential.unwrap_or_else(|| BasicCredential::new(self.identity.to_vec()).into());
         let profile = Profile {
-            credential: CredentialWithKey { credential, signature_key: signer.to_public_vec().into() },
+            credential: CredentialWithKey { credential, signature_key: signer.public_key().into() },
             identity: self.identity,
             ciphersuite: self.ciphersuite,
             signer,
+            given,
             settings: self.settings,
         };
         let mut client = Client {
+            own: profile.first_scope(self.crypto.as_ref())?,
             crypto: self.crypto,
-            own: profile.first_scope()?,
             profile,
             groups: Default::default(),
             escaped: Default::default(),
-            uses: 0,
+            uses: 1,
+            memory: self.memory,
             store: None,
             first_save: None,
             policy: SavePolicy::Manual,
@@ -161,14 +178,14 @@ impl Profile {
     }
 
     /// The own scope of a new client, unsaved.
-    fn first_scope(&self) -> Result<ScopeMemory> {
+    fn first_scope(&self, rand: &impl OpenMlsRand) -> Result<ScopeMemory> {
         let storage = TransactionStorage::new(Default::default(), Default::default());
-        self.signer.store(&storage)?;
+        self.signer.store(&storage, rand)?;
         let client = ClientRecord {
             ciphersuite: self.ciphersuite.into(),
             credential_type: self.credential.credential.credential_type().into(),
             credential: self.credential.credential.serialized_content().to_vec().into(),
-            signature_key: self.signer.to_public_vec(),
+            signature_key: self.signer.public_key().to_vec(),
             settings: self.settings.clone(),
         };
         storage.put(&Scope::Client, Kind::Client.only(), Some(codec::encode(Kind::Client, &client, 0)?));

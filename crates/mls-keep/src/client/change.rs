@@ -9,13 +9,12 @@ use openmls::key_packages::KeyPackage;
 use openmls::messages::proposals::{PreSharedKeyProposal, Proposal};
 use openmls::prelude::{LeafNodeIndex, LeafNodeParameters, OpenMlsProvider, ProtocolVersion};
 use openmls::schedule::PreSharedKeyId;
-use openmls_basic_credential::SignatureKeyPair;
-use openmls_traits::types::SignatureScheme;
+use openmls_traits::signatures::Signer as _;
 
 use super::groups::{NAME_EXTENSION, identity_of};
 use super::messages::parse_message;
-use super::{BoxError, CryptoProvider};
-use crate::provider::{Provider, TransactionStorage};
+use super::{BoxError, ClientSigner, CryptoProvider};
+use crate::provider::Provider;
 
 /// What a commit is to do to a group (RFC 9420 section 12.4): any of these, together. Proposals that others sent and
 /// that wait for a commit go with it.
@@ -126,9 +125,9 @@ impl Change {
             .create_group_info(self.group_info);
         let (rand, crypto, signer) = (provider.rand(), provider.crypto(), committer.signer);
         let built = if self.credential {
-            let new = committer.new_signer(provider.storage(), signer.signature_scheme())?;
+            let new = committer.new_signer()?;
             let credential_with_key = committer.credential.clone();
-            let new = NewSignerBundle { signer: &new, credential_with_key };
+            let new = NewSignerBundle { signer: new, credential_with_key };
             builder.build_with_new_signer(rand, crypto, signer, new, |_| true)?
         } else {
             builder.build(rand, crypto, signer, |_| true)?
@@ -163,17 +162,23 @@ impl Change {
 pub(super) struct Committer<'c> {
     pub(super) group_name: &'c str,
     /// The signature key of its leaf.
-    pub(super) signer: &'c SignatureKeyPair,
-    /// Those of its new leaves.
+    pub(super) signer: &'c ClientSigner,
+    /// That of its new leaves.
+    pub(super) own_signer: &'c ClientSigner,
+    /// What goes into these.
     pub(super) credential: &'c CredentialWithKey,
 }
 
 impl Committer<'_> {
     /// The signature key of new leaves.
-    fn new_signer(&self, storage: &TransactionStorage, scheme: SignatureScheme) -> Result<SignatureKeyPair> {
-        SignatureKeyPair::read(storage, self.credential.signature_key.as_slice(), scheme).ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, "the client's signature key does not fit this group's ciphersuite")
-        })
+    fn new_signer(&self) -> Result<&ClientSigner> {
+        match self.own_signer.signature_scheme() == self.signer.signature_scheme() {
+            true => Ok(self.own_signer),
+            false => {
+                let text = "the client's signature key does not fit this group's ciphersuite";
+                Err(Error::new(ErrorKind::Invalid, text))
+            }
+        }
     }
 }
 

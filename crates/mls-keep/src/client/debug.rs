@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Formatter, Result};
 
-use super::{GroupSummary, Joined, Member, Outgoing, Received};
+use super::{GroupMember, GroupSummary, Joined, Outgoing, Received};
 
 impl Debug for GroupSummary {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -16,9 +16,9 @@ impl Debug for GroupSummary {
     }
 }
 
-impl Debug for Member {
+impl Debug for GroupMember {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        f.debug_struct("Member").field("index", &self.index).finish_non_exhaustive()
+        f.debug_struct("GroupMember").field("index", &self.index).finish_non_exhaustive()
     }
 }
 

@@ -6,7 +6,7 @@
 
 use openmls::framing::MlsMessageOut;
 use openmls::group::{CommitMessageBundle, MlsGroup};
-use openmls_basic_credential::SignatureKeyPair;
+use openmls_traits::signatures::Signer;
 
 use super::{BoxError, CryptoProvider};
 use crate::provider::Provider;
@@ -15,7 +15,7 @@ use crate::provider::Provider;
 pub(super) fn create_message<C: CryptoProvider>(
     group: &mut MlsGroup,
     provider: &Provider<C>,
-    signer: &SignatureKeyPair,
+    signer: &impl Signer,
     content: &[u8],
 ) -> Result<MlsMessageOut, BoxError> {
     Ok(group.create_message(provider, signer, content)?)
@@ -25,7 +25,7 @@ pub(super) fn create_message<C: CryptoProvider>(
 pub(super) fn create_message<C: CryptoProvider>(
     group: &mut MlsGroup,
     provider: &Provider<C>,
-    signer: &SignatureKeyPair,
+    signer: &impl Signer,
     content: &[u8],
 ) -> Result<MlsMessageOut, BoxError> {
     use openmls::prelude::OpenMlsProvider as _;
@@ -38,7 +38,7 @@ pub(super) fn create_message<C: CryptoProvider>(
 pub(super) fn leave<C: CryptoProvider>(
     group: &mut MlsGroup,
     provider: &Provider<C>,
-    signer: &SignatureKeyPair,
+    signer: &impl Signer,
 ) -> Result<MlsMessageOut, BoxError> {
     Ok(group.leave_group(provider, signer)?)
 }
@@ -47,7 +47,7 @@ pub(super) fn leave<C: CryptoProvider>(
 pub(super) fn leave<C: CryptoProvider>(
     group: &mut MlsGroup,
     provider: &Provider<C>,
-    signer: &SignatureKeyPair,
+    signer: &impl Signer,
 ) -> Result<MlsMessageOut, BoxError> {
     use openmls::group::Propose;
     use openmls::prelude::{OpenMlsProvider as _, ProposalOrRefType};

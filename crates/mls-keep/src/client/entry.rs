@@ -58,7 +58,7 @@ impl<C: CryptoProvider> Client<C> {
         let named = (!name.is_empty()).then_some(named);
         let crypto = tx.provider.crypto();
         let info = tx.group.export_group_info_with_additional_extensions(crypto, tx.signer, with_ratchet_tree, named);
-        let info = info.map_err(|error| aborted(error.into()))?;
+        let info = info.map_err(|error| session.aborted(error.into()))?;
         session.give_back();
         info.to_bytes().map_err(|error| aborted(error.into()))
     }
@@ -136,7 +136,7 @@ impl<C: CryptoProvider> Client<C> {
             let (_, bundle) = built.finalize(&apart)?;
             Ok(bundle.into_commit().to_bytes()?)
         };
-        let commit = build().map_err(|error| aborted_in(apart.storage(), error))?;
+        let commit = build().map_err(|error| session.explained(aborted_in(apart.storage(), error)))?;
         let mut made = apart.storage().take_changes();
         let records = made.groups.remove(group.as_slice()).map(|made| made.records).unwrap_or_default();
         let records = records

@@ -53,7 +53,7 @@ pub struct GroupSummary {
 /// A member of a group.
 #[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
-pub struct Member {
+pub struct GroupMember {
     /// The index of its leaf.
     pub index: u32,
     /// The identity in its credential.
@@ -306,9 +306,9 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// As [`group`](Self::group).
-    pub async fn members(&mut self, group: &GroupId) -> Result<Vec<Member>> {
+    pub async fn members(&mut self, group: &GroupId) -> Result<Vec<GroupMember>> {
         let members = self.loaded_group(group).await?.members();
-        Ok(members.map(Member::from).collect())
+        Ok(members.map(GroupMember::from).collect())
     }
 
     /// A secret of `len` bytes that every member of the group can derive in this epoch (RFC 9420 section 8.5).
@@ -338,7 +338,7 @@ impl<C: CryptoProvider> Client<C> {
     }
 }
 
-impl From<openmls::group::Member> for Member {
+impl From<openmls::group::Member> for GroupMember {
     fn from(member: openmls::group::Member) -> Self {
         Self {
             index: member.index.u32(),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::refusal::aborted;
 use crate::provider::TransactionStorage;
-use crate::records::{self, Digest, Kind, codec};
+use crate::records::{self, Kind, codec};
 use crate::scope::Scope;
 
 /// The groups that were joined with one key package of last resort: record `06` of the client's scope. It goes with the key
@@ -32,7 +32,7 @@ pub(super) fn note_join(storage: &TransactionStorage, reference: &[u8], group: &
         known.map(|known| codec::decode(Kind::LastResort, &known)).transpose()?.unwrap_or_default();
     let tag = group.confirmation_tag().tls_serialize_detached().map_err(|error| aborted(error.into()))?;
     let tag = records::digest(&tag);
-    if known.joined.as_chunks().0.iter().any(|joined: &Digest| *joined == tag) {
+    if known.joined.as_chunks().0.contains(&tag) {
         let text = "the client has joined by this Welcome before, and would use keys again that it has used: it must be invited anew";
         return Err(Error::new(ErrorKind::Invalid, text));
     }

@@ -7,13 +7,14 @@ use mls_keep_core::{ClientStore, Error, ErrorKind, Record, Result, ScopeId};
 use openmls::credentials::{Credential, CredentialWithKey};
 use openmls::group::{GroupId, MlsGroup};
 use openmls::prelude::Ciphersuite;
-use openmls_basic_credential::SignatureKeyPair;
+use openmls_traits::signatures::Signer as _;
 use serde::{Deserialize, Serialize};
 
 use super::interval::Saves;
 use super::receive_policy::AcceptValid;
 use super::refusal::needs_rejoin;
-use super::{Client, CryptoProvider, GroupSettings, Profile};
+use super::signer::GivenSigners;
+use super::{Client, ClientSigner, CryptoProvider, GroupSettings, Profile};
 use crate::clock::system_time;
 use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
@@ -48,7 +49,7 @@ impl<C: CryptoProvider> Client<C> {
     /// Loads the client that `store` is of.
     pub(crate) async fn load(store: ClientStore, crypto: Arc<C>, policy: SavePolicy) -> Result<Self> {
         let own = read_scope(&store, &ScopeId::client()).await?;
-        let profile = Profile::load(store.identity(), &own)?;
+        let profile = Profile::load(store.identity(), &own, GivenSigners::default())?;
         profile.settings.check(policy)?;
         Ok(Self {
             crypto,
@@ -56,7 +57,8 @@ impl<C: CryptoProvider> Client<C> {
             own,
             groups: Default::default(),
             escaped: Default::default(),
-            uses: 0,
+            uses: 1,
+            memory: None,
             store: Some(store),
             first_save: None,
             policy,
@@ -166,7 +168,10 @@ impl<C: CryptoProvider> Client<C> {
             let version = store.scope_version(&scope).await?;
             if known.is_none_or(|memory| memory.unread || memory.scope.version != version) {
                 let scope = read_scope(store, &scope).await?;
-                self.groups.insert(id.into(), GroupMemory { scope, group: None, used: self.uses, unread: false });
+                // What was read before makes room. A transaction says by itself that it uses this one.
+                self.trim();
+                let used = self.uses.saturating_sub(1);
+                self.groups.insert(id.into(), GroupMemory { scope, group: None, used, unread: false });
             }
         }
         Ok(())
@@ -175,12 +180,12 @@ impl<C: CryptoProvider> Client<C> {
 
 impl Profile {
     /// The signature key of the client's leaf in `group`, if it is another one than that of new leaves.
-    pub(super) fn other_signer(&self, group: &MlsGroup, storage: &TransactionStorage) -> Option<SignatureKeyPair> {
+    pub(super) fn other_signer(&self, group: &MlsGroup, storage: &TransactionStorage) -> Option<ClientSigner> {
         let key = group.own_leaf_node()?.signature_key();
         if key == &self.credential.signature_key {
             return None;
         }
-        SignatureKeyPair::read(storage, key.as_slice(), self.signer.signature_scheme())
+        self.given.find(storage, key.as_slice(), self.signer.signature_scheme())
     }
 
     /// Whether the signature key of the client's leaf in `group` is there.
@@ -190,7 +195,7 @@ impl Profile {
         own || !group.is_active() || self.other_signer(group, storage).is_some()
     }
 
-    pub(super) fn load(identity: &[u8], own: &ScopeMemory) -> Result<Self> {
+    pub(super) fn load(identity: &[u8], own: &ScopeMemory, given: GivenSigners) -> Result<Self> {
         let stored = own
             .records
             .get(Kind::Client.only().as_slice())
@@ -200,7 +205,8 @@ impl Profile {
             Error::new(ErrorKind::UnsupportedVersion, "the client uses a ciphersuite that this program does not know")
         })?;
         let storage = TransactionStorage::new(Arc::clone(&own.records), Default::default());
-        let signer = SignatureKeyPair::read(&storage, &stored.signature_key, ciphersuite.signature_algorithm())
+        let signer = given
+            .find(&storage, &stored.signature_key, ciphersuite.signature_algorithm())
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the client's signature key is missing"))?;
         let credential = Credential::new(stored.credential_type.into(), stored.credential.release());
         Ok(Self {
@@ -208,6 +214,7 @@ impl Profile {
             ciphersuite,
             credential: CredentialWithKey { credential, signature_key: stored.signature_key.into() },
             signer,
+            given,
             settings: stored.settings,
         })
     }
@@ -220,6 +227,6 @@ pub(super) fn no_group() -> Error {
 pub(super) async fn read_scope(store: &ClientStore, scope: &ScopeId) -> Result<ScopeMemory> {
     let version = store.scope_version(scope).await?;
     let records = store.records(scope, &records::loaded()).await?;
-    let records = records.into_iter().map(|Record { key, value }| (key, value)).collect();
+    let records = records.into_iter().map(|Record { key, value, .. }| (key, value)).collect();
     Ok(ScopeMemory::loaded(version, records))
 }

@@ -3,7 +3,7 @@
 //! - `builder` makes one, `load` reads one from a keep, `attach` saves one for the first time.
 //! - `session` runs OpenMLS calls and the application's, which get what `transaction` has, as one transaction; `finish` ends it;
 //!   `interval` and `reserve` let it wait.
-//! - `groups`, `membership`, `entry`, `key_packages`, `credential`, `change`, `staged`, `messages` and `receive` (one message: `take`)
+//! - `groups`, `membership`, `entry`, `key_packages`, `credential` (its keys: `signer`), `change`, `staged`, `messages` and `receive` (one message: `take`)
 //!   are the calls that most programs need, all made of transactions.
 //! - `history`, `outbox`, `held`, `arrivals`, `last_resort` and `records` are what they left.
 
@@ -36,6 +36,7 @@ mod refusal;
 mod reserve;
 mod session;
 mod settings;
+mod signer;
 mod staged;
 mod summary;
 mod take;
@@ -49,7 +50,6 @@ use std::time::SystemTime;
 use mls_keep_core::{Changes, ClientStore, Committed, Error, ErrorKind, Keep, Result, ScopeId, SecretBytes};
 use openmls::credentials::CredentialWithKey;
 use openmls::prelude::Ciphersuite;
-use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::RustCrypto;
 use openmls_traits::crypto::OpenMlsCrypto;
 use openmls_traits::random::OpenMlsRand;
@@ -59,7 +59,7 @@ use crate::policy::SavePolicy;
 use attach::FirstSave;
 pub use builder::ClientBuilder;
 pub use change::Change;
-pub use groups::{GroupSummary, MAX_NAME_LEN, Member, NAME_EXTENSION, NewGroup};
+pub use groups::{GroupMember, GroupSummary, MAX_NAME_LEN, NAME_EXTENSION, NewGroup};
 pub use history::{Message, Retention};
 pub use interval::SaveNumber;
 use interval::Saves;
@@ -71,13 +71,18 @@ pub use receive::Received;
 pub use receive_policy::{Decision, ProposalSummary, Proposed, ReceivePolicy, WelcomeSummary};
 pub use session::Session;
 pub use settings::{GroupSettings, HandshakeFormat};
+pub use signer::ClientSigner;
+use signer::GivenSigners;
 pub use staged::OwnCommit;
 pub(crate) use staged::StagedRecord;
 pub use summary::{CommitSummary, Committer, Newcomer};
 pub use transaction::{BoxError, GroupsTransaction, RecordWriter, Transaction};
 
-/// Groups in memory take at most about this much, bytes; the one used last always stays.
-const MAX_GROUP_MEMORY: usize = 64 << 20;
+/// What a client keeps in memory takes at most about this much, bytes, unless it is said otherwise.
+pub(crate) const DEFAULT_MEMORY: usize = 68 << 20;
+/// Of that, nodes of the store take this part, and no more than that: see [`ClientStore::set_cache_len`].
+const NODES_PART: usize = 4;
+const MAX_NODE_MEMORY: usize = 4 << 20;
 /// And there are at most this many.
 const MAX_GROUPS_IN_MEMORY: usize = 1024;
 
@@ -102,6 +107,8 @@ pub struct Client<C = RustCrypto> {
     /// kept in memory as OpenMLS holds it.
     escaped: BTreeSet<SecretBytes>,
     uses: u64,
+    /// What was said about memory; else it is the keep's to say.
+    memory: Option<usize>,
     store: Option<ClientStore>,
     first_save: Option<FirstSave>,
     policy: SavePolicy,
@@ -121,7 +128,8 @@ struct Profile {
     identity: SecretBytes,
     ciphersuite: Ciphersuite,
     credential: CredentialWithKey,
-    signer: SignatureKeyPair,
+    signer: ClientSigner,
+    given: GivenSigners,
     settings: GroupSettings,
 }
 
@@ -309,19 +317,37 @@ impl<C: CryptoProvider> Client<C> {
         Ok(())
     }
 
+    /// Bounds what this client keeps in memory beside its own scope, bytes: groups, as far as they are saved, and nodes of the
+    /// store. Default: as the [manager](crate::PersistenceManagerBuilder::memory) says. The groups that an operation is about are
+    /// in memory while it runs, whatever their size, and the one used last stays. With less memory, more is read. Not saved.
+    pub fn set_memory(&mut self, bytes: usize) {
+        self.memory = Some(bytes);
+        if let Some(store) = &self.store {
+            store.set_cache_len(node_memory(bytes));
+        }
+        self.trim();
+    }
+
+    /// As [`set_memory`](Self::set_memory), if nothing was said so far.
+    pub(crate) fn set_memory_if_unset(&mut self, bytes: usize) {
+        self.set_memory(self.memory.unwrap_or(bytes));
+    }
+
     /// Forgets groups that were not used for long, as far as they are stored.
     fn trim(&mut self) {
         if self.store.is_none() {
             return;
         }
-        let mut total: usize = self.groups.values().map(|group| group.scope.weight()).sum();
-        while self.groups.len() > 1 && (total > MAX_GROUP_MEMORY || self.groups.len() > MAX_GROUPS_IN_MEMORY) {
+        let memory = self.memory.unwrap_or(DEFAULT_MEMORY);
+        let bound = memory - node_memory(memory);
+        let mut total: usize = self.groups.values().map(GroupMemory::weight).sum();
+        while self.groups.len() > 1 && (total > bound || self.groups.len() > MAX_GROUPS_IN_MEMORY) {
             let kept = |id: &SecretBytes| self.saves.reservations.holds(id);
             let stored = self.groups.iter().filter(|(id, group)| !group.scope.is_unsaved() && !kept(id));
             let oldest = stored.filter(|(_, group)| group.used < self.uses).min_by_key(|(_, group)| group.used);
             let Some((id, _)) = oldest else { break };
             let id = id.clone();
-            total -= self.groups.remove(&id).map_or(0, |group| group.scope.weight());
+            total -= self.groups.remove(&id).map_or(0, |group| group.weight());
         }
     }
 }
@@ -330,6 +356,11 @@ impl<C> fmt::Debug for Client<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("policy", &self.policy).field("store", &self.store).finish_non_exhaustive()
     }
+}
+
+/// How much of a client's memory nodes of the store take, bytes.
+fn node_memory(memory: usize) -> usize {
+    (memory / NODES_PART).min(MAX_NODE_MEMORY)
 }
 
 fn not_kept() -> Error {

@@ -7,7 +7,7 @@ use openmls::framing::Sender;
 use openmls::group::{GroupId, MlsGroup, QueuedProposal, StagedWelcome};
 use openmls::prelude::{LibraryError, Proposal};
 
-use super::groups::Member;
+use super::groups::GroupMember;
 use super::summary::{CommitSummary, Committer, Newcomer, member_at};
 
 /// What to do with something that arrived and is valid in OpenMLS's terms.
@@ -75,9 +75,9 @@ pub enum Proposed {
     /// That somebody enters.
     Add(Newcomer),
     /// That a member goes.
-    Remove(Member),
+    Remove(GroupMember),
     /// New keys, or another credential, of a member: as they would be.
-    Update(Member),
+    Update(GroupMember),
     /// Other extensions of the group's context.
     Extensions,
     /// Something else: a pre-shared key, a reinitialisation.
@@ -95,7 +95,7 @@ pub struct WelcomeSummary {
     /// Who invites.
     pub sender: Newcomer,
     /// Who is in, this client among them.
-    pub members: Vec<Member>,
+    pub members: Vec<GroupMember>,
     /// The client is a member already, and its state of the group would be replaced.
     pub replaces: bool,
 }
@@ -111,7 +111,7 @@ impl ProposalSummary {
             (Proposal::Add(add), _) => Proposed::Add(Newcomer::of_leaf(add.key_package().leaf_node())),
             (Proposal::Remove(remove), _) => Proposed::Remove(member_at(group, remove.removed())?),
             (Proposal::Update(update), Sender::Member(index)) => {
-                Proposed::Update(Member::of_leaf(*index, update.leaf_node()))
+                Proposed::Update(GroupMember::of_leaf(*index, update.leaf_node()))
             }
             (Proposal::GroupContextExtensions(_), _) => Proposed::Extensions,
             _ => Proposed::Other,
@@ -127,7 +127,7 @@ impl WelcomeSummary {
             group: context.group_id().clone(),
             epoch: context.epoch().as_u64(),
             sender: Newcomer::of_leaf(staged.welcome_sender()?),
-            members: staged.members().map(Member::from).collect(),
+            members: staged.members().map(GroupMember::from).collect(),
             replaces,
         })
     }

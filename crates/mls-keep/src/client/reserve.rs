@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::load::no_group;
 use super::refusal::aborted;
+use super::signer::NoSignature;
 use super::{Client, CryptoProvider, draft};
 use crate::entropy::SystemEntropy;
 use crate::memory::ScopeMemory;
@@ -225,8 +226,9 @@ impl<C: CryptoProvider> Client<C> {
         let mut group = MlsGroup::load(provider.storage(), id)?.ok_or_else(no_group)?;
         // With proposals OpenMLS encrypts no message. Only the ratchets are taken over from here.
         group.clear_pending_proposals(provider.storage())?;
+        let signer = NoSignature(self.ciphersuite().signature_algorithm());
         for _ in 0..messages {
-            draft::create_message(&mut group, &provider, &self.profile.signer, b"").map_err(aborted)?;
+            draft::create_message(&mut group, &provider, &signer, b"").map_err(aborted)?;
         }
         Ok(provider.storage().get(&Scope::group(id), &Kind::MessageSecrets.only()))
     }

@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use mls_keep_core::{Error, ErrorKind, Result, Value};
 use openmls::group::{GroupId, MlsGroup};
-use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::OpenMlsProvider;
 
 use super::blocks::Habits;
@@ -14,9 +13,10 @@ use super::history::Retention;
 use super::load::no_group;
 use super::receive::{Received, Then};
 use super::refusal::{aborted_in, needs_rejoin};
+use super::signer::no_signer;
 use super::summary::CommitSummary;
 use super::transaction::{BoxError, GroupsTransaction, RecordWriter, Transaction, application_key};
-use super::{Client, CryptoProvider};
+use super::{Client, ClientSigner, CryptoProvider, Profile};
 use crate::provider::{Provider, TransactionStorage};
 use crate::scope::Scope;
 
@@ -30,7 +30,7 @@ pub struct Session<'c, C: CryptoProvider> {
     groups: Vec<MlsGroup>,
     named: Vec<GroupId>,
     /// That of the first group's leaf, if it is another one than the client's own.
-    signer: Option<SignatureKeyPair>,
+    signer: Option<ClientSigner>,
     now: SystemTime,
 }
 
@@ -100,8 +100,7 @@ impl<C: CryptoProvider> Client<C> {
         let mut session = self.begin_any(groups).await?;
         if session.needs_rejoin() {
             // Nothing is sent, committed or proposed without a signature.
-            let (scheme, public) = (session.signer().signature_scheme(), session.signer().to_public_vec());
-            session.signer = Some(SignatureKeyPair::from_raw(scheme, Vec::new(), public));
+            session.signer = Some(session.signer().withheld());
             session.provider.storage().hide_signers(true);
         }
         Ok(session)
@@ -114,12 +113,13 @@ impl<C: CryptoProvider> Client<C> {
         for group in groups {
             self.loaded_group(group).await?;
             self.burn_reservation(group).await?;
+            // Loading the next one must not take it away.
+            self.groups.get_mut(group.as_slice()).ok_or_else(no_group)?.used = self.uses;
         }
         let mut named = BTreeMap::new();
         let mut loaded = Vec::with_capacity(groups.len());
         for id in groups {
             let memory = self.groups.get_mut(id.as_slice()).ok_or_else(no_group)?;
-            memory.used = self.uses;
             named.insert(id.as_slice().into(), Arc::clone(&memory.scope.records));
             // Taken, so that whatever happens to the session, memory is not ahead of the records. It is there, unless the
             // group is named twice.
@@ -129,6 +129,7 @@ impl<C: CryptoProvider> Client<C> {
         let storage = TransactionStorage::new(Arc::clone(&self.own.records), named);
         let provider = Provider::new(Arc::clone(&self.crypto), storage);
         let signer = loaded.first().and_then(|group| self.profile.other_signer(group, provider.storage()));
+        self.profile.signer.was_missed();
         let now = (self.wall_clock)();
         Ok(Session { client: self, provider, groups: loaded, named: groups.to_vec(), signer, now })
     }
@@ -145,6 +146,7 @@ impl<C: CryptoProvider> Client<C> {
         let named = BTreeMap::from([(group.as_slice().into(), Arc::clone(&memory.scope.records))]);
         let storage = TransactionStorage::new(Arc::clone(&self.own.records), named);
         let provider = Provider::new(Arc::clone(&self.crypto), storage);
+        self.profile.signer.was_missed();
         let now = (self.wall_clock)();
         Ok(Session { client: self, provider, groups: Vec::new(), named: Vec::new(), signer: None, now })
     }
@@ -205,7 +207,7 @@ impl<C: CryptoProvider> Session<'_, C> {
     }
 
     /// The signature key of the client's leaf in the first group; of its new key packages and groups if none is named.
-    pub fn signer(&self) -> &SignatureKeyPair {
+    pub fn signer(&self) -> &ClientSigner {
         self.signer.as_ref().unwrap_or(&self.client.profile.signer)
     }
 
@@ -254,8 +256,8 @@ impl<C: CryptoProvider> Session<'_, C> {
     /// All named groups with everything that a call needs.
     pub fn groups_transaction(&mut self) -> GroupsTransaction<'_, C> {
         let signer = self.signer.as_ref().unwrap_or(&self.client.profile.signer);
-        let credential = &self.client.profile.credential;
-        GroupsTransaction { groups: &mut self.groups, provider: &self.provider, signer, credential }
+        let Profile { credential, signer: own_signer, .. } = &self.client.profile;
+        GroupsTransaction { groups: &mut self.groups, provider: &self.provider, signer, credential, own_signer }
     }
 
     /// Of groups that have none of their own, and when this began.
@@ -284,14 +286,25 @@ impl<C: CryptoProvider> Session<'_, C> {
         Ok(())
     }
 
-    /// What the transaction ends with: what the storage said to OpenMLS, if it said something; or that a group must be entered
-    /// anew.
+    /// What the transaction ends with: what the storage said to OpenMLS, if it said something; or what it was [in
+    /// truth](Self::explained).
     pub(super) fn aborted(&self, error: BoxError) -> Error {
-        let error = aborted_in(self.provider.storage(), error);
+        self.explained(aborted_in(self.provider.storage(), error))
+    }
+
+    /// What an error of OpenMLS is in truth: that the signer was not given, or a group must be entered anew.
+    pub(super) fn explained(&self, error: Error) -> Error {
         match error.kind() {
+            ErrorKind::Aborted if self.misses_signer() => no_signer().with_source(error),
             ErrorKind::Aborted if self.needs_rejoin() => needs_rejoin().with_source(error),
             _ => error,
         }
+    }
+
+    /// Whether something was to be signed, and the signer was not given.
+    fn misses_signer(&self) -> bool {
+        let mut signers = self.signer.iter().chain([&self.client.profile.signer]);
+        signers.any(ClientSigner::was_missed)
     }
 
     /// Whether one of the named groups was restored and not entered anew.

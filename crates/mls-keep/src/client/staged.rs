@@ -231,7 +231,12 @@ impl<C: CryptoProvider> Client<C> {
                 return Err(Error::new(ErrorKind::CommitPending, "an external commit is staged in this group").into());
             }
             let epoch = mls_group.epoch().as_u64();
-            let committer = Committer { group_name: &group_name, signer: tx.signer, credential: tx.credential };
+            let committer = Committer {
+                group_name: &group_name,
+                signer: tx.signer,
+                own_signer: tx.own_signer,
+                credential: tx.credential,
+            };
             let bundle = change.build(mls_group, tx.provider, key_packages.clone(), &committer)?;
             draft::confirm_commit(mls_group, tx.provider, &bundle)?;
             let (commit, welcome, group_info) = bundle.into_messages();

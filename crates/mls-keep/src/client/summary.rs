@@ -8,7 +8,7 @@ use openmls::framing::Sender;
 use openmls::group::{GroupId, MlsGroup, StagedCommit};
 use openmls::prelude::{LeafNode, LeafNodeIndex, Proposal};
 
-use super::groups::{Member, identity_of};
+use super::groups::{GroupMember, identity_of};
 
 /// What a commit does to a group.
 #[derive(Clone, Eq, PartialEq)]
@@ -23,9 +23,9 @@ pub struct CommitSummary {
     /// Who enters.
     pub added: Vec<Newcomer>,
     /// Who is removed.
-    pub removed: Vec<Member>,
+    pub removed: Vec<GroupMember>,
     /// Whose keys, or credentials, change: as they will be. The sender is among them if it renewed its own.
-    pub updated: Vec<Member>,
+    pub updated: Vec<GroupMember>,
     /// The extensions of the group's context are replaced.
     pub changes_extensions: bool,
     /// Pre-shared keys are mixed in.
@@ -43,7 +43,7 @@ pub enum Committer {
     /// This client.
     Own,
     /// Another member.
-    Member(Member),
+    Member(GroupMember),
     /// A client that enters by this commit (RFC 9420 section 12.4.3.2): a new one, or a member that lost its state, whose old
     /// leaf is then among the removed ones.
     External(Newcomer),
@@ -75,13 +75,13 @@ impl CommitSummary {
         let mut updated = Vec::new();
         for update in commit.update_proposals() {
             if let Sender::Member(index) = update.sender() {
-                updated.push(Member::of_leaf(*index, update.update_proposal().leaf_node()));
+                updated.push(GroupMember::of_leaf(*index, update.update_proposal().leaf_node()));
             }
         }
         let path = commit.update_path_leaf_node();
         let sender = match sender {
             Sender::Member(index) => {
-                updated.extend(path.map(|leaf| Member::of_leaf(*index, leaf)));
+                updated.extend(path.map(|leaf| GroupMember::of_leaf(*index, leaf)));
                 match *index == group.own_leaf_index() {
                     true => Committer::Own,
                     false => Committer::Member(member_at(group, *index)?),
@@ -109,7 +109,7 @@ impl CommitSummary {
     }
 }
 
-impl Member {
+impl GroupMember {
     pub(super) fn of_leaf(index: LeafNodeIndex, leaf: &LeafNode) -> Self {
         Self {
             index: index.u32(),
@@ -130,8 +130,8 @@ impl Newcomer {
     }
 }
 
-pub(super) fn member_at(group: &MlsGroup, index: LeafNodeIndex) -> Result<Member> {
-    group.member_at(index).map(Member::from).ok_or_else(malformed)
+pub(super) fn member_at(group: &MlsGroup, index: LeafNodeIndex) -> Result<GroupMember> {
+    group.member_at(index).map(GroupMember::from).ok_or_else(malformed)
 }
 
 fn malformed() -> Error {
@@ -155,7 +155,7 @@ impl fmt::Debug for Committer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Own => f.write_str("Own"),
-            Self::Member(member) => f.debug_tuple("Member").field(member).finish(),
+            Self::Member(member) => f.debug_tuple("GroupMember").field(member).finish(),
             Self::External(_) => f.write_str("External(..)"),
         }
     }

@@ -5,11 +5,10 @@ use std::error::Error as StdError;
 use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, Value};
 use openmls::credentials::CredentialWithKey;
 use openmls::group::MlsGroup;
-use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::OpenMlsProvider;
 
-use super::CryptoProvider;
 use super::blocks::Habits;
+use super::{ClientSigner, CryptoProvider};
 use crate::provider::{Provider, TransactionStorage};
 use crate::records::Kind;
 use crate::scope::Scope;
@@ -18,28 +17,32 @@ use crate::scope::Scope;
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// What a transaction over one group works with.
+#[non_exhaustive]
 pub struct Transaction<'t, C> {
     /// The group, as loaded. It stays with the client.
     pub group: &'t mut MlsGroup,
     /// What OpenMLS calls take.
     pub provider: &'t Provider<C>,
     /// The signature key of the client's leaf in the group.
-    pub signer: &'t SignatureKeyPair,
+    pub signer: &'t ClientSigner,
     /// The application's records in the group's scope: committed with what OpenMLS does.
     pub records: RecordWriter<'t>,
     pub(super) habits: Habits<'t>,
 }
 
 /// What a transaction over any number of groups works with.
+#[non_exhaustive]
 pub struct GroupsTransaction<'t, C> {
     /// The groups in the order in which they were named.
     pub groups: &'t mut [MlsGroup],
     /// What OpenMLS calls take.
     pub provider: &'t Provider<C>,
     /// The signature key of the client's leaf in the first group; of its new key packages and groups if none is named.
-    pub signer: &'t SignatureKeyPair,
+    pub signer: &'t ClientSigner,
     /// The credential and signature public key of the client's new key packages and groups.
     pub credential: &'t CredentialWithKey,
+    /// That key's.
+    pub(super) own_signer: &'t ClientSigner,
 }
 
 /// Writes the application's records of one scope. Reading is [`Client::record`](crate::Client::record).

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 /// How a storage provider encodes values. OpenMLS supports self-describing codecs only; these two are in use.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Encoding {
     /// JSON, as `serde_json` writes it.
     #[default]

@@ -51,6 +51,7 @@ pub struct StoredGroup {
 
 /// What OpenMLS stores one of for each group.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
 pub enum GroupValue {
     /// `MlsGroupJoinConfig`.
     JoinConfig,

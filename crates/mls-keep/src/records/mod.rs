@@ -40,6 +40,7 @@ kinds! {
     Arrivals = 0x04, "messages that were received: of each the first 16 bytes of its SHA-256, and its number in the history (8), all ones if it is not there", "group", "page (1)";
     Reservation = 0x05, "reservation: how many messages may have been encrypted since the record `10` beside it was stored, who holds it", "group", "";
     LastResort = 0x06, "last resort: of each group that was joined with this key package, the first 16 bytes of the SHA-256 of its confirmation tag then", "client", "the first 16 bytes of the SHA-256 of its reference";
+    ExternalSigner = 0x07, "signature key whose private half is not stored: public key, 16 random bytes", "client", "encoded public key";
 
     MessageSecrets = 0x10, "MessageSecrets", "group", "";
     GroupState = 0x11, "GroupState", "group", "";

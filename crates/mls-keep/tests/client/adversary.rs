@@ -8,7 +8,7 @@ use mls_keep::openmls::group::GroupId;
 use mls_keep::openmls::prelude::OpenMlsProvider as _;
 use mls_keep::{
     Archive, BackupOptions, Change, Client, Encryption, ErrorKind, ExportOptions, JoinOptions, KeyPackageOptions,
-    MasterKey, PersistenceManager, Received, RestoreOptions, SavePolicy,
+    MasterKey, PersistenceManager, Received, RestoreOptions, SavePolicy, Signer as _,
 };
 use openmls_basic_credential::SignatureKeyPair;
 

@@ -71,7 +71,7 @@ impl StorageBackend for Rough {
         }
     }
 
-    fn capabilities(&self) -> mls_keep::Capabilities {
+    fn capabilities(&self) -> mls_keep_core::Capabilities {
         self.inner.capabilities()
     }
 }
@@ -162,7 +162,7 @@ impl World {
             heard: 0,
             lost: 0,
             refused: BTreeMap::new(),
-            alone: seed % 2 == 0,
+            alone: seed.is_multiple_of(2),
             by_hand: false,
         }
     }

@@ -4,6 +4,7 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod adversary;
+mod api;
 mod backups;
 mod blocks;
 mod cached_group;
@@ -22,6 +23,7 @@ mod receiving;
 mod refusals;
 mod saving;
 mod settings;
+mod signers;
 mod staged;
 mod storage_errors;
 

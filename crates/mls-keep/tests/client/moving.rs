@@ -124,7 +124,7 @@ fn without_its_groups_a_client_is_exported_and_stays() {
     let (mut alice, mut bob, group) = friends(&old);
     block_on(alice.transact_groups(&[], |tx| Ok(tx.records(mls_keep::Scope::Client).put("theme", "dark")?))).unwrap();
     let mut archive = Vec::new();
-    let options = ExportOptions { include_groups: false, ..ExportOptions::new(key()) };
+    let options = ExportOptions::new(key()).without_groups();
     block_on(alice.export_state(&mut archive, options)).unwrap();
     let message = block_on(alice.send(&group, "still here")).unwrap();
     assert_eq!(hear(&mut bob, &message), "still here");

@@ -1,0 +1,298 @@
+//! [`ClientSigner`]: what signs for a client.
+//!
+//! A key pair stands in the store. Of a key that lives elsewhere the store has the public half (record `07` of the client's
+//! scope), and whoever loads the client gives the signer again.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mls_keep_core::{Error, ErrorKind, Result, SecretBytes};
+use openmls_basic_credential::SignatureKeyPair;
+use openmls_traits::crypto::OpenMlsCrypto;
+use openmls_traits::random::OpenMlsRand;
+use openmls_traits::signatures::{Signer, SignerError};
+use openmls_traits::types::SignatureScheme;
+use serde::{Deserialize, Serialize};
+
+use super::{Client, CryptoProvider};
+use crate::provider::TransactionStorage;
+use crate::records::{Kind, codec};
+use crate::scope::Scope;
+
+/// A signer that the application gives.
+type External = Arc<dyn Signer + Send + Sync>;
+
+/// What signs for a client: a key pair that is kept with it, or a signer of the application's, whose private key stands
+/// elsewhere: in an enclave, a TPM, an HSM.
+///
+/// ```
+/// use std::sync::Arc;
+/// use mls_keep::openmls::prelude::{Ciphersuite, SignatureScheme};
+/// use mls_keep::{Client, ClientSigner, ErrorKind, Signer, SignerError};
+/// # use mls_keep::{Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, SignatureKeyPair};
+///
+/// struct Enclave {
+///     // a handle of the platform's
+/// #   key: SignatureKeyPair,
+/// }
+///
+/// impl Signer for Enclave {
+///     fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {
+///         // Ask the enclave, which may ask the user.
+/// #       self.key.sign(payload)
+///     }
+///
+///     fn signature_scheme(&self) -> SignatureScheme {
+///         SignatureScheme::ED25519
+///     }
+/// }
+/// # futures_executor::block_on(async {
+/// # let encryption = Encryption::hkdf_sha256(MasterKey::new([1; 32]));
+/// # let manager = PersistenceManager::builder(MemoryBackend::new()).encryption(encryption).open().await?;
+/// # let persistence = Persistence { manager: manager.clone(), save: Default::default() };
+/// # let key = SignatureKeyPair::new(SignatureScheme::ED25519).unwrap();
+/// # let public_key = key.to_public_vec();
+/// # let enclave = Arc::new(Enclave { key });
+/// let signer = || ClientSigner::external(public_key.clone(), enclave.clone());
+/// let mut alice = Client::builder("alice").signer(signer()).persistence(persistence).create().await?;
+/// let group = alice.create_group("tea").await?;
+/// drop(alice);
+///
+/// let mut alice = manager.load_client_state("alice").await?;
+/// let refused = alice.send(&group, "at five?").await; // what signs nothing works
+/// assert_eq!(refused.unwrap_err().kind(), ErrorKind::NoSigner);
+/// alice.use_signer(signer())?;
+/// alice.send(&group, "at five?").await?;
+/// # Ok::<(), mls_keep::Error>(())
+/// # }).unwrap();
+/// ```
+pub struct ClientSigner {
+    public_key: Vec<u8>,
+    scheme: SignatureScheme,
+    key: Key,
+}
+
+enum Key {
+    Stored(SignatureKeyPair),
+    External(External),
+    /// Nobody has given the signer. Whether it was asked.
+    NotGiven(AtomicBool),
+    Withheld,
+}
+
+/// What is stored of a key whose signer is elsewhere: record `07` of the client's scope.
+#[derive(Deserialize, Serialize)]
+struct ExternalRecord {
+    public_key: Vec<u8>,
+    /// Random, so that two clients with one key are not taken for each other.
+    id: [u8; 16],
+}
+
+/// The signers that were given to a client, by their public keys. Not saved.
+#[derive(Clone, Default)]
+pub(super) struct GivenSigners(Vec<(Vec<u8>, External)>);
+
+impl ClientSigner {
+    /// A signer of the application's, which has the private key that belongs to `public_key`. Nothing but `public_key` is
+    /// stored: whoever loads the client [gives the signer again](Client::use_signer).
+    pub fn external(public_key: impl Into<Vec<u8>>, signer: Arc<dyn Signer + Send + Sync>) -> Self {
+        Self { public_key: public_key.into(), scheme: signer.signature_scheme(), key: Key::External(signer) }
+    }
+
+    /// The public key, as it stands in leaves (RFC 9420 section 5.1.1).
+    #[must_use]
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    /// Whether the private key stands elsewhere than in the store.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        matches!(self.key, Key::External(_) | Key::NotGiven(_))
+    }
+
+    /// Signs nothing.
+    pub(super) fn withheld(&self) -> Self {
+        Self { public_key: self.public_key.clone(), scheme: self.scheme, key: Key::Withheld }
+    }
+
+    fn not_given(public_key: &[u8], scheme: SignatureScheme) -> Self {
+        Self { public_key: public_key.into(), scheme, key: Key::NotGiven(AtomicBool::new(false)) }
+    }
+
+    /// Whether it was asked for a signature since this was asked last, and nobody has given it.
+    pub(super) fn was_missed(&self) -> bool {
+        matches!(&self.key, Key::NotGiven(asked) if asked.swap(false, Ordering::Relaxed))
+    }
+
+    /// Refuses a signer that does not sign with the key that it is said to have.
+    pub(super) fn check(&self, crypto: &impl OpenMlsCrypto, scheme: SignatureScheme) -> Result<()> {
+        if self.scheme != scheme {
+            return Err(Error::new(ErrorKind::Invalid, "the signature key is not of the ciphersuite's scheme"));
+        }
+        if !matches!(self.key, Key::External(_)) {
+            return Ok(());
+        }
+        // Nothing in MLS: what is signed there begins with another label.
+        const PAYLOAD: &[u8] = b"mls-keep tries a signer";
+        let failed = |error: SignerError| {
+            Error::new(ErrorKind::Aborted, "the signer does not sign").with_source(format!("{error:?}"))
+        };
+        let signature = self.sign(PAYLOAD).map_err(failed)?;
+        crypto.verify_signature(scheme, PAYLOAD, &self.public_key, &signature).map_err(|error| {
+            Error::new(ErrorKind::Invalid, "the signer does not sign with this public key").with_source(error)
+        })
+    }
+
+    /// Puts into the client's scope what is stored of it.
+    pub(super) fn store(&self, storage: &TransactionStorage, rand: &impl OpenMlsRand) -> Result<()> {
+        if let Key::Stored(pair) = &self.key {
+            return pair.store(storage);
+        }
+        let key = record_key(&self.public_key)?;
+        if storage.get(&Scope::Client, &key).is_none() {
+            let id = rand.random_array().map_err(|error| {
+                Error::new(ErrorKind::Internal, "there are no random bytes").with_source(format!("{error:?}"))
+            })?;
+            let record = ExternalRecord { public_key: self.public_key.clone(), id };
+            let record = codec::encode(Kind::ExternalSigner, &record, 0)?;
+            storage.put(&Scope::Client, key, Some(record));
+        }
+        Ok(())
+    }
+}
+
+impl GivenSigners {
+    pub(super) fn give(&mut self, signer: &ClientSigner) {
+        if let Key::External(external) = &signer.key {
+            self.0.retain(|(key, _)| *key != signer.public_key);
+            self.0.push((signer.public_key.clone(), Arc::clone(external)));
+        }
+    }
+
+    fn has(&self, public_key: &[u8]) -> bool {
+        self.0.iter().any(|(key, _)| key == public_key)
+    }
+
+    /// The signer of a key that the client has; `None` if it has no such key.
+    pub(super) fn find(
+        &self,
+        storage: &TransactionStorage,
+        public_key: &[u8],
+        scheme: SignatureScheme,
+    ) -> Option<ClientSigner> {
+        if let Some(pair) = SignatureKeyPair::read(storage, public_key, scheme) {
+            return Some(pair.into());
+        }
+        if !is_external(storage, public_key) {
+            return None;
+        }
+        let given = self.0.iter().find(|(key, signer)| key == public_key && signer.signature_scheme() == scheme);
+        Some(match given {
+            Some((_, signer)) => ClientSigner::external(public_key, Arc::clone(signer)),
+            None => ClientSigner::not_given(public_key, scheme),
+        })
+    }
+}
+
+impl<C: CryptoProvider> Client<C> {
+    /// Gives a client the signer of a key of its own that is not stored. That is needed each time a client of such a key was
+    /// loaded, restored, imported or reclaimed, before anything is signed; until then whatever signs is `NoSigner`, and
+    /// everything else works: reading, receiving, joining. The signer is asked for one signature here, to see that it has
+    /// the key.
+    ///
+    /// After [`set_credential`](Self::set_credential) the client's groups go over to the new key one by one. Until they have,
+    /// give the old signer, too.
+    ///
+    /// # Errors
+    /// `NotFound` if the client has no such key, `Invalid` if the key is stored, or the signer does not sign with it, `Aborted` if the
+    /// signer fails.
+    pub fn use_signer(&mut self, signer: ClientSigner) -> Result<()> {
+        let storage = TransactionStorage::new(Arc::clone(&self.own.records), Default::default());
+        if matches!(signer.key, Key::Stored(_)) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "a key pair is stored with the client, and is no external signer",
+            ));
+        }
+        if !is_external(&storage, &signer.public_key) {
+            return Err(Error::new(ErrorKind::NotFound, "the client has no external signer of this public key"));
+        }
+        signer.check(self.crypto.as_ref(), self.ciphersuite().signature_algorithm())?;
+        self.profile.given.give(&signer);
+        self.reload_profile()
+    }
+
+    /// The public keys of this client whose signers are elsewhere and were not [given](Self::use_signer) so far.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn missing_signers(&self) -> Result<Vec<Vec<u8>>> {
+        let mut missing = Vec::new();
+        for (_, record) in self.own.records.iter().filter(|(key, _)| Kind::ExternalSigner.has(key)) {
+            let ExternalRecord { public_key, .. } = codec::decode(Kind::ExternalSigner, record)?;
+            if !self.profile.given.has(&public_key) {
+                missing.push(public_key);
+            }
+        }
+        Ok(missing)
+    }
+}
+
+impl Signer for ClientSigner {
+    fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {
+        match &self.key {
+            Key::Stored(pair) => pair.sign(payload),
+            Key::External(signer) => signer.sign(payload),
+            Key::NotGiven(asked) => {
+                asked.store(true, Ordering::Relaxed);
+                Err(SignerError::SigningError)
+            }
+            Key::Withheld => Err(SignerError::SigningError),
+        }
+    }
+
+    fn signature_scheme(&self) -> SignatureScheme {
+        self.scheme
+    }
+}
+
+impl From<SignatureKeyPair> for ClientSigner {
+    /// A key pair that is kept with the client.
+    fn from(pair: SignatureKeyPair) -> Self {
+        Self { public_key: pair.to_public_vec(), scheme: pair.signature_scheme(), key: Key::Stored(pair) }
+    }
+}
+
+impl fmt::Debug for ClientSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientSigner").field("is_external", &self.is_external()).finish_non_exhaustive()
+    }
+}
+
+/// Signs with nothing, for messages that nobody gets.
+pub(super) struct NoSignature(pub(super) SignatureScheme);
+
+impl Signer for NoSignature {
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, SignerError> {
+        Ok(Vec::new())
+    }
+
+    fn signature_scheme(&self) -> SignatureScheme {
+        self.0
+    }
+}
+
+pub(super) fn no_signer() -> Error {
+    let text = "the client's signature key is elsewhere, and its signer was not given: give it first";
+    Error::new(ErrorKind::NoSigner, text)
+}
+
+fn is_external(storage: &TransactionStorage, public_key: &[u8]) -> bool {
+    record_key(public_key).is_ok_and(|key| storage.get(&Scope::Client, &key).is_some())
+}
+
+fn record_key(public_key: &[u8]) -> Result<SecretBytes> {
+    Ok(Kind::ExternalSigner.by_encoded(&codec::encode_key(public_key)?))
+}
