@@ -177,7 +177,7 @@ fn the_importer_names_the_clients_and_no_adapter() {
 #[test]
 fn only_mls_keep_and_the_tests_name_openmls() {
     let workspace = Workspace::read();
-    for name in workspace.names().into_iter().filter(|name| !name != "mls-keep" && !TESTS.contains(name)) {
+    for name in workspace.names().into_iter().filter(|name| *name != "mls-keep" && !TESTS.contains(name)) {
         workspace.refuse(name, &ALL, is_openmls);
     }
 }
