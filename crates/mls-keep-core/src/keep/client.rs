@@ -217,6 +217,17 @@ impl ClientStore {
         Ok(true)
     }
 
+    /// Whether the store holds another root than the one that this reads from and has put there: one of somebody else, or none
+    /// any more. Loads the root's bytes and nothing else, and changes nothing here: what follows is [`refresh`](Self::refresh).
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub async fn is_behind(&self) -> Result<bool> {
+        let stored = self.keep.backend().load(&self.key).await?;
+        let is_own = self.in_doubt.as_ref().is_some_and(|doubt| doubt.has_made(stored.as_ref()));
+        Ok(stored != self.stored && !is_own)
+    }
+
     /// # Errors
     /// `MovedOut` if the client is known to have been moved to another device. Nothing may be sent from here then, also where
     /// sending commits nothing.

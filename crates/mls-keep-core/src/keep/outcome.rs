@@ -26,6 +26,14 @@ pub(super) struct InDoubt {
     fence: Option<(Root, Commit)>,
 }
 
+impl InDoubt {
+    /// Whether what is stored in the root's place was put there for this commit.
+    pub(super) fn has_made(&self, stored: Option<&Bytes>) -> bool {
+        let fence = self.fence.as_ref().and_then(|(_, commit)| commit.swap.replacement.as_ref());
+        stored.is_some_and(|stored| *stored == self.replacement || Some(stored) == fence)
+    }
+}
+
 impl ClientStore {
     /// Hands `commit`, which makes `root`, to the backend. When `Ok` this reads from `root`, and `committed` is given back.
     ///

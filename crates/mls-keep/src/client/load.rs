@@ -85,6 +85,19 @@ impl<C: CryptoProvider> Client<C> {
         self.heed(refreshed)
     }
 
+    /// Whether somebody else, an extension that shows notifications for instance, has changed the client in the store since it
+    /// was read here. Asks for the client's root and loads nothing else, so it can be asked whenever the application comes
+    /// to the front. [`refresh`](Self::refresh) takes over what there is, and says why it cannot.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub async fn changed_elsewhere(&self) -> Result<bool> {
+        match &self.store {
+            Some(store) => store.is_behind().await,
+            None => Ok(false),
+        }
+    }
+
     /// Drops what somebody else has changed in the store, as far as that is known here.
     pub(super) async fn freshen(&mut self) -> Result<()> {
         self.settle_first_save().await?;

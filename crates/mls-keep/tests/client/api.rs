@@ -140,6 +140,7 @@ fn every_future_is_send<C: CryptoProvider>(client: &mut Client<C>, manager: &Per
     is_send(client.members(group));
     is_send(client.export_secret(group, "label", b"", 32));
     is_send(client.refresh());
+    is_send(client.changed_elsewhere());
     is_send(client.transact(group, |_| Ok(())));
     is_send(client.transact_groups(&[], |_| Ok(())));
     is_send(client.begin(&[]));

@@ -27,16 +27,16 @@ const STEPS: usize = 80;
 
 /// Memory of which the next commit fails, in one of these ways.
 #[derive(Clone, Default)]
-struct Rough {
+pub(super) struct Rough {
     inner: MemoryBackend,
-    next: Arc<AtomicU64>,
+    pub(super) next: Arc<AtomicU64>,
 }
 
 const FAILS: u64 = 1;
 const UNSEEN_BEFORE: u64 = 2;
 const UNSEEN_AFTER: u64 = 3;
-const NEVER_ENDS_BEFORE: u64 = 4;
-const NEVER_ENDS_AFTER: u64 = 5;
+pub(super) const NEVER_ENDS_BEFORE: u64 = 4;
+pub(super) const NEVER_ENDS_AFTER: u64 = 5;
 
 #[async_trait::async_trait]
 impl StorageBackend for Rough {
@@ -77,7 +77,7 @@ impl StorageBackend for Rough {
 }
 
 /// What a call returned; `None` if it never ends, and was given up.
-fn call<T>(future: impl Future<Output = Result<T>>) -> Option<Result<T>> {
+pub(super) fn call<T>(future: impl Future<Output = Result<T>>) -> Option<Result<T>> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => Some(result),
         Poll::Pending => None,

@@ -10,6 +10,7 @@ mod blocks;
 mod cached_group;
 mod conflicts;
 mod credentials;
+mod elsewhere;
 mod entry;
 mod forgetting;
 mod group_list;
