@@ -163,6 +163,20 @@ pub const SECTIONS: &[Section] = &[
                 &["interval_schedules.rs::no_key_is_used_twice_whatever_goes_wrong_with_the_storage"],
             ),
             promise(
+                "The same in any order of calls, of one process that changes its policy and saves by hand, or of two, with commits that fail, never end, or are not seen",
+                &[
+                    "keys_once.rs::no_key_is_used_twice_in_any_order_of_calls",
+                    "adversary.rs::what_was_sent_by_hand_is_not_taken_for_reserved",
+                ],
+            ),
+            promise(
+                "A process that has heard that its client was moved or deleted sends nothing that it has reserved",
+                &[
+                    "adversary.rs::a_process_with_reserved_messages_shares_no_key_with_the_client_that_has_moved",
+                    "adversary.rs::a_process_that_has_heard_that_the_client_was_deleted_sends_nothing_that_it_has_reserved",
+                ],
+            ),
+            promise(
                 "What is not a message is durable before its result is returned, with everything that waited",
                 &["interval.rs::what_is_not_a_message_is_durable_at_once_with_all_that_waited"],
             ),
@@ -306,6 +320,39 @@ pub const SECTIONS: &[Section] = &[
             promise(
                 "What is kept to recognise messages does not grow with the messages",
                 &["history.rs::a_message_that_arrives_again_is_recognised_however_late"],
+            ),
+            promise(
+                "A Welcome to a key package of last resort is joined by once, also after its group was left or forgotten",
+                &[
+                    "adversary.rs::a_welcome_to_a_last_resort_is_not_joined_again_after_the_group_was_forgotten",
+                    "adversary.rs::a_welcome_to_a_last_resort_is_not_joined_again_after_a_removal",
+                    "adversary.rs::an_older_welcome_to_a_last_resort_replaces_no_newer_state",
+                ],
+            ),
+            promise(
+                "A commit that another process has confirmed is confirmed here, too, and an old entry brings no group back",
+                &[
+                    "adversary.rs::a_commit_that_another_process_has_confirmed_is_not_damage",
+                    "adversary.rs::an_entry_that_another_process_has_confirmed_is_not_damage",
+                ],
+            ),
+            promise(
+                "A signature key can stay in an enclave or an HSM: neither the store nor an archive has it",
+                &[
+                    "signers.rs::a_client_signs_with_a_key_that_is_not_in_the_store",
+                    "signers.rs::archives_carry_no_signature_key_and_the_signer_is_given_again",
+                ],
+            ),
+            promise(
+                "A client of a thousand groups stays within the memory that it is given",
+                &[
+                    "memory.rs::a_client_of_a_thousand_groups_stays_within_its_bound",
+                    "memory.rs::a_client_that_sends_in_a_thousand_groups_stays_within_its_bound",
+                ],
+            ),
+            promise(
+                "A client hears that another process has changed it",
+                &["elsewhere.rs::an_application_hears_that_its_extension_has_received"],
             ),
             promise(
                 "An application's records go with what is sent and received, or not at all",
