@@ -49,11 +49,13 @@ pub(crate) struct GroupMemory {
 impl GroupMemory {
     /// About how much memory the group takes, bytes: its records, and what OpenMLS holds of it.
     pub(crate) fn weight(&self) -> usize {
-        /// What stands around the bytes of a record, and around an `MlsGroup`.
+        /// What stands around the bytes of a record, and what an `MlsGroup` takes besides.
         const RECORD: usize = 200;
         const GROUP: usize = 4096;
+        // Whether or not there is an `MlsGroup`, there is a place for one, in a node of a map that is not full.
+        let place = size_of::<Self>() + size_of::<Self>() / 2;
         let records = self.scope.weight() + self.scope.records.len() * RECORD;
-        records + self.group.as_ref().map_or(0, |_| GROUP + 2 * self.scope.weight())
+        place + records + self.group.as_ref().map_or(0, |_| GROUP + 2 * self.scope.weight())
     }
 
     /// A group in this state, of which nothing was read.
