@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the workspace, all of them together for MLS_KEEP_FUZZ_SECONDS (600 if it is not set):
+# Runs every fuzz target of the workspace, one on each processor, for MLS_KEEP_FUZZ_SECONDS in sum (600 if it is not set):
 #
 #     integration-tests/fuzz.sh                # all targets
 #     integration-tests/fuzz.sh root client    # those whose name contains one of the words
@@ -62,9 +62,10 @@ each=$((seconds / ${#lines[@]}))
 ((each > 0)) || each=1
 echo "${#lines[@]} targets, $each seconds each"
 
-failed=0
-for line in "${lines[@]}"; do
-    read -r how program crate test <<<"$line"
+# One target, as `how program crate test`.
+fuzz() {
+    local how program crate test name log found count ok
+    read -r how program crate test <<<"$1"
     name=$crate/${test##*fuzz::}
     log=$work/${name/\//-}.log
     if [ "$how" = guided ]; then
@@ -81,10 +82,18 @@ for line in "${lines[@]}"; do
     fi
     printf '%-32s %10s inputs\n' "$name" "${count:-0}"
     if [ "$ok" = 0 ] || [ -z "$count" ]; then
-        failed=1
         tail -n 60 "$log"
         echo "FAILED: $name; the whole output is in $log, the input in a file that it names"
         echo "to keep it: copy the input to integration-tests/fuzzing/corpus/$name/, then: cargo test -p $crate $test"
+        echo "$name" >>"$work/failed"
     fi
+}
+
+# One on each processor.
+rm -f "$work/failed"
+for line in "${lines[@]}"; do
+    while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n || true; done
+    fuzz "$line" &
 done
-exit "$failed"
+wait
+[ ! -e "$work/failed" ]
