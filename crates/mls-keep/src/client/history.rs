@@ -265,7 +265,7 @@ impl<C: CryptoProvider> Client<C> {
     }
 
     /// Deletes one message of the history. The bytes are gone from the backend as soon as it deletes for good: see
-    /// [`Capabilities`](crate::Capabilities).
+    /// [`Capabilities`](mls_keep_core::Capabilities).
     ///
     /// # Errors
     /// `NotFound` if the client has no such group, or the group no such message, `Conflict`; and the errors of the backend.
