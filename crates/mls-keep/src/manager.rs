@@ -204,9 +204,9 @@ impl PersistenceManagerBuilder {
         self
     }
 
-    /// Bounds what each client of this manager keeps in memory, bytes, unless [it is told otherwise](Client::set_memory). Default 68
-    /// MiB; where a process has little, as an extension that shows notifications has, a few MiB are enough. It says nothing about
-    /// what the backend takes, nor what one operation on a large group takes while it runs.
+    /// Bounds what each client of this manager keeps in memory, bytes, unless [it is told otherwise](Client::set_memory).
+    /// Default 68 MiB; where a process has little, as an extension that shows notifications has, a few MiB are enough. It says
+    /// nothing about what the backend takes, nor what one operation on a large group takes while it runs.
     pub fn memory(mut self, bytes: usize) -> Self {
         self.memory = bytes;
         self

@@ -114,8 +114,9 @@ impl Encryption {
         Ok(HeaderPrefix { form, kdf, salt, id })
     }
 
-    /// The root key of the keep, or the key of the archive, with this header. With a passphrase it takes the time and the memory that the header asks
-    /// for, within the bounds of [`Argon2Params`] and the limit, on a thread of its own if there can be one.
+    /// The root key of the keep, or the key of the archive, with this header. With a passphrase it takes the time and the
+    /// memory that the header asks for, within the bounds of [`Argon2Params`] and the limit, on a thread of its own if there
+    /// can be one.
     ///
     /// # Errors
     /// `Invalid` as for [`new_prefix`](Self::new_prefix), and if the header asks for more than the limit; `WrongKey` if it

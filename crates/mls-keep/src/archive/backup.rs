@@ -166,8 +166,8 @@ impl PersistenceManager {
     /// a move will do, too.
     ///
     /// A restored client does not go on where the backup was made: keys may have been used since. So each of its groups
-    /// must be entered anew ([`groups_to_rejoin`](Client::groups_to_rejoin)) before anything is sent in it; reading and receiving work as
-    /// far as the backup has the secrets. Its key packages are gone: publish new ones.
+    /// must be entered anew ([`groups_to_rejoin`](Client::groups_to_rejoin)) before anything is sent in it; reading and
+    /// receiving work as far as the backup has the secrets. Its key packages are gone: publish new ones.
     ///
     /// # Errors
     /// `Conflict` if the keep has a client of this identity, and it is not to be [replaced](RestoreOptions::replace), or

@@ -50,10 +50,10 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// With its groups, the client is fenced here first, in one commit, and then written: from that commit on every call is
     /// `MovedOut`, here and in every other process, whatever ends when. (A process that has
-    /// [reserved](crate::SavePolicy::Interval) messages sends them until its next save; whoever imports the client shares no
-    /// key with them.) If the archive cannot be written, the fence is taken back. If the process ends in between, or the archive is lost before it was imported,
-    /// [`export_again`](PersistenceManager::export_again) writes it again, and [`reclaim`](PersistenceManager::reclaim) goes on
-    /// here as after a backup.
+    /// [reserved](crate::SavePolicy::Interval) messages may still send those until its next save. The imported client skips their
+    /// keys.) If the archive cannot be written, the fence is taken back. If the process ends in between, or the archive is lost
+    /// before it was imported, [`export_again`](PersistenceManager::export_again) writes it again, and
+    /// [`reclaim`](PersistenceManager::reclaim) goes on here as after a backup.
     ///
     /// What is unsaved is saved before. `out` is for the caller to make durable.
     ///

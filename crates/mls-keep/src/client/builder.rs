@@ -102,7 +102,8 @@ impl<C: CryptoProvider> ClientBuilder<C> {
     /// # Errors
     /// `Invalid` if the identity is over its limit, the cryptographic library does not have the ciphersuite, the signature key is
     /// not of its scheme, an external signer does not sign with its public key (`Aborted` if it fails), or more is to be
-    /// [reserved](SavePolicy::Interval) than the groups tolerate; `Conflict` if the keep has a client of this identity; and the errors of the backend.
+    /// [reserved](SavePolicy::Interval) than the groups tolerate; `Conflict` if the keep has a client of this identity; and the
+    /// errors of the backend.
     pub async fn create(self) -> Result<Client<C>> {
         if self.identity.is_empty() || self.identity.len() > limits::MAX_IDENTITY_LEN {
             let max = limits::MAX_IDENTITY_LEN;

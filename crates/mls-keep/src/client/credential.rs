@@ -14,8 +14,8 @@ impl<C: CryptoProvider> Client<C> {
     /// ones, and still work. A signer that is external is asked for one signature here, to see that it has the key.
     ///
     /// # Errors
-    /// `Invalid` if the signature key is not of the ciphersuite's scheme, or an external signer does not sign with it, `Aborted` if that
-    /// fails, `Conflict`; and the errors of the backend.
+    /// `Invalid` if the signature key is not of the ciphersuite's scheme, or an external signer does not sign with it,
+    /// `Aborted` if that fails, `Conflict`; and the errors of the backend.
     pub async fn set_credential(&mut self, credential: Credential, signer: impl Into<ClientSigner>) -> Result<()> {
         let signer = signer.into();
         signer.check(self.crypto.as_ref(), self.ciphersuite().signature_algorithm())?;

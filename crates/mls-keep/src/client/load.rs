@@ -151,7 +151,7 @@ impl<C: CryptoProvider> Client<C> {
             if memory.scope.needs_rejoin() {
                 return Err(needs_rejoin());
             }
-            // Whoever sends messages for groups that do not exist must not fill the memory.
+            // A sender of messages for groups that do not exist must not fill the memory.
             if !memory.scope.is_unsaved() {
                 self.groups.remove(id.as_slice());
             }

@@ -100,8 +100,8 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `Refused` if the [policy](Self::set_receive_policy) does not accept it, `Invalid` if the bytes are no Welcome or the
-    /// client is a member already, or was one by this Welcome, `Aborted` if OpenMLS refuses (for instance because no key package of this client is
-    /// meant), `Conflict`; and the errors of the backend.
+    /// client is a member already, or was one by this Welcome, `Aborted` if OpenMLS refuses (for instance because no key
+    /// package of this client is meant), `Conflict`; and the errors of the backend.
     pub async fn join(&mut self, welcome: impl AsRef<[u8]>) -> Result<Joined> {
         self.join_with(welcome, JoinOptions::new()).await
     }

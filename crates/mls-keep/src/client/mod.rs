@@ -3,8 +3,8 @@
 //! - `builder` makes one, `load` reads one from a keep, `attach` saves one for the first time.
 //! - `session` runs OpenMLS calls and the application's, which get what `transaction` has, as one transaction; `finish` ends it;
 //!   `interval` and `reserve` let it wait.
-//! - `groups`, `membership`, `entry`, `key_packages`, `credential` (its keys: `signer`), `change`, `staged`, `messages` and `receive` (one message: `take`)
-//!   are the calls that most programs need, all made of transactions.
+//! - `groups`, `membership`, `entry`, `key_packages`, `credential` (its keys: `signer`), `change`, `staged`, `messages` and
+//!   `receive` (one message: `take`) are the calls that most programs need, all made of transactions.
 //! - `history`, `outbox`, `held`, `arrivals`, `last_resort` and `records` are what they left.
 
 mod arrivals;

@@ -34,8 +34,8 @@ pub enum Received {
     },
     /// A proposal, which waits for somebody's commit.
     Proposal(ProposalSummary),
-    /// A message of an epoch that this client has not entered yet, or one that the [policy](crate::ReceivePolicy) holds. It is kept,
-    /// durably: [`receive_held`](Client::receive_held) takes it in.
+    /// A message of an epoch that this client has not entered yet, or one that the [policy](crate::ReceivePolicy) holds. It is
+    /// kept, durably: [`receive_held`](Client::receive_held) takes it in.
     Held {
         /// The group.
         group: GroupId,
@@ -55,8 +55,8 @@ impl<C: CryptoProvider> Client<C> {
     /// Takes in a message for one of this client's groups, the TLS encoding of an `MLSMessage`: decrypts an application
     /// message, merges a commit, or keeps a proposal, if the [policy](Self::set_receive_policy) accepts it. When this
     /// returns `Ok`, that is durable, so the message may be acknowledged; under
-    /// [`SavePolicy::Interval`](crate::SavePolicy::Interval) when the save that [covers](Self::covered_by) it was made. One that was interrupted can be received again;
-    /// one that arrives twice is recognised.
+    /// [`SavePolicy::Interval`](crate::SavePolicy::Interval) when the save that [covers](Self::covered_by) it was made. One
+    /// that was interrupted can be received again; one that arrives twice is recognised.
     ///
     /// # Errors
     /// These say that the message will not be read, so it may be acknowledged and dropped:

@@ -44,8 +44,8 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `Aborted` with the error of `f` as source; `NeedsRejoin` instead if the group was restored and not entered anew, in
-    /// which everything can be read and received, and nothing signed; `NotFound` if the client has no such group; `Conflict` if somebody else
-    /// changed the group meanwhile: repeat the call; and the errors of the backend.
+    /// which everything can be read and received, and nothing signed; `NotFound` if the client has no such group; `Conflict` if
+    /// somebody else changed the group meanwhile: repeat the call; and the errors of the backend.
     ///
     /// # Examples
     /// ```

@@ -1,7 +1,7 @@
 //! [`ClientSigner`]: what signs for a client.
 //!
 //! A key pair stands in the store. Of a key that lives elsewhere the store has the public half (record `07` of the client's
-//! scope), and whoever loads the client gives the signer again.
+//! scope), and the application gives the signer again after loading.
 
 use std::fmt;
 use std::sync::Arc;
@@ -95,7 +95,10 @@ pub(super) struct GivenSigners(Vec<(Vec<u8>, External)>);
 
 impl ClientSigner {
     /// A signer of the application's, which has the private key that belongs to `public_key`. Nothing but `public_key` is
-    /// stored: whoever loads the client [gives the signer again](Client::use_signer).
+    /// stored: after loading, [give the signer again](Client::use_signer).
+    ///
+    /// What the application signs with it past the client is not seen here. In a group that was restored from a backup, sign
+    /// nothing until the client has entered the group anew.
     pub fn external(public_key: impl Into<Vec<u8>>, signer: Arc<dyn Signer + Send + Sync>) -> Self {
         Self { public_key: public_key.into(), scheme: signer.signature_scheme(), key: Key::External(signer) }
     }
@@ -206,8 +209,8 @@ impl<C: CryptoProvider> Client<C> {
     /// give the old signer, too.
     ///
     /// # Errors
-    /// `NotFound` if the client has no such key, `Invalid` if the key is stored, or the signer does not sign with it, `Aborted` if the
-    /// signer fails.
+    /// `NotFound` if the client has no such key, `Invalid` if the key is stored, or the signer does not sign with it, `Aborted`
+    /// if the signer fails.
     pub fn use_signer(&mut self, signer: ClientSigner) -> Result<()> {
         let storage = TransactionStorage::new(Arc::clone(&self.own.records), Default::default());
         if matches!(signer.key, Key::Stored(_)) {

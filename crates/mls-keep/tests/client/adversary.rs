@@ -214,7 +214,7 @@ fn a_spoilt_copy_does_not_use_up_the_key_of_the_message() {
     }
 }
 
-/// What a process has reserved is its own until it saves; whoever imports the client skips it.
+/// What a process has reserved is its own until it saves. The imported client skips it.
 #[test]
 fn a_process_with_reserved_messages_shares_no_key_with_the_client_that_has_moved() {
     let manager = keep();

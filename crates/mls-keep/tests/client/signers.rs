@@ -332,7 +332,8 @@ fn what_is_skipped_is_not_signed() {
     assert_eq!(hear(&mut bob, &message), "again");
 }
 
-/// Two devices of one identity share a key, and are two clients: whoever comes second is told so, and takes over nothing of the first.
+/// Two devices of one identity share a key, and are two clients: the second one is refused, and takes over nothing of the
+/// first.
 #[test]
 fn a_client_of_the_same_key_is_not_taken_for_this_one() {
     let (store, enclave) = (MemoryBackend::new(), Enclave::new());
