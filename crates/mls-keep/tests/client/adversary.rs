@@ -244,6 +244,37 @@ fn a_process_that_has_heard_that_the_client_was_deleted_sends_nothing_that_it_ha
     assert_eq!(block_on(second.send(&group, "once more")).map(drop).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
+/// Groups come and go in memory, and each begins where it was.
+#[test]
+fn a_client_without_memory_uses_no_key_twice() {
+    for save in [EVERY, INTERVAL, SavePolicy::Manual] {
+        let manager = keep();
+        let mut alice = client(&manager, "alice", save);
+        let mut bob = client(&manager, "bob", EVERY);
+        alice.set_memory(0);
+        let groups: Vec<_> = (0..4).map(|_| block_on(alice.create_group("tea")).unwrap()).collect();
+        groups.iter().for_each(|group| gather(&mut alice, group, &mut [&mut bob]));
+        for round in 0..12 {
+            for group in &groups {
+                say(&mut alice, &mut bob, group, "hello");
+                say(&mut bob, &mut alice, group, "yes");
+            }
+            match round % 4 {
+                1 => block_on(alice.save()).unwrap(),
+                3 => {
+                    // By hand nothing leaves that is not saved before the end.
+                    if save == SavePolicy::Manual {
+                        block_on(alice.save()).unwrap();
+                    }
+                    alice = block_on(manager.load_client_state_saving("alice", save)).unwrap();
+                    alice.set_memory(0);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 #[test]
 fn a_group_info_with_an_id_that_cannot_be_kept_is_refused() {
     let manager = keep();
