@@ -5,19 +5,27 @@
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt::{Debug, Display};
+use std::io;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use integration_tests::needles::{Needles, runs, shares_a_run};
-use integration_tests::store::{MASTER_KEY, contents, encryption, load, open};
+use integration_tests::store::{MASTER_KEY, contents, encryption, image, load, open};
 use integration_tests::wait::block_on;
 use mls_keep::openmls::group::GroupId;
 use mls_keep::{Change, Client, Encryption, ErrorKind, MasterKey, Persistence, PersistenceManager, Scope};
+use mls_keep_conformance::fault::{Fault as StoreFault, FaultBackend, FaultPoint, Faults, Lasting};
 use mls_keep_core::{Changes, Key, MemoryBackend, ScopeId, StorageBackend, Value};
+use mls_keep_s3::{Credentials, S3Backend};
 use mls_keep_sqlite::{Config, SqliteBackend};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::RustCrypto;
 use openmls_traits::crypto::OpenMlsCrypto as _;
 use openmls_traits::types::SignatureScheme;
+use s3_test_server::{BUCKET, Fault, Server};
+use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 const IDENTITY: &str = "alice@secret-identity.example";
 const PEER: &str = "bob@secret-identity.example";
@@ -175,6 +183,103 @@ fn texts_for_people_hold_no_secret() {
     assert!(leaks.is_empty(), "{leaks:#?}");
     println!("{} texts", told.len());
     assert!(told.len() >= 30, "too few");
+}
+
+#[derive(Clone, Default)]
+struct Recorded(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Recorded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Every event and span of every level, as the usual subscriber prints them.
+fn record_events() -> Recorded {
+    let recorded = Recorded::default();
+    let writer = recorded.clone();
+    let targets = tracing_subscriber::filter::Targets::new().with_target("mls_keep", tracing::Level::TRACE);
+    let printed = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_span_events(FmtSpan::FULL)
+        .with_writer(move || writer.clone());
+    tracing_subscriber::registry().with(targets).with(printed).init();
+    recorded
+}
+
+#[test]
+fn events_say_what_happens_and_hold_no_secret() {
+    let recorded = record_events();
+    let mut needles = needles();
+    needles.add("access key", b"TESTKEYID");
+    needles.add("secret access key", b"TESTSECRET");
+    let ignore = &mut |_: &str, _: String| ();
+
+    // A store that is slow to serve.
+    let server = Server::start();
+    let config = mls_keep_s3::Config {
+        endpoint: Some(server.endpoint()),
+        region: Some("us-east-1".to_owned()),
+        credentials: Some(Credentials {
+            access_key_id: "TESTKEYID".to_owned(),
+            secret_access_key: "TESTSECRET".to_owned(),
+            session_token: None,
+        }),
+        ..Default::default()
+    };
+    let bucket = block_on(S3Backend::open(BUCKET, "", config)).unwrap();
+    server.fail(5, Fault::Status(503), false);
+    drop(block_on(live(&open(bucket).unwrap(), &mut needles, ignore)));
+    assert!(server.heal(), "no request was repeated");
+
+    // Two writers, a reply that is lost, and a store that goes back.
+    let (store, faults) = (MemoryBackend::new(), Faults::new());
+    let manager = open(FaultBackend::new(store.clone(), faults.clone())).unwrap();
+    let (mut alice, _) = block_on(live(&manager, &mut needles, ignore));
+    let (mut again, before) = (load(&manager, IDENTITY).unwrap(), image(&store));
+    block_on(async {
+        let first = alice.create_group(NAME).await.unwrap();
+        again.create_group(NAME).await.unwrap();
+        alice.send(&first, TEXT).await.unwrap();
+        for at in 1.. {
+            faults.arm(FaultPoint { at, fault: StoreFault::AfterApplying, lasting: Lasting::Once });
+            drop(alice.send(&first, TEXT).await);
+            if faults.disarm() == 0 {
+                break;
+            }
+        }
+        alice.receive(TEXT).await.unwrap_err();
+        for (key, data) in before {
+            store.save(&key, data).await.unwrap();
+        }
+        assert_eq!(alice.send(&first, TEXT).await.unwrap_err().kind(), ErrorKind::RolledBack);
+    });
+
+    let recorded = String::from_utf8(recorded.0.lock().unwrap().clone()).unwrap();
+    for said in [
+        "send{scope=",
+        "receive{scope=",
+        "join_with",
+        "stage",
+        "commit{client=",
+        "write{nodes=",
+        "time.idle=",
+        "committed number=",
+        "a request is repeated",
+        "another writer was faster",
+        "does not say whether it took a commit",
+        "the commit in doubt was applied",
+        "the store has gone back",
+        "loaded nodes=",
+    ] {
+        assert!(recorded.contains(said), "no event says {said:?}");
+    }
+    println!("{} lines", recorded.lines().count());
+    assert_eq!(needles.in_bytes(recorded.as_bytes()), [""; 0]);
 }
 
 /// The errors that a client meets, with all that they say.

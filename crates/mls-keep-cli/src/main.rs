@@ -17,6 +17,7 @@ mod progress;
 mod session;
 mod store;
 mod time;
+mod verbose;
 mod words;
 
 use std::panic::AssertUnwindSafe;
@@ -33,7 +34,11 @@ fn main() -> ExitCode {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         Failure::defect(&place).print();
     }));
-    let run = AssertUnwindSafe(|| block_on(commands::run(&Cli::read())));
+    let run = AssertUnwindSafe(|| {
+        let cli = Cli::read();
+        verbose::start(cli.global.verbose);
+        block_on(commands::run(&cli))
+    });
     match std::panic::catch_unwind(run) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(failure)) => {

@@ -19,6 +19,25 @@ fn two_people_talk_across_restarts() {
 }
 
 #[test]
+fn verbose_commands_say_what_they_do_and_name_nobody() {
+    let town = Town::new();
+    let (alice, bob) = town.friends();
+    let sent = alice.run(&["-v", "send", "tea", "at five?", "--out", "1.mls"]);
+    assert_eq!(sent.code, Some(0), "{sent:?}");
+    for said in ["send{scope=", "commit{client=", "write{nodes=", "committed number="] {
+        assert!(sent.err.contains(said), "{said}: {}", sent.err);
+    }
+    assert!(!sent.err.contains("loaded"), "{}", sent.err);
+    let received = bob.run(&["receive", "../alice/1.mls", "-vv"]);
+    assert_eq!(received.out, "tea\talice\tat five?\n");
+    assert!(received.err.contains("loaded nodes="), "{}", received.err);
+    // Shorter names may stand in a label by chance.
+    for name in ["alice", "at five?"] {
+        assert!(!sent.err.contains(name) && !received.err.contains(name), "{name}: {sent:?} {received:?}");
+    }
+}
+
+#[test]
 fn both_sides_have_the_same_history() {
     let town = Town::new();
     let (alice, bob) = town.friends();

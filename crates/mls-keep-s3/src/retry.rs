@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use tracing::debug;
 
 use crate::error::{Applied, Failure};
 
@@ -60,6 +61,7 @@ impl Patience {
         if Instant::now() + delay >= self.until {
             return Err(failure);
         }
+        debug!(?failure, after = ?delay, "a request is repeated");
         tokio::time::sleep(delay).await;
         Ok(())
     }

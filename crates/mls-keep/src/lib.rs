@@ -48,6 +48,11 @@
 //! Backends are crates of their own, such as `mls-keep-sqlite`. For your own storage implement the four methods of
 //! [`StorageBackend`].
 //!
+//! # Events
+//!
+//! Operations are spans of [`tracing`](https://docs.rs/tracing) at the level debug, with targets that begin with `mls_keep`. No event
+//! holds a secret, an identity, a group's id or a text: clients and groups have labels, which are keyed hashes.
+//!
 //! # Limits
 //!
 //! A process that starts anew cannot distinguish an older copy of a store from the newest state, and then reuses keys: restore

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mls_keep_core::{Encryption, Entropy, Error, ErrorKind, Keep, Result, StorageBackend};
 use openmls::group::GroupId;
 use openmls_rust_crypto::RustCrypto;
+use tracing::instrument;
 
 use crate::client::{Client, CryptoProvider, DEFAULT_MEMORY, GroupSummary};
 use crate::entropy::SystemEntropy;
@@ -112,6 +113,7 @@ impl PersistenceManager {
     ///
     /// # Errors
     /// As [`load_client_state`](Self::load_client_state).
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn load_client_state_with<C: CryptoProvider>(
         &self,
         identity: impl AsRef<[u8]>,
@@ -160,6 +162,7 @@ impl PersistenceManager {
     ///
     /// # Errors
     /// `NotFound` if there is no such client, `Conflict` if it is in use; else as [`Keep::delete_client`].
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn delete_client(&self, identity: impl AsRef<[u8]>) -> Result<()> {
         self.keep.delete_client(identity.as_ref()).await
     }
@@ -180,6 +183,7 @@ impl PersistenceManager {
     ///
     /// # Errors
     /// Those of the backend.
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn close(&self) -> Result<()> {
         self.keep.close().await
     }
@@ -216,6 +220,7 @@ impl PersistenceManagerBuilder {
     ///
     /// # Errors
     /// `Invalid` without an encryption, `WrongKey`, `UnsupportedVersion`, `Corrupt`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn open(self) -> Result<PersistenceManager> {
         let encryption = self.encryption.ok_or_else(no_encryption)?;
         let keep = Keep::open_or_create(self.backend, &encryption, self.entropy).await?;

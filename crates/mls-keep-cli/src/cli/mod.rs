@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use mls_keep::{MAX_NAME_LEN, limits};
 
@@ -64,6 +64,9 @@ pub(crate) struct Global {
     /// Print one JSON value
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Say on stderr what is done to the store, and how long it takes; -vv says more. Neither names people, groups or texts
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tracing::{debug, error};
 
 use super::outcome::InDoubt;
 use super::root::{Descent, Root, Standing, digest};
@@ -86,6 +87,7 @@ impl ClientStore {
     pub(super) async fn opened(keep: Keep, place: Place, root: Root, stored: Bytes) -> Result<Self> {
         ensure_active(&root)?;
         let mut client = Self::at(keep, place, root, Some(stored));
+        debug!(client = client.own_label(), number = client.root.number, nodes = client.root.nodes, "opened a client");
         client.tidy().await;
         Ok(client)
     }
@@ -117,6 +119,21 @@ impl ClientStore {
     #[must_use]
     pub fn identity(&self) -> &[u8] {
         &self.root.identity
+    }
+
+    /// What `scope` is called in events: a short keyed hash, which says nothing to whoever does not have the keep's key. It is
+    /// the same in every process that opens the keep.
+    #[must_use]
+    pub fn label(&self, scope: &ScopeId) -> String {
+        match self.keep.header().label(&self.token, scope.as_key()) {
+            Ok(label) => crate::text::encode(&label),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// What the client is called in events.
+    pub(super) fn own_label(&self) -> String {
+        self.label(&ScopeId::client())
     }
 
     /// Keeps decoded nodes of about this many bytes in memory from here on, and forgets those that it has. Default 4 MiB.
@@ -213,6 +230,12 @@ impl ClientStore {
             self.ensure_follows(&root)?;
         }
         ensure_active(&root)?;
+        debug!(
+            client = self.own_label(),
+            from = self.root.number,
+            to = root.number,
+            "another writer's state is taken over"
+        );
         self.adopt(root, stored);
         Ok(true)
     }
@@ -260,7 +283,15 @@ impl ClientStore {
         match root.descent(self.root.seed, self.root.number, &seen) {
             // Too many commits for a root to remember: its number is all there is to go by.
             Descent::After | Descent::Unknown => Ok(()),
-            Descent::Elsewhere => Err(rolled_back()),
+            Descent::Elsewhere => {
+                error!(
+                    client = self.own_label(),
+                    seen = self.root.number,
+                    found = root.number,
+                    "the store has gone back"
+                );
+                Err(rolled_back())
+            }
             Descent::OtherClient => Err(client_gone()),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use tracing::{debug, instrument};
+
 use super::client::ClientStore;
 use super::root::Standing;
 use super::{Keep, Place};
@@ -114,6 +116,7 @@ impl ClientStore {
     /// # Errors
     /// `Conflict` if somebody else committed meanwhile: call again. `Corrupt` if the client is not sound: then nothing is
     /// deleted. Else as for [`commit`](Self::commit).
+    #[instrument(level = "debug", skip_all, fields(client = self.own_label()), err(level = "debug"))]
     pub async fn gc(&mut self) -> Result<usize> {
         self.settle().await?;
         let found = self.find_orphans().await;
@@ -131,6 +134,7 @@ impl ClientStore {
         match self.land(root, commit, None).await {
             Ok(_) => {
                 self.nodes.applied(written);
+                debug!(nodes = count, "deleted nodes that no root names");
                 Ok(count)
             }
             Err(error) => {
@@ -178,6 +182,7 @@ impl ClientStore {
         for key in &left {
             self.keep.backend().delete(key).await?;
         }
+        debug!(nodes = left.len(), "deleted what earlier commits have replaced");
         self.collected = Some(garbage.pages);
         Ok(stored.len() - left.len())
     }

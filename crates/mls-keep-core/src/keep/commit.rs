@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tracing::{debug, instrument};
+
 use super::client::{ClientStore, ensure_active};
 use super::garbage::Garbage;
 use super::root::Root;
@@ -61,6 +63,7 @@ impl ClientStore {
                     if !self.refresh().await? {
                         return Err(error);
                     }
+                    debug!("another writer was faster: the changes are applied to what it left");
                 }
                 other => return other,
             }
@@ -79,6 +82,13 @@ impl ClientStore {
         self.try_commit(&Step::new(changes)).await
     }
 
+    #[instrument(
+        name = "commit",
+        level = "debug",
+        skip_all,
+        fields(client = self.own_label(), scopes = step.changes.scopes.len()),
+        err(level = "debug")
+    )]
     pub(super) async fn try_commit(&mut self, step: &Step<'_>) -> Result<Committed> {
         self.collect_if_long().await;
         let mut batch = Batch::new(&self.nodes, self.keep.entropy());
@@ -90,6 +100,9 @@ impl ClientStore {
             Committed { number: root.number, nodes: commit.puts.len(), stored_bytes: commit.stored_bytes(), scopes };
         let committed = self.land(root, commit, Some(committed)).await?;
         self.nodes.applied(written);
+        if let Some(Committed { number, nodes, stored_bytes, .. }) = &committed {
+            debug!(number, nodes, bytes = stored_bytes, "committed");
+        }
         committed.ok_or_else(|| Error::new(ErrorKind::Internal, "a commit was applied and is not known"))
     }
 

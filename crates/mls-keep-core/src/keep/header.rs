@@ -17,6 +17,7 @@ mod fuzz;
 const BODY_VERSION: u8 = 1;
 const CONTEXT: &[u8] = b"mls-keep header v1\0";
 const CLIENT_INFO: &[u8] = b"mls-keep client v1\0";
+const LABEL_INFO: &[u8] = b"mls-keep label v1\0";
 /// More than one only while the master key is being changed.
 const MAX_ROOT_KEYS: usize = 8;
 const MAX_STORED_LEN: usize = 4096;
@@ -130,12 +131,21 @@ impl Header {
 
     /// What a client of this identity is called in the backend.
     pub(crate) fn token(&self, identity: &[u8]) -> Result<[u8; 16]> {
-        let mut token = [0; 16];
+        self.derived_name(&[CLIENT_INFO, identity])
+    }
+
+    /// What a scope of the client with this token is called in events.
+    pub(crate) fn label(&self, token: &[u8; 16], scope: &[u8]) -> Result<[u8; 4]> {
+        self.derived_name(&[LABEL_INFO, token, scope])
+    }
+
+    fn derived_name<const N: usize>(&self, info: &[&[u8]]) -> Result<[u8; N]> {
+        let mut name = [0; N];
         Hkdf::<Sha256>::from_prk(self.name_key.expose())
             .map_err(|_| derivation_failed())?
-            .expand_multi_info(&[CLIENT_INFO, identity], &mut token)
+            .expand_multi_info(info, &mut name)
             .map_err(|_| derivation_failed())?;
-        Ok(token)
+        Ok(name)
     }
 
     fn encode(&self) -> Zeroizing<Vec<u8>> {

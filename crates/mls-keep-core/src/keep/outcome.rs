@@ -2,6 +2,7 @@
 //! only").
 
 use bytes::Bytes;
+use tracing::{Instrument as _, debug_span, info, warn};
 
 use super::client::{ClientStore, client_gone};
 use super::root::{Descent, Root, digest};
@@ -52,9 +53,13 @@ impl ClientStore {
             false => commit.puts.iter().filter_map(|(key, _)| self.nodes.name(key)).collect(),
         };
         self.in_doubt = Some(InDoubt { root, replacement, nodes, committed, fence: None });
-        match self.keep.backend().commit(commit).await {
+        let write = debug_span!("write", nodes = commit.puts.len(), deletes = commit.deletes.len());
+        match self.keep.backend().commit(commit).instrument(write).await {
             Ok(()) => Ok(self.applied()),
-            Err(error) if error.kind() == ErrorKind::OutcomeUnknown => self.find_out(error).await,
+            Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {
+                warn!(%error, "the store does not say whether it took a commit: it is asked");
+                self.find_out(error).await
+            }
             Err(error) => {
                 self.not_applied();
                 Err(error)
@@ -102,6 +107,7 @@ impl ClientStore {
             let Ok(stored) = self.keep.backend().load(&self.key).await else { break };
             let Some(doubt) = &self.in_doubt else { break };
             if stored.as_ref() == Some(&doubt.replacement) {
+                info!("the commit in doubt was applied");
                 return Ok(self.applied());
             }
             if stored != self.stored {
@@ -146,6 +152,7 @@ impl ClientStore {
     }
 
     fn fenced(&mut self, root: Root, fence: Commit, error: Error) -> Result<Option<Committed>> {
+        info!("the commit in doubt was not applied, and cannot be any more");
         self.in_doubt = None;
         let replacement = fence.swap.replacement.unwrap_or_default();
         if self.is_new() {
@@ -169,8 +176,12 @@ impl ClientStore {
             Err(_) => return Err(error),
         };
         match root.descent(doubt.root.seed, doubt.root.number, &digest(&doubt.replacement)) {
-            Descent::After => Ok(self.applied()),
+            Descent::After => {
+                info!("the commit in doubt was applied, and another writer has committed since");
+                Ok(self.applied())
+            }
             Descent::Unknown => {
+                warn!("what became of the commit in doubt cannot be said any more");
                 // Not in doubt any more: what it expects is gone for good. But what came of it is under too many others.
                 self.in_doubt = None;
                 Err(Error::new(
@@ -180,6 +191,7 @@ impl ClientStore {
                 .with_source(error))
             }
             Descent::Elsewhere | Descent::OtherClient => {
+                info!("the commit in doubt was not applied: another writer was faster");
                 self.not_applied();
                 if !self.is_new() {
                     self.ensure_follows(&root)?;

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use tracing::trace;
 use zeroize::Zeroizing;
 
 use super::frame::Framer;
@@ -55,6 +56,7 @@ impl NodeStore {
             return Ok(node);
         }
         let stored = self.backend.load(&self.key(pointer.name())?).await?;
+        trace!(nodes = 1, "loaded");
         self.decode(pointer, stored)
     }
 
@@ -97,6 +99,7 @@ impl NodeStore {
 
     async fn load_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
         let loaded = self.backend.load_many(keys).await?;
+        trace!(nodes = keys.len(), "loaded");
         if loaded.len() != keys.len() {
             return Err(Error::new(ErrorKind::Internal, "the backend's load_many gave another number of values"));
         }

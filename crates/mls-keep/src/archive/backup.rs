@@ -9,6 +9,7 @@ use mls_keep_core::{
     Archive, ArchiveContents, ArchiveSummary, BackupPlan, Encryption, Error, ErrorKind, RestorePlan, Result,
 };
 use openmls_rust_crypto::RustCrypto;
+use tracing::instrument;
 
 use super::contents::{is_own_material, is_restored, is_without_group_secrets};
 use super::{Progress, in_millis, load};
@@ -151,6 +152,7 @@ impl PersistenceManager {
     ///
     /// # Errors
     /// `NotFound` if there is none; and as [`create_backup`](Self::create_backup).
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn create_backup_of(
         &self,
         identity: impl AsRef<[u8]>,
@@ -181,6 +183,7 @@ impl PersistenceManager {
     ///
     /// # Errors
     /// As [`restore_from_backup`](Self::restore_from_backup).
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn restore_from_backup_with<C: CryptoProvider>(
         &self,
         archives: &mut [Archive],

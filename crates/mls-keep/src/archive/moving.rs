@@ -9,6 +9,7 @@ use mls_keep_core::{
     RecordRange, RestorePlan, Result, ScopeId,
 };
 use openmls_rust_crypto::RustCrypto;
+use tracing::instrument;
 
 use super::backup::BackupOptions;
 use super::contents::{NOT_RESTORED, is_restored};
@@ -60,6 +61,7 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `Invalid` if the client belongs to no keep, or for a key out of its bounds; `Conflict`; and the errors of the backend and
     /// of `out`. Whether the client is fenced then, its next call says.
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn export_state(
         &mut self,
         out: &mut (dyn Write + Send),
@@ -100,6 +102,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// As [`import_state`](Client::import_state).
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn import_state_with(manager: &PersistenceManager, mut archive: Archive, crypto: Arc<C>) -> Result<Self> {
         let is_own = archive.summary().contents == ArchiveContents::OwnMaterial;
         let plan = match archive.summary().kind {
@@ -118,6 +121,7 @@ impl PersistenceManager {
     /// # Errors
     /// `Invalid` if the client was not moved out, or for a key out of its bounds, `NotFound`, `Corrupt`; and the errors of the
     /// backend and of `out`.
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn export_again(
         &self,
         identity: impl AsRef<[u8]>,
@@ -134,6 +138,7 @@ impl PersistenceManager {
     ///
     /// # Errors
     /// `Invalid` if the client was not moved out, `NotFound`, `Conflict`, `Corrupt`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn reclaim(&self, identity: impl AsRef<[u8]>) -> Result<Client> {
         let mut store = self.moved_out(identity.as_ref()).await?;
         let changes = without_what_is_not_restored(&store).await?;

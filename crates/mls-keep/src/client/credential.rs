@@ -3,6 +3,7 @@
 use mls_keep_core::Result;
 use openmls::credentials::{Credential, CredentialWithKey};
 use openmls::prelude::OpenMlsProvider;
+use tracing::instrument;
 
 use super::load::ClientRecord;
 use super::{Client, ClientSigner, CryptoProvider, Profile};
@@ -16,6 +17,7 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `Invalid` if the signature key is not of the ciphersuite's scheme, or an external signer does not sign with it,
     /// `Aborted` if that fails, `Conflict`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn set_credential(&mut self, credential: Credential, signer: impl Into<ClientSigner>) -> Result<()> {
         let signer = signer.into();
         signer.check(self.crypto.as_ref(), self.ciphersuite().signature_algorithm())?;

@@ -15,6 +15,7 @@ use openmls::messages::group_info::VerifiableGroupInfo;
 use openmls::prelude::tls_codec::Serialize as _;
 use openmls::prelude::{LeafNodeParameters, OpenMlsProvider};
 use serde::{Deserialize, Serialize};
+use tracing::instrument;
 
 use super::arrivals::{self, Arrival};
 use super::groups::{NAME_EXTENSION, add_to_list};
@@ -49,6 +50,7 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `NotFound` if the client has no such group, `NotMember` if it was removed, `Aborted` if OpenMLS refuses, `Corrupt`; and
     /// the errors of the backend.
+    #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn group_info(&mut self, group: &GroupId, with_ratchet_tree: bool) -> Result<Vec<u8>> {
         let name = self.name_of(group).await?;
         let named = Extension::Unknown(NAME_EXTENSION, UnknownExtension(name.as_bytes().to_vec()));
@@ -87,6 +89,7 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `Invalid` if the bytes are no GroupInfo, `CommitPending` if a commit is staged in the group already, `Aborted` if
     /// OpenMLS refuses (for instance because there is no ratchet tree), `Conflict`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn stage_entry(&mut self, group_info: impl AsRef<[u8]>, options: JoinOptions) -> Result<OwnCommit> {
         let info = parse_group_info(group_info.as_ref())?;
         let mut attempt = 1;

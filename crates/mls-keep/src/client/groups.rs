@@ -5,6 +5,7 @@ use openmls::extensions::Extensions;
 use openmls::group::{GroupContext, GroupId, MlsGroup};
 use openmls::prelude::{Ciphersuite, Credential, OpenMlsProvider};
 use serde::{Deserialize, Serialize};
+use tracing::instrument;
 use zeroize::Zeroizing;
 
 use super::history::set_retention;
@@ -127,6 +128,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `Invalid` if the client has a group of this id; and as [`create_group`](Self::create_group).
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn create_group_with(&mut self, name: &str, options: NewGroup) -> Result<GroupId> {
         if name.len() > MAX_NAME_LEN {
             return Err(Error::new(
@@ -153,6 +155,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `NotFound` if the client has no such group, `Conflict`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn set_group_settings(&mut self, group: &GroupId, settings: &GroupSettings) -> Result<()> {
         let (config, retention) = (settings.join_config(), settings.retention());
         self.repeat_on(group, |tx| {
@@ -181,6 +184,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `NotFound` if the client has no such group, `Conflict`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn forget_group(&mut self, group: &GroupId) -> Result<()> {
         let mut attempt = 1;
         loop {

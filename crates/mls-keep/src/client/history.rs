@@ -6,6 +6,7 @@ use mls_keep_core::{Error, ErrorKind, Result, Value};
 use openmls::group::GroupId;
 use openmls::prelude::OpenMlsProvider;
 use serde::{Deserialize, Serialize};
+use tracing::instrument;
 
 use super::records::Keys;
 use super::transaction::Transaction;
@@ -269,6 +270,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `NotFound` if the client has no such group, or the group no such message, `Conflict`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn delete_message(&mut self, group: &GroupId, number: u64) -> Result<()> {
         let (scope, key) = (Scope::group(group), Kind::Message.numbered(number));
         self.freshen().await?;
@@ -286,6 +288,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `NotFound` if the client has no such group, `Conflict`, `Corrupt`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn set_retention(&mut self, group: &GroupId, retention: Retention) -> Result<()> {
         let set = |tx: &mut Transaction<'_, C>| Ok(set_retention(tx.provider.storage(), group, retention)?);
         self.repeat_on(group, set).await?;
@@ -314,6 +317,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `NotFound` if the client has no such group, `Conflict`, `Corrupt`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn prune_history(&mut self, group: &GroupId) -> Result<usize> {
         /// At most so many go with one commit.
         const BATCH: usize = 256;

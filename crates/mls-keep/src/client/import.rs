@@ -7,6 +7,7 @@ use openmls::prelude::{Ciphersuite, OpenMlsProvider, SignaturePublicKey};
 use openmls::schedule::PreSharedKeyId;
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::storage::StorageProvider as _;
+use tracing::instrument;
 
 use super::groups::{add_to_list, identity_of};
 use super::load::no_group;
@@ -115,6 +116,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `Invalid` if the client belongs to no keep, `Conflict`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn import(&mut self, stored: &StoredState) -> Result<ImportReport> {
         if self.store.is_none() {
             return Err(super::not_kept());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mls_keep_core::{Committed, Result};
+use tracing::instrument;
 
 use super::reserve::Reservations;
 use super::{Client, CryptoProvider};
@@ -125,6 +126,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// As [`save`](Self::save).
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn close(&mut self) -> Result<()> {
         self.save_all(true).await
     }

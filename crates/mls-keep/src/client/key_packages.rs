@@ -8,6 +8,7 @@ use openmls::framing::MlsMessageOut;
 use openmls::key_packages::{KeyPackage, KeyPackageBundle, Lifetime};
 use openmls::prelude::{Ciphersuite, KeyPackageRef, OpenMlsCrypto, OpenMlsProvider};
 use openmls_traits::storage::StorageProvider as _;
+use tracing::instrument;
 
 use super::refusal::aborted;
 use super::{BoxError, Client, CryptoProvider, last_resort};
@@ -78,6 +79,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `Invalid` if there are to be more; and as [`key_package`](Self::key_package).
+    #[instrument(level = "debug", skip_all, fields(count), err(level = "debug"))]
     pub async fn key_packages(&mut self, count: usize, options: KeyPackageOptions) -> Result<Vec<Vec<u8>>> {
         if count > MAX_KEY_PACKAGES {
             let text = format!("at most {MAX_KEY_PACKAGES} key packages are made at once");
@@ -123,6 +125,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `Corrupt`, `Conflict`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn prune_key_packages(&mut self, time: SystemTime) -> Result<usize> {
         self.remove_key_packages(|package| package.not_after < time).await
     }

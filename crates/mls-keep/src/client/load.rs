@@ -9,6 +9,7 @@ use openmls::group::{GroupId, MlsGroup};
 use openmls::prelude::Ciphersuite;
 use openmls_traits::signatures::Signer as _;
 use serde::{Deserialize, Serialize};
+use tracing::instrument;
 
 use super::interval::Saves;
 use super::receive_policy::AcceptValid;
@@ -78,6 +79,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `NotFound` if the client was deleted, `Corrupt`, `UnsupportedVersion`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn refresh(&mut self) -> Result<bool> {
         self.settle().await?;
         let Some(store) = &mut self.store else { return Ok(false) };

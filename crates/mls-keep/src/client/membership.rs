@@ -6,6 +6,7 @@ use openmls::group::{GroupId, MlsGroup, ProcessedWelcome, StagedWelcome};
 use openmls::messages::Welcome;
 use openmls::prelude::tls_codec::Deserialize as _;
 use openmls::prelude::{OpenMlsProvider, RatchetTreeIn};
+use tracing::instrument;
 use zeroize::Zeroizing;
 
 use super::groups::{MAX_NAME_LEN, NAME_EXTENSION, add_to_list};
@@ -110,6 +111,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// As [`join`](Self::join); `Invalid` if the ratchet tree is none.
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn join_with(&mut self, welcome: impl AsRef<[u8]>, options: JoinOptions) -> Result<Joined> {
         let digest = records::digest(welcome.as_ref());
         let welcome = parse_welcome(welcome.as_ref())?;
@@ -174,6 +176,7 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `NotFound` if the client has no such group, `NotMember` if it was removed, `NeedsRejoin` if it was restored and not
     /// entered anew, `Aborted` if OpenMLS refuses, `Conflict`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn leave(&mut self, group: &GroupId) -> Result<MlsMessageOut> {
         let outbox = self.outbox;
         self.ensure_unmarked(group).await?;

@@ -5,6 +5,7 @@ use openmls::framing::{MlsMessageIn, MlsMessageOut};
 use openmls::group::GroupId;
 use openmls::prelude::OpenMlsProvider as _;
 use openmls::prelude::tls_codec::Deserialize as _;
+use tracing::instrument;
 
 use super::transaction::{RecordWriter, Transaction};
 use super::{BoxError, Client, CryptoProvider};
@@ -20,6 +21,7 @@ impl<C: CryptoProvider> Client<C> {
     /// `NotFound` if the client has no such group, `NotMember` if it was removed, `NeedsRejoin` if it was restored
     /// and not entered anew, `ProposalPending` if a proposal waits for a
     /// commit: see [`stage`](Self::stage), `Conflict`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn send(&mut self, group: &GroupId, content: impl AsRef<[u8]>) -> Result<MlsMessageOut> {
         let content = content.as_ref();
         self.ensure_unmarked(group).await?;
@@ -50,6 +52,7 @@ impl<C: CryptoProvider> Client<C> {
     /// # Ok::<(), mls_keep::Error>(())
     /// # }).unwrap();
     /// ```
+    #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn send_with(
         &mut self,
         group: &GroupId,

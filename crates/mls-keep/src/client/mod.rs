@@ -49,10 +49,12 @@ use std::time::SystemTime;
 
 use mls_keep_core::{Changes, ClientStore, Committed, Error, ErrorKind, Keep, Result, ScopeId, SecretBytes};
 use openmls::credentials::CredentialWithKey;
+use openmls::group::GroupId;
 use openmls::prelude::Ciphersuite;
 use openmls_rust_crypto::RustCrypto;
 use openmls_traits::crypto::OpenMlsCrypto;
 use openmls_traits::random::OpenMlsRand;
+use tracing::instrument;
 
 use crate::memory::{GroupMemory, ScopeMemory};
 use crate::policy::SavePolicy;
@@ -203,6 +205,7 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// `Invalid` if the client belongs to no keep, `Conflict` if somebody else changed what is unsaved here: see
     /// [`discard_unsaved`](Self::discard_unsaved); and the errors of the backend. What was unsaved stays so.
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn save(&mut self) -> Result<()> {
         self.save_all(false).await
     }
@@ -289,6 +292,14 @@ impl<C: CryptoProvider> Client<C> {
 
     pub(crate) fn belongs_to(&self, keep: &Keep) -> bool {
         self.store.as_ref().is_some_and(|store| store.keep().store_id() == keep.store_id())
+    }
+
+    /// What a group is called in events.
+    fn label(&self, group: &GroupId) -> String {
+        match (&self.store, ScopeId::group(group.as_slice())) {
+            (Some(store), Ok(scope)) => store.label(&scope),
+            _ => String::new(),
+        }
     }
 
     fn unsaved(&self) -> Result<Changes> {

@@ -3,6 +3,7 @@
 use mls_keep_core::{Error, ErrorKind, Result};
 use openmls::group::GroupId;
 use openmls::prelude::OpenMlsProvider;
+use tracing::instrument;
 
 use super::arrivals::{self, Arrival};
 use super::held::HeldRecord;
@@ -129,6 +130,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `NotFound` if the client has no such group, `Corrupt`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn receive_held(&mut self, group: &GroupId) -> Result<Vec<Result<Received>>> {
         self.take_in_held(group, None).await
     }
@@ -138,6 +140,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// As [`receive_held`](Self::receive_held). An error of `then` is the outcome of its message, which stays held.
+    #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn receive_held_with(
         &mut self,
         group: &GroupId,
@@ -177,6 +180,13 @@ impl<C: CryptoProvider> Client<C> {
         }
     }
 
+    #[instrument(
+        name = "receive",
+        level = "debug",
+        skip_all,
+        fields(scope = self.label(incoming.message.group_id()), bytes = incoming.bytes.len()),
+        err(level = "debug")
+    )]
     async fn take_in(&mut self, incoming: &Incoming<'_>, mut then: Option<Then<'_>>) -> Result<Received> {
         let mut attempt = 1;
         loop {
@@ -254,6 +264,7 @@ impl<C: CryptoProvider> Client<C> {
     }
 
     /// All in one commit, or an error and none.
+    #[instrument(name = "receive_many", level = "debug", skip_all, fields(messages = batch.len()))]
     async fn take_in_together(&mut self, batch: &[Incoming<'_>]) -> Result<Vec<Result<Received>>> {
         let cannot = || Error::new(ErrorKind::Conflict, "these messages cannot share a commit");
         let [first, _, ..] = batch else { return Err(cannot()) };

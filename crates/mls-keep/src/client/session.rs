@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use mls_keep_core::{Error, ErrorKind, Result, Value};
 use openmls::group::{GroupId, MlsGroup};
 use openmls_traits::OpenMlsProvider;
+use tracing::instrument;
 
 use super::blocks::Habits;
 use super::history::Retention;
@@ -64,7 +65,16 @@ impl<C: CryptoProvider> Client<C> {
     /// # Ok::<(), mls_keep::Error>(())
     /// # }).unwrap();
     /// ```
+    #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn transact<T>(
+        &mut self,
+        group: &GroupId,
+        f: impl FnOnce(&mut Transaction<'_, C>) -> Result<T, BoxError>,
+    ) -> Result<T> {
+        self.try_transact(group, f).await
+    }
+
+    async fn try_transact<T>(
         &mut self,
         group: &GroupId,
         f: impl FnOnce(&mut Transaction<'_, C>) -> Result<T, BoxError>,
@@ -80,7 +90,16 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// As [`transact`](Self::transact).
+    #[instrument(level = "debug", skip_all, fields(groups = groups.len()), err(level = "debug"))]
     pub async fn transact_groups<T>(
+        &mut self,
+        groups: &[GroupId],
+        f: impl FnOnce(&mut GroupsTransaction<'_, C>) -> Result<T, BoxError>,
+    ) -> Result<T> {
+        self.try_transact_groups(groups, f).await
+    }
+
+    async fn try_transact_groups<T>(
         &mut self,
         groups: &[GroupId],
         f: impl FnOnce(&mut GroupsTransaction<'_, C>) -> Result<T, BoxError>,
@@ -159,7 +178,7 @@ impl<C: CryptoProvider> Client<C> {
     ) -> Result<T> {
         let mut attempt = 1;
         loop {
-            let result = self.transact_groups(groups, &mut f).await;
+            let result = self.try_transact_groups(groups, &mut f).await;
             if !self.may_repeat(&result, &mut attempt) {
                 return result;
             }
@@ -174,7 +193,7 @@ impl<C: CryptoProvider> Client<C> {
     ) -> Result<T> {
         let mut attempt = 1;
         loop {
-            let result = self.transact(group, &mut f).await;
+            let result = self.try_transact(group, &mut f).await;
             if !self.may_repeat(&result, &mut attempt) {
                 return result;
             }

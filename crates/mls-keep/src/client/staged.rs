@@ -9,6 +9,7 @@ use openmls::framing::MlsMessageOut;
 use openmls::group::{GroupId, MlsGroup};
 use openmls::prelude::OpenMlsProvider;
 use serde::{Deserialize, Serialize};
+use tracing::instrument;
 
 use super::arrivals::{self, Arrival};
 use super::change::{Change, Committer};
@@ -67,6 +68,7 @@ impl<C: CryptoProvider> Client<C> {
     /// or leaf that is to be removed, `NotMember` if it was removed, `NeedsRejoin` if the group was restored and not
     /// entered anew, `CommitPending` if a commit is staged already,
     /// `Aborted` if OpenMLS refuses, `Conflict`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn stage(&mut self, group: &GroupId, change: Change) -> Result<OwnCommit> {
         self.make_commit(group, change, |tx, made, bytes| {
             let outgoing = outbox::put(tx.provider.storage(), &made.group, bytes)?;
@@ -84,6 +86,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// As [`stage`](Self::stage).
+    #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn commit_at_once(&mut self, group: &GroupId, change: Change) -> Result<OwnCommit> {
         let outbox = self.outbox;
         self.make_commit(group, change, |tx, made, bytes| {
@@ -102,6 +105,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `NotFound` if the client has no such group or no commit is staged, `Conflict`; and the errors of the backend.
+    #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn confirm(&mut self, group: &GroupId) -> Result<CommitSummary> {
         self.confirm_with(group, None).await
     }
@@ -171,6 +175,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// As [`confirm`](Self::confirm).
+    #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn reject(&mut self, group: &GroupId) -> Result<()> {
         if self.staged(group).await?.is_some_and(|staged| staged.is_entry) {
             return self.reject_entry(group).await;
