@@ -214,6 +214,11 @@ fn every_published_crate_says_what_it_is() {
             assert!(package[field].as_str().is_some_and(|text| !text.is_empty()), "{name} has no {field}");
         }
         assert!(!package["keywords"].as_array().unwrap().is_empty(), "{name} has no keywords");
+        // What is published is the crate's folder and nothing above it.
+        let folder = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
+        for file in ["README.md", "LICENSE-APACHE", "LICENSE-MIT"] {
+            assert!(std::fs::metadata(folder.join(file)).is_ok_and(|file| file.is_file()), "{name} has no {file}");
+        }
     }
     assert!(published >= 5, "{:?}", workspace.names());
 }
