@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Change, Client, GroupSettings, Persistence, PersistenceManager, Result, SaveNumber, SavePolicy};
+use mls_keep::{Change, Client, GroupSettings, PersistenceManager, Result, SaveNumber, SavePolicy};
 
 use crate::adapter::Adapter;
 use crate::generations::last_generation;
@@ -110,8 +110,7 @@ pub async fn begin(adapter: Adapter, directory: &Path) -> Result<(Client, GroupI
     let manager = open(adapter, directory).await?;
     // A letter may come when its epoch is over.
     let settings = GroupSettings::new().max_past_epochs(8);
-    let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
-    let mut alice = Client::builder("alice").settings(settings).persistence(persistence).create().await?;
+    let mut alice = manager.client_builder("alice").settings(settings).create().await?;
     let mut bob = Client::builder("bob").create().await?;
     let group = alice.create_group("tea").await?;
     let package = bob.key_package().await?.to_bytes().unwrap();

@@ -8,8 +8,8 @@ use crate::wait::block_on;
 use mls_keep::openmls::group::GroupId;
 use mls_keep::openmls::prelude::{LeafNodeParameters, OpenMlsProvider};
 use mls_keep::{
-    BoxError, Change, Client, CommitSummary, ErrorKind, JoinOptions, Persistence, PersistenceManager, Received, Result,
-    Scope, Transaction,
+    BoxError, Change, Client, CommitSummary, ErrorKind, JoinOptions, PersistenceManager, Received, Result, Scope,
+    Transaction,
 };
 use mls_keep_core::MemoryBackend;
 
@@ -458,8 +458,6 @@ fn two_keeps() -> ([MemoryBackend; 2], [PersistenceManager; 2]) {
 }
 
 fn people([alice, others]: &[PersistenceManager; 2]) -> [Client; 4] {
-    [("alice", alice), ("bob", others), ("carol", others), ("dave", others)].map(|(name, manager)| {
-        let persistence = Persistence { manager: manager.clone(), save: Default::default() };
-        block_on(Client::builder(name).persistence(persistence).create()).unwrap()
-    })
+    [("alice", alice), ("bob", others), ("carol", others), ("dave", others)]
+        .map(|(name, manager)| block_on(manager.client_builder(name).create()).unwrap())
 }

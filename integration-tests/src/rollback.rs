@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Change, Client, Error, ErrorKind, Persistence, PersistenceManager, Received, Result};
+use mls_keep::{Change, Client, Error, ErrorKind, PersistenceManager, Received, Result};
 
 /// What the client is asked to do.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -93,10 +93,8 @@ impl Pair {
     /// # Panics
     /// If that fails.
     pub async fn new(alices: &PersistenceManager, bobs: &PersistenceManager) -> Self {
-        let make = async |name: &str, manager: &PersistenceManager| {
-            let persistence = Persistence { manager: manager.clone(), save: Default::default() };
-            Client::builder(name).persistence(persistence).create().await.unwrap()
-        };
+        let make =
+            async |name: &str, manager: &PersistenceManager| manager.client_builder(name).create().await.unwrap();
         let (mut alice, mut bob) = (make("alice", alices).await, make("bob", bobs).await);
         let group = alice.create_group("tea").await.unwrap();
         let package = bob.key_package().await.unwrap().to_bytes().unwrap();

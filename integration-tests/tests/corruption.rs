@@ -11,9 +11,7 @@ use integration_tests::random::Random;
 use integration_tests::store::{Contents, Image, MASTER_KEY, contents, image, load, open, open_keep, restore};
 use integration_tests::wait::block_on;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{
-    Argon2Params, Change, Client, Encryption, ErrorKind, MasterKey, Persistence, PersistenceManager, Result, Scope,
-};
+use mls_keep::{Argon2Params, Change, Encryption, ErrorKind, MasterKey, PersistenceManager, Result, Scope};
 use mls_keep_core::{Key, MemoryBackend, StorageBackend};
 
 const HEADER: &str = "header";
@@ -39,8 +37,7 @@ impl Truth {
         let store = MemoryBackend::new();
         let mut earlier = Vec::new();
         let manager = open(store.clone()).unwrap();
-        let persistence = Persistence { manager: manager.clone(), save: Default::default() };
-        let mut alice = block_on(Client::builder("alice").persistence(persistence).create()).unwrap();
+        let mut alice = block_on(manager.client_builder("alice").create()).unwrap();
         earlier.push(image(&store));
         let group = block_on(alice.create_group("tea")).unwrap();
         earlier.push(image(&store));
@@ -163,8 +160,7 @@ fn every_flipped_bit_is_noticed() {
 fn damage_of_any_node_of_a_larger_store_is_noticed() {
     let mut random = Random::from_environment();
     let store = MemoryBackend::new();
-    let persistence = Persistence { manager: open(store.clone()).unwrap(), save: Default::default() };
-    let mut alice = block_on(Client::builder("alice").persistence(persistence).create()).unwrap();
+    let mut alice = block_on(open(store.clone()).unwrap().client_builder("alice").create()).unwrap();
     let group = block_on(alice.create_group("tea")).unwrap();
     let (long, short) = (random.bytes(500_000), random.bytes(150));
     let put = alice.transact(&group, |tx| {
@@ -226,8 +222,7 @@ fn every_value_in_the_place_of_every_other_is_noticed() {
         truth.earlier.iter().chain([&truth.image]).flat_map(BTreeMap::values).cloned().collect();
     values.extend(Truth::new().image.into_values());
     let store = restore(&truth.image);
-    let persistence = Persistence { manager: open(store.clone()).unwrap(), save: Default::default() };
-    let mut other = block_on(Client::builder("other").persistence(persistence).create()).unwrap();
+    let mut other = block_on(open(store.clone()).unwrap().client_builder("other").create()).unwrap();
     block_on(other.create_group("tea")).unwrap();
     values.extend(image(&store).into_values());
     values.sort();
@@ -358,8 +353,7 @@ fn a_newer_store_is_refused_and_not_touched() {
             let error = open(store.clone()).and_then(|manager| {
                 assert_eq!(block_on(manager.clients()).unwrap_err().kind(), ErrorKind::UnsupportedVersion);
                 assert_eq!(block_on(manager.delete_client("alice")).unwrap_err().kind(), ErrorKind::UnsupportedVersion);
-                let persistence = Persistence { manager: manager.clone(), save: Default::default() };
-                let created = block_on(Client::builder("alice").persistence(persistence).create());
+                let created = block_on(manager.client_builder("alice").create());
                 assert_eq!(created.unwrap_err().kind(), ErrorKind::UnsupportedVersion);
                 load(&manager, "alice")
             });

@@ -12,7 +12,7 @@ use integration_tests::observe::{Shape, observe, shape};
 use integration_tests::operation::{Operation, Output, Scenario};
 use integration_tests::store::{Contents, contents, image, load, open, open_keep, open_shared, restore};
 use integration_tests::wait::block_on;
-use mls_keep::{Client, Error, ErrorKind, Persistence};
+use mls_keep::{Client, Error, ErrorKind};
 use mls_keep_conformance::fault::{Fault, FaultBackend, FaultPoint, Faults, FourMethods, Lasting, Stall, every_point};
 use mls_keep_core::{Key, MemoryBackend, StorageBackend};
 
@@ -204,8 +204,7 @@ fn garbage_that_was_not_collected_can_be_collected_again() {
 }
 
 fn create(backend: Arc<dyn StorageBackend>) -> mls_keep::Result<Client> {
-    let persistence = Persistence { manager: open_shared(backend)?, save: Default::default() };
-    block_on(Client::builder("alice").persistence(persistence).create())
+    block_on(open_shared(backend)?.client_builder("alice").create())
 }
 
 fn every_fault(kind: Kind) {

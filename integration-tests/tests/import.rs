@@ -209,8 +209,7 @@ fn a_group_without_its_signature_key_is_left() {
     assert_eq!(source.client_builder(b"alice").unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(source.client_builder(b"nobody").unwrap_err().kind(), ErrorKind::NotFound);
     let (_, manager) = keep();
-    let persistence = Persistence { manager, save: SavePolicy::EveryOperation };
-    let mut alice = block_on(Client::builder("alice").persistence(persistence).create()).unwrap();
+    let mut alice = block_on(manager.client_builder("alice").create()).unwrap();
     let report = block_on(alice.import(&source)).unwrap();
     assert!(report.groups.is_empty());
     assert_eq!(report.left.iter().filter(|left| left.why == WhyLeft::NoSignatureKey).count(), 3, "{report:?}");
@@ -237,8 +236,7 @@ fn what_is_damaged_is_left_or_refused_and_nothing_panics() {
                     continue;
                 };
                 let (_, manager) = keep();
-                let persistence = Persistence { manager, save: SavePolicy::EveryOperation };
-                let mut alice = block_on(Client::builder("alice").persistence(persistence).create()).unwrap();
+                let mut alice = block_on(manager.client_builder("alice").create()).unwrap();
                 let report = block_on(alice.import(&stored)).unwrap();
                 less += usize::from(report.left.iter().any(|left| left.why == WhyLeft::Unreadable));
             }

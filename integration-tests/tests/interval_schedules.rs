@@ -19,9 +19,7 @@ use integration_tests::store::open;
 use integration_tests::wait::block_on;
 use mls_keep::openmls::framing::MlsMessageOut;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{
-    Change, Client, Clock, ErrorKind, GroupSettings, Persistence, PersistenceManager, Received, Result, SavePolicy,
-};
+use mls_keep::{Change, Client, Clock, ErrorKind, GroupSettings, PersistenceManager, Received, Result, SavePolicy};
 use mls_keep_conformance::fault::{Fault, FaultBackend, FaultPoint, Faults, FourMethods, Lasting, Stall};
 use mls_keep_core::MemoryBackend;
 
@@ -72,8 +70,7 @@ impl World {
     fn new(random: &mut Random, save: SavePolicy) -> Self {
         let (store, faults, clock) = (MemoryBackend::new(), Faults::new(), Hand::default());
         let manager = open(store.clone()).unwrap();
-        let persistence = Persistence { manager, save: SavePolicy::EveryOperation };
-        let make = Client::builder("alice").settings(settings()).persistence(persistence);
+        let make = manager.client_builder("alice").settings(settings());
         let mut alice = block_on(make.create()).unwrap();
         let mut bob = block_on(Client::builder("bob").settings(settings()).create()).unwrap();
         let group = block_on(alice.create_group("tea")).unwrap();

@@ -15,7 +15,7 @@ use integration_tests::operation::exchange;
 use integration_tests::senders::send_all;
 use integration_tests::store::{load, open};
 use integration_tests::wait::block_on;
-use mls_keep::{Change, Client, GroupSettings, Persistence, PersistenceManager, Received};
+use mls_keep::{Change, Client, GroupSettings, PersistenceManager, Received};
 use mls_keep_sqlite::{Config, SqliteBackend};
 
 /// Messages of each sender. All of them together are less than may be missing in a row.
@@ -30,8 +30,7 @@ fn two_processes_and_two_managers_send_as_one_client() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("alice.keep");
     let manager = keep(&path);
-    let persistence = Persistence { manager: manager.clone(), save: Default::default() };
-    let mut alice = block_on(Client::builder("alice").persistence(persistence).create()).unwrap();
+    let mut alice = block_on(manager.client_builder("alice").create()).unwrap();
     let settings = GroupSettings::new().out_of_order_tolerance(1000);
     let mut bob = block_on(Client::builder("bob").settings(settings).create()).unwrap();
     let group = block_on(async {

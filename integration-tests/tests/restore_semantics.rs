@@ -10,9 +10,7 @@ use mls_keep::openmls::framing::MlsMessageIn;
 use mls_keep::openmls::group::{GroupId, MlsGroup, MlsGroupCreateConfig};
 use mls_keep::openmls::prelude::LeafNodeParameters;
 use mls_keep::openmls::prelude::tls_codec::Deserialize as _;
-use mls_keep::{
-    Change, Client, CommitSummary, ErrorKind, GroupSettings, Persistence, Received, SavePolicy, Scope, limits,
-};
+use mls_keep::{Change, Client, CommitSummary, ErrorKind, GroupSettings, Received, SavePolicy, Scope, limits};
 use mls_keep_core::{RecordRange, ScopeId};
 
 /// Record kinds of mls-keep's provider (docs/format.md).
@@ -96,8 +94,7 @@ fn without_a_history_a_message_that_comes_twice_is_known_all_the_same() {
     block_on(async {
         let (_, manager) = keep();
         let settings = GroupSettings::new().history(false);
-        let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
-        let mut bob = Client::builder("bob").settings(settings).persistence(persistence).create().await.unwrap();
+        let mut bob = manager.client_builder("bob").settings(settings).create().await.unwrap();
         let mut alice = client(&manager, "alice", SavePolicy::EveryOperation).await;
         let group = alice.create_group("tea").await.unwrap();
         let package = bob.key_package().await.unwrap().to_bytes().unwrap();
@@ -176,8 +173,7 @@ fn what_is_over_a_limit_is_invalid_and_changes_nothing() {
             assert_eq!(result.expect_err(what).kind(), ErrorKind::Invalid, "{what}");
         };
         for (identity, what) in [(Vec::new(), "no identity"), (vec![b'a'; limits::MAX_IDENTITY_LEN + 1], "identity")] {
-            let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
-            invalid(Client::builder(identity).persistence(persistence).create().await.map(drop), what);
+            invalid(manager.client_builder(identity).create().await.map(drop), what);
         }
         let long_name = "x".repeat(mls_keep::MAX_NAME_LEN + 1);
         invalid(alice.create_group(&long_name).await.map(drop), "group name");

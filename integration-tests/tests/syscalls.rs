@@ -15,7 +15,7 @@ use integration_tests::operation::{Operation, Scenario};
 use integration_tests::store::{Contents, contents, load, open_keep_shared, open_shared};
 use integration_tests::strace;
 use integration_tests::wait::block_on;
-use mls_keep::{Client, ErrorKind, Persistence};
+use mls_keep::ErrorKind;
 
 /// What writes, by name: strace counts the calls of each name by itself.
 const CALLS: [&str; 11] = [
@@ -239,8 +239,7 @@ fn create_one(adapter: Adapter, injection: Injection, tally: &mut Tally) -> bool
     let case = format!("{adapter}: creating, {injection}: {end:?}");
     let backend = adapter.open(&path).unwrap_or_else(|error| panic!("{case}: {error:?}"));
     let manager = open_shared(backend).unwrap_or_else(|error| panic!("{case}: {error:?}"));
-    let persistence = Persistence { manager: manager.clone(), save: Default::default() };
-    match block_on(Client::builder("alice").persistence(persistence).create()) {
+    match block_on(manager.client_builder("alice").create()) {
         Ok(client) => {
             assert_ne!(end, End::Acknowledged, "{case}: it was acknowledged, and is gone");
             drop(client);

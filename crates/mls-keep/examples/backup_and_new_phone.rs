@@ -11,7 +11,7 @@ use std::path::Path;
 
 use mls_keep::openmls::group::GroupId;
 use mls_keep::{
-    Archive, BackupOptions, Change, Client, Encryption, Entropy as _, ErrorKind, ExportOptions, MasterKey, Persistence,
+    Archive, BackupOptions, Change, Client, Encryption, Entropy as _, ErrorKind, ExportOptions, MasterKey,
     PersistenceManager, Received, RestoreOptions, Result, SystemEntropy,
 };
 use mls_keep_sqlite::{Config, SqliteBackend};
@@ -33,11 +33,9 @@ async fn talk(alice: &mut Client, bob: &mut Client, group: &GroupId, text: &str)
 }
 
 async fn run(directory: &Path) -> Done {
-    let persistence = Persistence { manager: device(&directory.join("bob.db")).await?, save: Default::default() };
-    let mut bob = Client::builder("bob").persistence(persistence).create().await?;
+    let mut bob = device(&directory.join("bob.db")).await?.client_builder("bob").create().await?;
     let phone = device(&directory.join("phone.db")).await?;
-    let persistence = Persistence { manager: phone.clone(), save: Default::default() };
-    let mut alice = Client::builder("alice").persistence(persistence).create().await?;
+    let mut alice = phone.client_builder("alice").create().await?;
     let group = alice.create_group("tea").await?;
     let invited = alice.commit_at_once(&group, Change::new().invite([bob.key_package().await?.to_bytes()?])).await?;
     bob.join(invited.welcome.ok_or("a Welcome")?).await?;

@@ -9,8 +9,8 @@ use std::error::Error;
 
 use mls_keep::openmls::group::GroupId;
 use mls_keep::{
-    Change, Client, CommitSummary, Encryption, ErrorKind, MasterKey, MemoryBackend, Persistence, PersistenceManager,
-    Received, SystemEntropy,
+    Change, Client, CommitSummary, Encryption, ErrorKind, MasterKey, MemoryBackend, PersistenceManager, Received,
+    SystemEntropy,
 };
 
 type Done<T = ()> = Result<T, Box<dyn Error>>;
@@ -97,10 +97,7 @@ impl Member {
 async fn run() -> Done {
     let encryption = Encryption::hkdf_sha256(MasterKey::generate(&SystemEntropy)?);
     let manager = PersistenceManager::builder(MemoryBackend::new()).encryption(encryption).open().await?;
-    let client = async |name: &str| {
-        let persistence = Persistence { manager: manager.clone(), save: Default::default() };
-        Client::builder(name).persistence(persistence).create().await
-    };
+    let client = async |name: &str| manager.client_builder(name).create().await;
     let mut service = Service::default();
 
     // Alice makes a group and invites Bob.

@@ -13,8 +13,7 @@ use mls_keep::openmls::prelude::{
     ProtocolVersion,
 };
 use mls_keep::{
-    BoxError, Client, ClientSigner, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, Scope,
-    SystemEntropy,
+    BoxError, ClientSigner, Encryption, MasterKey, MemoryBackend, PersistenceManager, Scope, SystemEntropy,
 };
 
 /// The application's own code, with any provider: it adds a member, merges, and returns the Welcome.
@@ -33,9 +32,8 @@ fn add(
 async fn run() -> Result<(), BoxError> {
     let encryption = Encryption::hkdf_sha256(MasterKey::generate(&SystemEntropy)?);
     let manager = PersistenceManager::builder(MemoryBackend::new()).encryption(encryption).open().await?;
-    let persistence = Persistence { manager: manager.clone(), save: Default::default() };
-    let mut alice = Client::builder("alice").persistence(persistence.clone()).create().await?;
-    let mut bob = Client::builder("bob").persistence(persistence).create().await?;
+    let mut alice = manager.client_builder("alice").create().await?;
+    let mut bob = manager.client_builder("bob").create().await?;
     let group = alice.create_group("tea").await?;
 
     // OpenMLS calls on one group, and a record of the application's in the same commit. After an error, a panic or a

@@ -7,10 +7,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use mls_keep::{
-    Change, Client, Encryption, Entropy as _, MasterKey, Persistence, PersistenceManager, Received, Result, SavePolicy,
-    SystemEntropy,
-};
+use mls_keep::{Change, Encryption, Entropy as _, MasterKey, PersistenceManager, Received, Result, SystemEntropy};
 use mls_keep_sqlite::{Config, SqliteBackend};
 
 /// The keep in the file `path`, made if it is not there.
@@ -26,9 +23,8 @@ async fn hello(directory: &Path) -> std::result::Result<(), Box<dyn Error>> {
     let manager = open(&directory.join("keep.db"), key).await?;
 
     // One keep holds any number of clients. Bob is in it, too, so that this is one program.
-    let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
-    let mut alice = Client::builder("alice@example.com").persistence(persistence.clone()).create().await?;
-    let mut bob = Client::builder("bob@example.com").persistence(persistence).create().await?;
+    let mut alice = manager.client_builder("alice@example.com").create().await?;
+    let mut bob = manager.client_builder("bob@example.com").create().await?;
 
     let group = alice.create_group("tea").await?;
     let key_package = bob.key_package().await?.to_bytes()?;

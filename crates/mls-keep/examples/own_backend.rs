@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use mls_keep::{Client, Encryption, MasterKey, Persistence, PersistenceManager, StorageBackend, SystemEntropy};
+use mls_keep::{Encryption, MasterKey, PersistenceManager, StorageBackend, SystemEntropy};
 use mls_keep_conformance::{Harness, run_all};
 use mls_keep_core::{Key, Result};
 
@@ -62,8 +62,7 @@ async fn use_it() -> Result<()> {
     let encryption = Encryption::hkdf_sha256(MasterKey::generate(&SystemEntropy)?);
     let table = Table::default();
     let manager = PersistenceManager::builder(table.clone()).encryption(encryption).open().await?;
-    let persistence = Persistence { manager, save: Default::default() };
-    let mut alice = Client::builder("alice").persistence(persistence).create().await?;
+    let mut alice = manager.client_builder("alice").create().await?;
     alice.create_group("tea").await?;
     println!("{} rows, all of them sealed", table.rows().len());
     Ok(())

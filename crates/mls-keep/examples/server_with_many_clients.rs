@@ -6,7 +6,7 @@
 
 use std::error::Error;
 
-use mls_keep::{Client, Encryption, MasterKey, Persistence, PersistenceManager, Result, SystemEntropy};
+use mls_keep::{Encryption, MasterKey, PersistenceManager, Result, SystemEntropy};
 use mls_keep_sqlite::{Config, SqliteBackend};
 use tokio::task::JoinSet;
 
@@ -16,8 +16,7 @@ const MESSAGES: usize = 10;
 
 /// One device of a user whom this server acts for.
 async fn serve(manager: PersistenceManager, name: String) -> Result<usize> {
-    let persistence = Persistence { manager: manager.clone(), save: Default::default() };
-    let mut client = Client::builder(name.as_str()).persistence(persistence).create().await?;
+    let mut client = manager.client_builder(name.as_str()).create().await?;
     let group = client.create_group("notes").await?;
     for number in 0..MESSAGES {
         client.send(&group, format!("note {number}")).await?;

@@ -7,15 +7,14 @@
 //! not at all.
 //!
 //! ```
-//! use mls_keep::{Change, Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received, SystemEntropy};
+//! use mls_keep::{Change, Encryption, MasterKey, MemoryBackend, PersistenceManager, Received, SystemEntropy};
 //! # futures_executor::block_on(async {
 //! let key = MasterKey::generate(&SystemEntropy)?; // keep it in the platform's keychain
 //! let backend = MemoryBackend::new(); // or SqliteBackend::open("alice.db", Config::default())?
 //! let manager = PersistenceManager::builder(backend).encryption(Encryption::hkdf_sha256(key)).open().await?;
 //!
-//! let persistence = Persistence { manager: manager.clone(), save: Default::default() };
-//! let mut alice = Client::builder("alice").persistence(persistence.clone()).create().await?;
-//! let mut bob = Client::builder("bob").persistence(persistence).create().await?;
+//! let mut alice = manager.client_builder("alice").create().await?;
+//! let mut bob = manager.client_builder("bob").create().await?;
 //!
 //! let group = alice.create_group("tea").await?;
 //! let invited = alice.stage(&group, Change::new().invite([bob.key_package().await?.to_bytes()?])).await?;

@@ -8,9 +8,9 @@ use openmls::group::GroupId;
 use openmls_rust_crypto::RustCrypto;
 use tracing::instrument;
 
-use crate::client::{Client, CryptoProvider, DEFAULT_MEMORY, GroupSummary};
+use crate::client::{Client, ClientBuilder, CryptoProvider, DEFAULT_MEMORY, GroupSummary};
 use crate::entropy::SystemEntropy;
-use crate::policy::SavePolicy;
+use crate::policy::{Persistence, SavePolicy};
 
 /// An opened keep. Cloning shares it.
 ///
@@ -64,6 +64,24 @@ impl PersistenceManager {
             entropy: Arc::new(SystemEntropy),
             memory: DEFAULT_MEMORY,
         }
+    }
+
+    /// Begins to make a client that this keep has from the beginning, saved at [every operation](SavePolicy::EveryOperation).
+    ///
+    /// # Examples
+    /// ```
+    /// # use mls_keep::{Encryption, MasterKey, MemoryBackend, PersistenceManager};
+    /// # futures_executor::block_on(async {
+    /// # let encryption = Encryption::hkdf_sha256(MasterKey::new([7; 32]));
+    /// # let manager = PersistenceManager::builder(MemoryBackend::new()).encryption(encryption).open().await?;
+    /// let mut alice = manager.client_builder("alice").create().await?;
+    /// # assert_eq!(manager.clients().await?, [b"alice"]);
+    /// # alice.close().await
+    /// # }).unwrap();
+    /// ```
+    pub fn client_builder(&self, identity: impl Into<Vec<u8>>) -> ClientBuilder {
+        let save = SavePolicy::EveryOperation;
+        Client::builder(identity).persistence(Persistence { manager: self.clone(), save })
     }
 
     /// Saves everything of `client` that is not durable yet. A client that was only in memory belongs to this keep from

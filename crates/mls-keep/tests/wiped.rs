@@ -14,8 +14,8 @@ use freed_memory::{Finds, Turn, Watching, marked, marker};
 use futures_executor::block_on;
 use mls_keep::openmls::group::GroupId;
 use mls_keep::{
-    Change, Client, Encryption, Error, ErrorKind, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received,
-    Result, SavePolicy, Scope, StorageBackend,
+    Change, Client, Encryption, Error, ErrorKind, MasterKey, MemoryBackend, PersistenceManager, Received, Result,
+    Scope, StorageBackend,
 };
 use mls_keep_core::{Commit, Key};
 use zeroize::{Zeroize, Zeroizing};
@@ -88,8 +88,7 @@ async fn keep(backend: impl StorageBackend) -> PersistenceManager {
 }
 
 async fn client(name: &str, manager: &PersistenceManager) -> Client {
-    let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
-    Client::builder(name).persistence(persistence).create().await.unwrap()
+    manager.client_builder(name).create().await.unwrap()
 }
 
 impl World {

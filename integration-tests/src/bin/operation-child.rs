@@ -10,7 +10,7 @@ use integration_tests::adapter::Adapter;
 use integration_tests::operation::{Operation, Scenario};
 use integration_tests::store::{load, open_shared};
 use integration_tests::wait::block_on;
-use mls_keep::{Client, Persistence, Result};
+use mls_keep::Result;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -38,8 +38,7 @@ fn main() -> ExitCode {
 fn run(adapter: Adapter, store: &Path, operation: &str, scenario: &Path) -> Result<()> {
     let manager = open_shared(adapter.open(store)?)?;
     if operation == "create" {
-        let persistence = Persistence { manager: manager.clone(), save: Default::default() };
-        block_on(Client::builder("alice").persistence(persistence).create())?;
+        block_on(manager.client_builder("alice").create())?;
     } else {
         let wanted = Operation::ALL.into_iter().find(|wanted| format!("{wanted:?}") == operation);
         let mut alice = load(&manager, "alice")?;

@@ -18,9 +18,7 @@ use std::time::{Duration, Instant};
 use integration_tests::store::{encryption, load};
 use integration_tests::wait::block_on;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{
-    Change, Client, Entropy, ErrorKind, GroupSettings, Persistence, PersistenceManager, Received, SystemEntropy,
-};
+use mls_keep::{Change, Client, Entropy, ErrorKind, GroupSettings, PersistenceManager, Received, SystemEntropy};
 use mls_keep_s3::Location;
 use s3_test_server::{Proxy, Way};
 
@@ -148,9 +146,8 @@ fn look(client: &mut Client, group: &GroupId, text: &str) -> Option<Vec<u8>> {
 /// A client in the bucket in a group with one in memory, which is to receive what it sends.
 fn pair(location: &Location) -> mls_keep::Result<(Client, Client, GroupId)> {
     let manager = open(location)?;
-    let persistence = Persistence { manager, save: Default::default() };
     block_on(async {
-        let mut alice = Client::builder("alice").persistence(persistence).create().await?;
+        let mut alice = manager.client_builder("alice").create().await?;
         let settings = GroupSettings::new().out_of_order_tolerance(2000);
         let mut bob = Client::builder("bob").settings(settings).create().await?;
         let group = alice.create_group("tea").await?;

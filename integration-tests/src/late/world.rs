@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Change, Client, ErrorKind, Persistence, PersistenceManager, Received, Result};
+use mls_keep::{Change, Client, ErrorKind, PersistenceManager, Received, Result};
 use mls_keep_core::{MemoryBackend, StorageBackend};
 
 use super::{Landing, Late};
@@ -107,8 +107,7 @@ impl Before {
         let stores = [MemoryBackend::new(), MemoryBackend::new()];
         let [mut alice, mut bob] = [("alice", 0), ("bob", 1)].map(|(name, at): (&str, usize)| {
             let store = stores.get(at).unwrap();
-            let persistence = Persistence { manager: manager(store), save: Default::default() };
-            block_on(Client::builder(name).persistence(persistence).create()).unwrap()
+            block_on(manager(store).client_builder(name).create()).unwrap()
         });
         let (group, input) = block_on(async {
             let group = alice.create_group("tea").await.unwrap();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Change, Client, ErrorKind, GroupSettings, Message, Persistence, PersistenceManager, Received, Result};
+use mls_keep::{Change, Client, ErrorKind, GroupSettings, Message, PersistenceManager, Received, Result};
 
 pub use action::{Action, Who};
 pub use oracle::Oracle;
@@ -149,9 +149,8 @@ impl Pair {
         match action {
             Action::Create(who) => {
                 let manager = self.open_keep(*who).await?;
-                let persistence = Persistence { manager: manager.clone(), save: Default::default() };
                 let settings = GroupSettings::new().max_past_epochs(2);
-                let client = Client::builder(who.name()).settings(settings).persistence(persistence).create().await?;
+                let client = manager.client_builder(who.name()).settings(settings).create().await?;
                 self.enter(*who, manager, client).await?;
             }
             Action::CreateGroup(name) => drop(self.client(Who::Alice).create_group(name).await?),

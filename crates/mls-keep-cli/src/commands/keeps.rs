@@ -3,10 +3,7 @@
 use std::path::Path;
 
 use mls_keep::openmls::prelude::Ciphersuite;
-use mls_keep::{
-    Client, ErrorKind, GroupSettings, HandshakeFormat, Persistence, PersistenceManager, SavePolicy, Statistics,
-    Verification,
-};
+use mls_keep::{ErrorKind, GroupSettings, HandshakeFormat, PersistenceManager, Statistics, Verification};
 use serde_json::{Map, Value, json};
 
 use crate::cli::{Global, Settings};
@@ -38,8 +35,7 @@ pub(super) async fn init(global: &Global, name: &str, typed: &Settings) -> Resul
         settings = settings.handshake_format(HandshakeFormat::Public);
     }
     let manager = open_keep(global, Access::Create).await?;
-    let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
-    let builder = Client::builder(name).ciphersuite(ciphersuite).settings(settings).persistence(persistence);
+    let builder = manager.client_builder(name).ciphersuite(ciphersuite).settings(settings);
     let client = builder.create().await.map_err(|error| {
         let advice = "Nothing was changed. Use that client, or choose another name.";
         Failure::from(error).advise(ErrorKind::Conflict, advice)

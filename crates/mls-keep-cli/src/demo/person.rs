@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use mls_keep::{Client, Persistence, PersistenceManager, SavePolicy};
+use mls_keep::{Client, PersistenceManager};
 
 use super::ground::Ground;
 use super::ledger::Ledger;
@@ -47,8 +47,7 @@ impl Person {
         key::generate(&person.key_file)?;
         let (before, start) = (person.meter.read(), Instant::now());
         let manager = person.open_keep().await?;
-        let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
-        let client = Client::builder(name).persistence(persistence).create().await?;
+        let client = manager.client_builder(name).create().await?;
         person.opened = Some((manager, client));
         ledger.add("create keep and client", start.elapsed(), person.meter.read().since(before));
         Ok(person)

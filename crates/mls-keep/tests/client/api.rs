@@ -23,8 +23,7 @@ mod beside_the_prelude_of_openmls {
         let encryption = Encryption::hkdf_sha256(MasterKey::new([7; 32]));
         let opened = PersistenceManager::builder(MemoryBackend::new()).encryption(encryption).open();
         let manager: PersistenceManager = block_on(opened).unwrap();
-        let persistence = Persistence { manager, save: SavePolicy::EveryOperation };
-        let builder: ClientBuilder = Client::builder("alice").settings(GroupSettings::new()).persistence(persistence);
+        let builder: ClientBuilder = manager.client_builder("alice").settings(GroupSettings::new());
         let mut alice: Client = block_on(builder.create()).unwrap();
         let group: GroupId = block_on(alice.create_group_with("tea", NewGroup::new())).unwrap();
         let own: OwnCommit = block_on(alice.stage(&group, Change::new().update())).unwrap();

@@ -3,7 +3,7 @@
 use futures_executor::block_on;
 use mls_keep::openmls::credentials::{BasicCredential, Credential, CredentialType, CredentialWithKey, NewSignerBundle};
 use mls_keep::openmls::prelude::{LeafNodeParameters, OpenMlsProvider as _};
-use mls_keep::{Change, Client, ErrorKind, Persistence, Received, SavePolicy};
+use mls_keep::{Change, Client, ErrorKind, Received, SavePolicy};
 use openmls_basic_credential::SignatureKeyPair;
 
 use super::{bytes, client, gather, keep, load, talk};
@@ -61,9 +61,8 @@ fn groups_of_clients_with_other_credentials_can_be_joined() {
     for credential_type in [CredentialType::X509, CredentialType::Other(0xf0ca)] {
         let manager = keep();
         let [mut alice, mut bob] = ["alice", "bob"].map(|name| {
-            let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
             let credential = Credential::new(credential_type, name.as_bytes().to_vec());
-            block_on(Client::builder(name).credential(credential).persistence(persistence).create()).unwrap()
+            block_on(manager.client_builder(name).credential(credential).create()).unwrap()
         });
         let group = block_on(alice.create_group("tea")).unwrap();
         gather(&mut alice, &group, &mut [&mut bob]);

@@ -6,9 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_executor::block_on;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{
-    Client, ErrorKind, GroupSettings, Message, Persistence, PersistenceManager, Received, Retention, SavePolicy,
-};
+use mls_keep::{Client, ErrorKind, GroupSettings, Message, PersistenceManager, Received, Retention, SavePolicy};
 use mls_keep_core::{RecordRange, ScopeId};
 
 use super::{bytes, client, gather, hear, keep, load};
@@ -144,10 +142,8 @@ fn what_is_too_old_is_not_shown_and_goes_when_it_is_pruned() {
 fn a_message_that_arrives_again_is_recognised_however_late() {
     let manager = keep();
     let settings = GroupSettings::new().history(false).out_of_order_tolerance(700);
-    let [mut alice, mut bob] = ["alice", "bob"].map(|name| {
-        let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
-        block_on(Client::builder(name).settings(settings.clone()).persistence(persistence).create()).unwrap()
-    });
+    let [mut alice, mut bob] = ["alice", "bob"]
+        .map(|name| block_on(manager.client_builder(name).settings(settings.clone()).create()).unwrap());
     let group = block_on(alice.create_group("tea")).unwrap();
     gather(&mut alice, &group, &mut [&mut bob]);
     let first = block_on(alice.send(&group, "first")).unwrap();

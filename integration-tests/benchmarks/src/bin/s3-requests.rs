@@ -7,7 +7,7 @@
 
 use integration_tests::store::{encryption, open};
 use integration_tests::wait::block_on;
-use mls_keep::{Change, Client, Persistence, PersistenceManager, SavePolicy};
+use mls_keep::{Change, Client, PersistenceManager};
 use mls_keep_core::MemoryBackend;
 use mls_keep_s3::{Config, Credentials, S3Backend};
 use s3_test_server::{BUCKET, Request, Server};
@@ -58,8 +58,7 @@ impl Cost {
 }
 
 fn client(manager: &PersistenceManager, name: &str) -> Client {
-    let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
-    block_on(Client::builder(name).persistence(persistence).create()).unwrap()
+    block_on(manager.client_builder(name).create()).unwrap()
 }
 
 fn main() {

@@ -9,7 +9,7 @@ use integration_tests::adapter::Adapter;
 use integration_tests::store::encryption;
 use integration_tests::wait::block_on;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Client, Persistence, PersistenceManager, SavePolicy};
+use mls_keep::{Client, PersistenceManager};
 use mls_keep_core::{Commit, Key, StorageBackend, Swap};
 
 const MESSAGE: &[u8] = b"At five, at the usual place. Bring the papers!";
@@ -34,8 +34,7 @@ impl Single {
     }
 
     fn of(manager: &PersistenceManager, name: &str) -> Self {
-        let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
-        let mut client = block_on(Client::builder(name).persistence(persistence).create()).unwrap();
+        let mut client = block_on(manager.client_builder(name).create()).unwrap();
         let group = block_on(client.create_group("tea")).unwrap();
         Self { client, group }
     }

@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_executor::block_on;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{
-    Change, Client, Encryption, GroupSettings, MasterKey, Persistence, PersistenceManager, Received, SavePolicy,
-};
+use mls_keep::{Change, Client, Encryption, GroupSettings, MasterKey, PersistenceManager, Received};
 use mls_keep_core::{Durability, StorageBackend};
 use mls_keep_sqlite::{Config, SqliteBackend};
 
@@ -30,8 +28,7 @@ impl KeepSubject {
         let backend = Counting::new(sqlite(&path, Durability::PowerLoss)?, Arc::clone(&sealed));
         let manager = block_on(open(backend))?;
         let settings = GroupSettings::new().max_past_epochs(past_epochs).out_of_order_tolerance(5);
-        let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
-        let client = block_on(Client::builder(IDENTITY).settings(settings).persistence(persistence).create())?;
+        let client = block_on(manager.client_builder(IDENTITY).settings(settings).create())?;
         Ok(Self { path, sealed, open: Some((manager, client)) })
     }
 
