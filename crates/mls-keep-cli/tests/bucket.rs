@@ -74,13 +74,13 @@ fn a_command_asks_for_little() {
     let (town, server) = (Town::new(), Server::start());
     let bob = town.person("bob");
     let alice = Remote::alice(&town, &bob, &server, "");
-    assert!(alice.cost(&["send", "tea", "one", "--out", "1.mls"]) <= 7);
+    assert!(alice.cost(&["send", "tea", "one", "--out", "1.mls"]) <= 6);
     // Without looking for the only client there is.
-    assert!(alice.cost(&["--identity", "alice", "send", "tea", "two", "--out", "2.mls"]) <= 6);
+    assert!(alice.cost(&["--identity", "alice", "send", "tea", "two", "--out", "2.mls"]) <= 5);
     bob.ok(&["receive", "../alice/1.mls", "../alice/2.mls"]);
     bob.ok(&["send", "tea", "three", "--out", "3.mls"]);
-    assert!(alice.cost(&["receive", "../bob/3.mls"]) <= 6);
-    assert!(alice.cost(&["history", "tea"]) <= 5);
+    assert!(alice.cost(&["receive", "../bob/3.mls"]) <= 5);
+    assert!(alice.cost(&["history", "tea"]) <= 4);
 }
 
 /// What the service refuses is said in its own terms: not of a disk, and not as a mistake in the command.

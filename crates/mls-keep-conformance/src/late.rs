@@ -251,6 +251,11 @@ impl<B: StorageBackend + ?Sized> StorageBackend for LateBackend<B> {
         self.inner.list_page(prefix, after, limit).await
     }
 
+    async fn list_loosely(&self, prefix: &str) -> Result<Vec<Key>> {
+        self.begin().await;
+        self.inner.list_loosely(prefix).await
+    }
+
     async fn load_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
         self.begin().await;
         self.inner.load_many(keys).await

@@ -94,6 +94,7 @@ macro_rules! __cases {
                 extreme_limits: anything,
                 many_keys: anything,
                 pages_while_deleting: anything,
+                loosely: anything,
             }
             many {
                 load_many_keeps_the_order: anything,

@@ -72,6 +72,13 @@ pub trait StorageBackend: Send + Sync + 'static {
         Ok(keys)
     }
 
+    /// As [`list`](Self::list), for a caller that looks for what was left behind and can do so another time: keys that others
+    /// wrote since this backend last loaded the root that they belong to may be left out, and those that others deleted since
+    /// may still be listed. So nothing may be deleted for being listed here and not named by a root.
+    async fn list_loosely(&self, prefix: &str) -> Result<Vec<Key>> {
+        self.list(prefix).await
+    }
+
     /// The values of `keys`, in their order. All of one moment where [`atomic_commit`](Capabilities::atomic_commit) is
     /// claimed: no commit lies between two of them. Otherwise each is of a moment of its own during the call, and a reader
     /// that misses a node loads the root again.

@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{Config, MAX_VALUE_LEN};
 use crate::open::checked;
-use crate::store::Store;
+use crate::store::{Riding, Store};
 
 /// A store below one prefix of a bucket. Its futures may be awaited from any executor.
 pub struct S3Backend {
@@ -185,6 +185,12 @@ impl StorageBackend for S3Backend {
     async fn list_page(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
         let (store, prefix, after) = (Arc::clone(&self.store), prefix.to_owned(), after.cloned());
         self.run(async move { store.list(&prefix, after.as_ref(), limit).await }).await
+    }
+
+    /// A root that was read or written here is not asked for again: the nodes that rode with it then are listed.
+    async fn list_loosely(&self, prefix: &str) -> Result<Vec<Key>> {
+        let (store, prefix) = (Arc::clone(&self.store), prefix.to_owned());
+        self.run(async move { store.list_whole(&prefix, Riding::SeenLast).await }).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<()> {

@@ -46,6 +46,15 @@ struct Rest {
     writes: u64,
 }
 
+/// Which nodes a listing takes for those that ride.
+#[derive(Clone, Copy)]
+pub(crate) enum Riding {
+    /// Those that ride now.
+    Now,
+    /// Those that rode when the root was seen last.
+    SeenLast,
+}
+
 /// A write that is under way.
 pub(crate) struct Writing<'a>(&'a AtomicU64);
 
@@ -283,7 +292,7 @@ impl Store {
         let mut keys = match rest.filter(continues) {
             Some(rest) => rest.keys,
             None => {
-                let mut keys = self.list_whole(prefix).await?;
+                let mut keys = self.list_whole(prefix, Riding::Now).await?;
                 keys.retain(|key| after.is_none_or(|after| key > after));
                 keys
             }
@@ -296,10 +305,10 @@ impl Store {
         Ok(keys)
     }
 
-    async fn list_whole(&self, prefix: &str) -> Result<Vec<Key>> {
+    pub(crate) async fn list_whole(&self, prefix: &str, riding: Riding) -> Result<Vec<Key>> {
         self.pending.wait_below(prefix).await;
         // Those that ride are looked for first: one that moves to an object of its own meanwhile is then found there.
-        let mut keys: Vec<Key> = self.riding(prefix).await?;
+        let mut keys: Vec<Key> = self.riding(prefix, riding).await?;
         keys.retain(|key| key.as_str().starts_with(prefix));
         let listed = self.bucket.list(&format!("{VALUES}{prefix}")).await.map_err(Failure::into_error)?;
         let values = listed.iter().filter(|listed| listed.len != REMOVED_LEN as u64);
@@ -310,11 +319,15 @@ impl Store {
     }
 
     /// The keys of all nodes that ride with roots and may begin with `prefix`.
-    async fn riding(&self, prefix: &str) -> Result<Vec<Key>> {
+    async fn riding(&self, prefix: &str, riding: Riding) -> Result<Vec<Key>> {
         let keys = |seen: &Seen| seen.object.nodes.keys().cloned().collect::<Vec<_>>();
         let roots = match roots_of(prefix)? {
             Roots::None => return Ok(Vec::new()),
-            Roots::One(root) => return Ok(self.fetch(&root).await?.as_deref().map(keys).unwrap_or_default()),
+            Roots::One(root) => {
+                let seen = self.cache.get(&root).filter(|_| matches!(riding, Riding::SeenLast));
+                let seen = if seen.is_some() { seen } else { self.fetch(&root).await? };
+                return Ok(seen.as_deref().map(keys).unwrap_or_default());
+            }
             Roots::Prefix(roots) => format!("{VALUES}{roots}"),
         };
         let listed = self.bucket.list(&roots).await.map_err(Failure::into_error)?;

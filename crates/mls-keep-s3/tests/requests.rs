@@ -161,6 +161,24 @@ fn the_encryption_that_is_configured_is_asked_for() {
     }
 }
 
+/// A loose listing, which each opening of a client makes, believes the root that was just read; a listing asks for it.
+#[test]
+fn a_loose_listing_does_not_ask_for_the_root_again() {
+    let bucket = Bucket::new(64 << 10);
+    let (writer, other) = (block_on(bucket.backend()).unwrap(), block_on(bucket.backend()).unwrap());
+    block_on(writer.commit(commit(None, "a", 2, 100))).unwrap();
+    block_on(other.load(&key("r/x"))).unwrap();
+    block_on(writer.commit(commit(Some("a"), "b", 2, 100))).unwrap();
+    let _ = bucket.server.take_requests();
+    assert_eq!(block_on(other.list_loosely("n/x/")).unwrap(), [key("n/x/a-0"), key("n/x/a-1")]);
+    assert_eq!(bucket.server.take_requests().len(), 1, "a listing of what has objects of its own");
+    assert_eq!(block_on(other.list("n/x/")).unwrap(), [key("n/x/b-0"), key("n/x/b-1")]);
+    assert_eq!(bucket.server.take_requests().len(), 2);
+    assert_eq!(block_on(other.list_loosely("n/x/")).unwrap(), [key("n/x/b-0"), key("n/x/b-1")]);
+    let fresh = block_on(bucket.backend()).unwrap();
+    assert_eq!(block_on(fresh.list_loosely("n/x/")).unwrap(), [key("n/x/b-0"), key("n/x/b-1")]);
+}
+
 /// A listing does not wait for deletions elsewhere, and its pages are one listing.
 #[test]
 fn a_listing_waits_for_what_it_lists_and_is_made_once() {

@@ -667,7 +667,7 @@ pub const SECTIONS: &[Section] = &[
                 &["bucket.rs::a_message_of_unknown_outcome_is_found_in_the_outbox"],
             ),
             promise(
-                "A command asks the service at most 7 times, 6 with the client named, if one has written within a day",
+                "A command asks the service at most 6 times, 5 with the client named, if one has written within a day",
                 &["bucket.rs::a_command_asks_for_little", "requests.rs::the_service_is_looked_at_once"],
             ),
             promise(
@@ -679,7 +679,7 @@ pub const SECTIONS: &[Section] = &[
                 ],
             ),
         ],
-        note: "Durability is the service's. A service whose conditional writes race is found with a probability: of ten runs against one that compares first and writes later, ten by `one_winner_among_backends`, ten by `increments_among_backends_add_up` and six by `racing_writers_on_two_backends`; moto, whose race is narrow, lost one increment of 80 in one of four earlier runs of the suite. A crash between the requests of a commit leaves objects that no root names, which the next opening of the client collects, and in a versioned bucket old versions, which `purge_old_versions` deletes.",
+        note: "Durability is the service's. A service whose conditional writes race is found with a probability: racing cases go on until racers have met 40 times, or to a bound. Of twenty runs against one that compares first and writes later, `one_winner_among_backends`, `increments_among_backends_add_up` and `racing_writers_on_two_backends` each found it in twenty; moto, whose race is narrow, lost one increment of 80 in one of four earlier runs of the suite. A crash between the requests of a commit leaves objects that no root names, which the next opening of the client collects, and in a versioned bucket old versions, which `purge_old_versions` deletes.",
     },
 ];
 

@@ -77,6 +77,10 @@ impl StorageBackend for Metered {
         self.inner.list_page(prefix, after, limit).await
     }
 
+    async fn list_loosely(&self, prefix: &str) -> Result<Vec<Key>> {
+        self.inner.list_loosely(prefix).await
+    }
+
     async fn load_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
         self.inner.load_many(keys).await
     }

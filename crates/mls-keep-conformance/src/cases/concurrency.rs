@@ -14,7 +14,7 @@ const RACERS: usize = 8;
 
 /// How often racers really have to meet before a case ends. A backend that compares first and writes later is right when
 /// they do not, and mostly even then: a race is found with a probability, which grows with the meetings.
-const MEETINGS: usize = 40;
+pub(super) const MEETINGS: usize = 40;
 
 /// Racers that all replace the same root: in each round exactly one wins, and the root is the winner's. There are at least
 /// `rounds`, and up to four times as many until racers were at work at the same time in enough of them.

@@ -3,7 +3,7 @@
 use mls_keep_core::{Key, StorageBackend};
 
 use crate::harness::Harness;
-use crate::support::{key, keys, names, open, save, swap, value};
+use crate::support::{key, keys, names, open, reopen, save, swap, value};
 
 async fn fill(backend: &dyn StorageBackend, all: &[&str]) {
     for name in all {
@@ -182,4 +182,28 @@ pub async fn pages_while_deleting(harness: &dyn Harness) {
     }
     assert_eq!(seen, all, "every key once, though those before it are gone");
     assert_eq!(names(&*backend, "").await, [""; 0]);
+}
+
+/// A loose listing shows all that its own backend has written and loaded, and nothing that it has deleted.
+pub async fn loosely(harness: &dyn Harness) {
+    let mut backend = open(harness).await;
+    let (root, first, second) = (key("r/x"), value("first"), value("second"));
+    let loose = async |backend: &dyn StorageBackend, wanted: &[&str]| {
+        let listed = backend.list_loosely("n/x/").await.expect("listing loosely succeeds");
+        assert_eq!(listed, keys(wanted));
+        assert_eq!(names(backend, "n/x/").await, wanted);
+    };
+    let mut commit = swap(&root, None, Some(&first));
+    commit.puts = ["n/x/a", "n/x/b"].map(|name| (key(name), value(name))).into();
+    backend.commit(commit).await.expect("the commit succeeds");
+    loose(&*backend, &["n/x/a", "n/x/b"]).await;
+    let mut commit = swap(&root, Some(&first), Some(&second));
+    commit.puts = vec![(key("n/x/c"), value("c"))];
+    commit.deletes = keys(&["n/x/a"]);
+    backend.commit(commit).await.expect("the commit succeeds");
+    save(&*backend, "n/x/d", &value("d")).await;
+    backend = reopen(harness, backend).await;
+    loose(&*backend, &["n/x/b", "n/x/c", "n/x/d"]).await;
+    backend.delete(&key("n/x/b")).await.expect("deleting succeeds");
+    loose(&*backend, &["n/x/c", "n/x/d"]).await;
 }

@@ -122,6 +122,10 @@ impl<B: StorageBackend + ?Sized> StorageBackend for FaultBackend<B> {
         self.read(self.inner.list_page(prefix, after, limit)).await
     }
 
+    async fn list_loosely(&self, prefix: &str) -> Result<Vec<Key>> {
+        self.read(self.inner.list_loosely(prefix)).await
+    }
+
     async fn load_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
         self.read(self.inner.load_many(keys)).await
     }

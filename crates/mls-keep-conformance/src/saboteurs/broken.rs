@@ -38,7 +38,7 @@ defects! {
     IgnoresExpected ComparesLengths EmptyRootIsNone TakesAReturnForARepeat ComparesWithItsLastCommit HasOneRoot
     ListOfNothingFails ListsUnsorted ListsBySegment EmptyPrefixListsOneLevel PrefixIsAPattern PrefixEndsAtZ ListsDeleted
     PageIncludesAfter PageIsOneShort PageCountsFromTheStart PageOfDeletedStartsAnew PageAfterOutsideIsEmpty
-    LimitZeroIsNoLimit ListsThousand
+    LimitZeroIsNoLimit ListsThousand ListsNothingLoosely
     LoadManySorts LoadManySkipsMissing LoadManyOfNoneFails LoadsThousand
     BatchAnswersOnce BatchStopsAtConflict BatchComparesFirst BatchSeesOnlyTheStart CutsLongBatches
     CutsLongValues ClaimsShortValues ClaimsMoreThanItKeeps TakesMoreThanItClaims
@@ -320,6 +320,10 @@ impl StorageBackend for Broken {
             _ => keys.truncate(limit),
         }
         Ok(keys)
+    }
+
+    async fn list_loosely(&self, prefix: &str) -> Result<Vec<Key>> {
+        if self.has(Defect::ListsNothingLoosely) { Ok(Vec::new()) } else { self.list(prefix).await }
     }
 
     async fn load_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {

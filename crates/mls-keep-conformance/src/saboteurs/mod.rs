@@ -138,6 +138,7 @@ saboteurs! {
     PageAfterOutsideIsEmpty: "list::page_after_a_key_outside";
     LimitZeroIsNoLimit: "list::extreme_limits";
     ListsThousand: "list::many_keys";
+    ListsNothingLoosely: "list::loosely";
 
     LoadManySorts: "many::load_many_keeps_the_order";
     LoadManySkipsMissing: "many::load_many_with_gaps_and_repeats";

@@ -174,7 +174,8 @@ impl ClientStore {
     /// Deletes those of the nodes that the root lists as garbage which are still there. Returns how many others there are.
     async fn collect_listed(&mut self) -> Result<usize> {
         let garbage = self.root.garbage.list(&self.nodes).await?;
-        let stored = self.keep.backend().list(self.nodes.prefix()).await?;
+        // What a root lists stays garbage for ever, so an old listing deletes nothing that is named.
+        let stored = self.keep.backend().list_loosely(self.nodes.prefix()).await?;
         self.listed = stored.len();
         let names: BTreeSet<NodeName> = garbage.names.into_iter().collect();
         let is_garbage = |name: NodeName| names.contains(&name);

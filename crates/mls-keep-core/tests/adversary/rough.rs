@@ -57,12 +57,14 @@ pub struct Rough {
     pub dice: Dice,
     pub odds: Arc<AtomicU64>,
     pub late: Arc<Mutex<Vec<Late>>>,
+    /// What a loose listing showed last.
+    pub listed: Arc<Mutex<Vec<Key>>>,
 }
 
 impl Rough {
     pub fn new(atomic: bool, dice: Dice, odds: u64) -> Self {
         let odds = Arc::new(AtomicU64::new(odds));
-        Self { inner: MemoryBackend::new(), atomic, dice, odds, late: Arc::default() }
+        Self { inner: MemoryBackend::new(), atomic, dice, odds, late: Arc::default(), listed: Arc::default() }
     }
 
     pub fn goes_wrong(&self) -> bool {
@@ -127,6 +129,16 @@ impl StorageBackend for Rough {
     async fn list(&self, prefix: &str) -> Result<Vec<Key>> {
         turn().await;
         self.inner.list(prefix).await
+    }
+
+    /// As it is now, or as it was at any earlier time.
+    async fn list_loosely(&self, prefix: &str) -> Result<Vec<Key>> {
+        let now = self.list(prefix).await?;
+        let mut listed = self.listed.lock().unwrap();
+        if self.dice.one_in(2) {
+            *listed = now;
+        }
+        Ok(listed.iter().filter(|key| key.as_str().starts_with(prefix)).cloned().collect())
     }
 
     async fn commit(&self, commit: Commit) -> Result<()> {
