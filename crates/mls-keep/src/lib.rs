@@ -44,6 +44,7 @@
 //! | make a backup, restore one | [`PersistenceManager::create_backup`], [`restore_from_backup`](PersistenceManager::restore_from_backup) |
 //! | move to another device | [`Client::export_state`], [`Client::import_state`] |
 //! | save less often | [`SavePolicy::Interval`] |
+//! | give up files and locks for a while | [`Client::suspend`], [`Client::resume`] |
 //!
 //! Backends are crates of their own, such as `mls-keep-sqlite`. For your own storage implement the four methods of
 //! [`StorageBackend`].

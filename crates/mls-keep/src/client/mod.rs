@@ -1,6 +1,7 @@
 //! [`Client`]: one MLS device identity and its groups.
 //!
-//! - `builder` makes one, `load` reads one from a keep, `attach` saves one for the first time.
+//! - `builder` makes one, `load` reads one from a keep, `attach` saves one for the first time, `suspend` lets go of the store
+//!   for a while.
 //! - `session` runs OpenMLS calls and the application's, which get what `transaction` has, as one transaction; `finish` ends it;
 //!   `interval` and `reserve` let it wait.
 //! - `groups`, `membership`, `entry`, `key_packages`, `credential` (its keys: `signer`), `change`, `staged`, `messages` and
@@ -39,6 +40,7 @@ mod settings;
 mod signer;
 mod staged;
 mod summary;
+mod suspend;
 mod take;
 mod transaction;
 

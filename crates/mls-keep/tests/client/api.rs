@@ -78,6 +78,7 @@ fn every_future_is_send<C: CryptoProvider>(client: &mut Client<C>, manager: &Per
     is_send(manager.clients());
     is_send(manager.delete_client("alice"));
     is_send(manager.close());
+    is_send(manager.resume(any()));
     is_send(manager.create_backup(client, &mut out, any::<BackupOptions<'_>>()));
     is_send(manager.create_backup_of("alice", &mut out, any::<BackupOptions<'_>>()));
     is_send(manager.restore_from_backup(&mut [any::<Archive>()], RestoreOptions::new()));
@@ -102,6 +103,8 @@ fn every_future_is_send<C: CryptoProvider>(client: &mut Client<C>, manager: &Per
     is_send(client.prune_history(group));
     is_send(client.save_if_due());
     is_send(client.close());
+    is_send(client.suspend());
+    is_send(client.resume(any()));
     is_send(client.stage(group, Change::new()));
     is_send(client.commit_at_once(group, Change::new()));
     is_send(client.confirm(group));

@@ -27,6 +27,7 @@ mod settings;
 mod signers;
 mod staged;
 mod storage_errors;
+mod suspend;
 
 use futures_executor::block_on;
 use mls_keep::openmls::framing::MlsMessageOut;
