@@ -123,7 +123,7 @@ impl<C: CryptoProvider> ClientBuilder<C> {
                 pair.into()
             }
         };
-        signer.check(self.crypto.as_ref(), algorithm)?;
+        let signer = signer.checked(&self.crypto, algorithm)?;
         let mut given = GivenSigners::default();
         given.give(&signer);
         let credential = self.credential.unwrap_or_else(|| BasicCredential::new(self.identity.to_vec()).into());

@@ -122,6 +122,7 @@ fn every_future_is_send<C: CryptoProvider>(client: &mut Client<C>, manager: &Per
     is_send(client.outbox(group));
     is_send(client.delivered(group, 1));
     is_send(client.set_credential(any::<Credential>(), any::<ClientSigner>()));
+    is_send(client.prune_signers());
     is_send(client.key_package());
     is_send(client.key_packages(1, KeyPackageOptions::new()));
     is_send(client.unused_key_packages());
