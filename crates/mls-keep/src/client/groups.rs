@@ -135,7 +135,7 @@ impl<C: CryptoProvider> Client<C> {
             ));
         }
         let settings = options.settings.as_ref().unwrap_or(&self.profile.settings);
-        let config = settings.create_config(self.ciphersuite(), self.profile.capabilities());
+        let config = settings.create_config(self.ciphersuite(), self.profile.capabilities(settings));
         let config = config.with_group_context_extensions(options.extensions).build();
         self.repeat(&[], |tx| {
             let credential = tx.credential.clone();
