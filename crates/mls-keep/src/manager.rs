@@ -7,7 +7,7 @@ use mls_keep_core::{Encryption, Entropy, Error, ErrorKind, Keep, Result, Storage
 use openmls::group::GroupId;
 use openmls_rust_crypto::RustCrypto;
 
-use crate::client::{Client, CryptoProvider, DEFAULT_MEMORY, GroupSummary};
+use crate::client::{Client, CryptoProvider, DEFAULT_MEMORY, GroupSummary, Reader};
 use crate::entropy::SystemEntropy;
 use crate::policy::SavePolicy;
 
@@ -146,6 +146,12 @@ impl PersistenceManager {
             return Err(Error::new(ErrorKind::Invalid, "the client does not belong to this keep"));
         }
         client.group(group).await
+    }
+
+    /// What reads a client without loading it, and beside those who have: see [`Reader`].
+    #[must_use]
+    pub fn reader(&self, identity: impl AsRef<[u8]>) -> Reader {
+        Reader::new(&self.keep, identity.as_ref())
     }
 
     /// The identities of all clients of the keep, in byte order.

@@ -74,6 +74,10 @@ pub(super) struct ListedGroup {
 }
 
 impl ListedGroup {
+    pub(super) fn release_name(self) -> String {
+        self.name.release()
+    }
+
     pub(super) fn encode(&self) -> Result<Value> {
         codec::encode(Kind::ListedGroup, self, 0)
     }
@@ -225,7 +229,7 @@ impl<C: CryptoProvider> Client<C> {
     pub async fn groups(&mut self) -> Result<Vec<(GroupId, String)>> {
         self.freshen().await?;
         let listed = self.listed_groups().await?;
-        Ok(listed.into_iter().map(|(id, listed)| (id, listed.name.release())).collect())
+        Ok(listed.into_iter().map(|(id, listed)| (id, listed.release_name())).collect())
     }
 
     /// The groups that were restored from an older state and must be entered anew, by an external commit

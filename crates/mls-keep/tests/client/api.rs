@@ -148,6 +148,13 @@ fn every_future_is_send<C: CryptoProvider>(client: &mut Client<C>, manager: &Per
     is_send(client.transact(group, |_| Ok(())));
     is_send(client.transact_groups(&[], |_| Ok(())));
     is_send(client.begin(&[]));
+    let reader = manager.reader("alice");
+    is_send(reader.groups());
+    is_send(reader.history(group, 1));
+    is_send(reader.history_before(group, 1, 1));
+    is_send(reader.history_after(group, 1, 1));
+    is_send(reader.record(scope, "key"));
+    is_send(reader.records(scope, "key", 1));
     is_send(any::<Session<'_, C>>().record(scope, "key"));
     is_send(any::<Session<'_, C>>().commit());
     #[cfg(feature = "import")]

@@ -20,6 +20,7 @@ mod joining;
 mod key_packages;
 mod keys_once;
 mod moving;
+mod reader;
 mod receiving;
 mod refusals;
 mod saving;
