@@ -43,6 +43,8 @@
 //! | make a backup, restore one | [`PersistenceManager::create_backup`], [`restore_from_backup`](PersistenceManager::restore_from_backup) |
 //! | move to another device | [`Client::export_state`], [`Client::import_state`] |
 //! | save less often | [`SavePolicy::Interval`] |
+//! | read while the client is being used | [`Client::reader`] |
+//! | give up files and locks for a while | [`Client::suspend`], [`Client::resume`] |
 //!
 //! Backends are crates of their own, such as `mls-keep-sqlite`. For your own storage implement the four methods of
 //! [`StorageBackend`].
@@ -87,7 +89,7 @@ pub use client::{
     BoxError, Change, Client, ClientBuilder, ClientSigner, CommitSummary, Committer, CryptoProvider, Decision,
     GroupMember, GroupSettings, GroupSummary, GroupsTransaction, HandshakeFormat, JoinOptions, Joined,
     KeyPackageOptions, KeyPackageSummary, MAX_KEY_PACKAGES, MAX_MESSAGE_LEN, MAX_NAME_LEN, Message, NAME_EXTENSION,
-    NewGroup, Newcomer, Outgoing, OwnCommit, ProposalSummary, Proposed, ReceivePolicy, Received, RecordWriter,
+    NewGroup, Newcomer, Outgoing, OwnCommit, ProposalSummary, Proposed, Reader, ReceivePolicy, Received, RecordWriter,
     Retention, SaveNumber, Session, Transaction, WelcomeSummary,
 };
 pub use clock::{Clock, SystemClock};

@@ -8,7 +8,7 @@ use openmls::group::GroupId;
 use openmls_rust_crypto::RustCrypto;
 use tracing::instrument;
 
-use crate::client::{Client, ClientBuilder, CryptoProvider, DEFAULT_MEMORY, GroupSummary};
+use crate::client::{Client, ClientBuilder, CryptoProvider, DEFAULT_MEMORY, GroupSummary, Reader};
 use crate::entropy::SystemEntropy;
 use crate::policy::{Persistence, SavePolicy};
 
@@ -168,6 +168,12 @@ impl PersistenceManager {
         client.group(group).await
     }
 
+    /// What reads a client without loading it, and beside those who have: see [`Reader`].
+    #[must_use]
+    pub fn reader(&self, identity: impl AsRef<[u8]>) -> Reader {
+        Reader::new(&self.keep, identity.as_ref())
+    }
+
     /// The identities of all clients of the keep, in byte order.
     ///
     /// # Errors
@@ -197,13 +203,25 @@ impl PersistenceManager {
         client
     }
 
-    /// Closes the backend. Clients of this keep cannot be used after this.
+    /// Closes the backend: no file is open and no lock held after this. It saves nothing: [`Client::suspend`] does, and
+    /// [`Client::close`]. Calls of the keep's clients are `Poisoned` until it is [resumed](Self::resume). Closing twice is `Ok`.
     ///
     /// # Errors
-    /// Those of the backend.
+    /// Those of the backend. The keep is closed whatever they are.
     #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn close(&self) -> Result<()> {
         self.keep.close().await
+    }
+
+    /// Goes on, after a [`close`](Self::close), on the same store, opened anew. No key is needed. Each client takes over what
+    /// others have changed meanwhile when it is used next: see [`Client::resume`], which does that at once for one.
+    ///
+    /// # Errors
+    /// `Invalid` if the keep is not closed, or `backend` holds another keep or promises something else; `NotFound` if it
+    /// holds none, `WrongKey` if the keep's key was changed, `RolledBack` if its header is an older one than was seen before;
+    /// `Corrupt`, `UnsupportedVersion`; and the errors of the backend. The keep stays closed, and `backend` is closed, too.
+    pub async fn resume(&self, backend: Arc<dyn StorageBackend>) -> Result<()> {
+        self.keep.resume(backend).await
     }
 }
 

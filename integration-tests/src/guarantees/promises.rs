@@ -298,8 +298,15 @@ pub const SECTIONS: &[Section] = &[
             promise(
                 "Members who stage commits at once, in any order of delivery, with lost replies and kills, end in the same epoch; a member that merges early is found",
                 &[
-                    "schedules.rs::members_who_commit_at_once_end_in_the_same_epoch",
-                    "schedules.rs::a_member_who_merges_early_is_found",
+                    "commits.rs::members_who_commit_at_once_end_in_the_same_epoch",
+                    "commits.rs::a_member_who_merges_early_is_found",
+                ],
+            ),
+            promise(
+                "Members who lose letters for good or are removed, and enter again by external commits, in any order, end as members in the same epoch, once each, and no key is used twice; one that confirms its entry early is found, and one that goes on from a copy",
+                &[
+                    "entries.rs::members_who_fell_out_and_enter_again_end_in_the_same_epoch",
+                    "entries.rs::a_member_who_enters_early_or_goes_on_from_a_copy_is_found",
                 ],
             ),
             promise(
@@ -351,8 +358,30 @@ pub const SECTIONS: &[Section] = &[
                 ],
             ),
             promise(
+                "What an external signer does wrong reaches nobody and changes nothing, and its public key is forgotten only when nothing needs it",
+                &[
+                    "signers.rs::what_a_signer_does_wrong_reaches_nobody_and_changes_nothing",
+                    "signers.rs::what_nothing_signs_with_any_more_is_forgotten",
+                ],
+            ),
+            promise(
                 "A client hears that another process has changed it",
                 &["elsewhere.rs::an_application_hears_that_its_extension_has_received"],
+            ),
+            promise(
+                "A suspended client holds no file, lock or thread of its store, takes over what another process did meanwhile, and goes on from nothing older than it left",
+                &[
+                    "suspend.rs::a_suspended_client_holds_nothing_of_its_store_and_goes_on_behind_another_process",
+                    "suspend.rs::an_older_state_that_was_put_in_place_meanwhile_is_refused_until_the_newest_is_back",
+                    "suspend.rs::what_waited_is_saved_and_nothing_is_skipped_when_the_process_is_killed_while_it_is_suspended",
+                ],
+            ),
+            promise(
+                "What is stored of a client can be read while it is being used, and nothing older is shown than before",
+                &[
+                    "reader.rs::what_is_stored_is_read_while_the_client_is_being_used",
+                    "reader.rs::nothing_older_is_shown_than_was_shown_before",
+                ],
             ),
             promise(
                 "An application's records go with what is sent and received, or not at all",

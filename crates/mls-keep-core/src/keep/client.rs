@@ -37,6 +37,8 @@ pub struct ClientStore {
     pub(super) collected: Option<Vec<NodeName>>,
     /// How many nodes there were when they were listed last.
     pub(super) listed: usize,
+    /// How often the backend had been closed when the root was read last.
+    closings: u64,
 }
 
 /// A record of a scope.
@@ -94,7 +96,7 @@ impl ClientStore {
 
     pub(super) fn at(keep: Keep, place: Place, root: Root, stored: Option<Bytes>) -> Self {
         let nodes = NodeStore::new(Arc::clone(keep.backend()), place.prefix);
-        let (token, key) = (place.token, place.key);
+        let (token, key, closings) = (place.token, place.key, keep.closings());
         Self {
             keep,
             token,
@@ -106,6 +108,7 @@ impl ClientStore {
             abandoned: Vec::new(),
             collected: None,
             listed: 0,
+            closings,
         }
     }
 
@@ -210,6 +213,13 @@ impl ClientStore {
     /// - `OutcomeUnknown`: an earlier commit did not say how it went, and the store cannot be asked now.
     /// - `Corrupt`, `UnsupportedVersion`; and the errors of the backend.
     pub async fn refresh(&mut self) -> Result<bool> {
+        let closings = self.keep.closings();
+        let changed = self.try_refresh().await?;
+        self.closings = closings;
+        Ok(changed)
+    }
+
+    async fn try_refresh(&mut self) -> Result<bool> {
         let before = self.stored.clone();
         self.settle().await?;
         let stored = self.keep.backend().load(&self.key).await?;
@@ -251,10 +261,17 @@ impl ClientStore {
         Ok(stored != self.stored && !is_own)
     }
 
+    /// Whether the client goes on from what was read here, as far as that is known. Where it does not, nothing may be sent,
+    /// also where sending commits nothing.
+    ///
     /// # Errors
-    /// `MovedOut` if the client is known to have been moved to another device. Nothing may be sent from here then, also where
-    /// sending commits nothing.
+    /// `MovedOut` if the client is known to have been moved to another device; `Poisoned` if the keep was closed since the
+    /// root was read: [`refresh`](Self::refresh) when it is resumed.
     pub fn ensure_here(&self) -> Result<()> {
+        if self.closings != self.keep.closings() {
+            let text = "the keep was closed since the client was read: resume it, and refresh";
+            return Err(Error::new(ErrorKind::Poisoned, text));
+        }
         if self.is_new() { Ok(()) } else { ensure_active(&self.root) }
     }
 

@@ -94,6 +94,14 @@ impl Header {
         Self::decode(store_id, &plaintext)
     }
 
+    /// Of which keep a stored header is.
+    ///
+    /// # Errors
+    /// `UnsupportedVersion`, or `Corrupt`.
+    pub(crate) fn store_id(stored: &[u8]) -> Result<[u8; 16]> {
+        Ok(HeaderPrefix::decode(Form::Keep, split(stored)?.0)?.id)
+    }
+
     fn seal(&self, key: &HeaderKey, entropy: &dyn Entropy) -> Result<Bytes> {
         let sealed = envelope::seal(key.key.expose(), &context(&key.clear), &self.encode(), entropy)?;
         Ok([key.clear.as_slice(), &sealed].concat().into())

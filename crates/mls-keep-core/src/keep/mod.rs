@@ -12,6 +12,7 @@ mod outcome;
 mod restore;
 mod root;
 mod scope;
+mod slot;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -39,6 +40,7 @@ use header::{Header, HeaderKey};
 pub use restore::RestorePlan;
 use root::{Root, Standing, root_key_id};
 pub use scope::{Changes, Committed, ScopeChanges, ScopeId, ScopeVersion};
+use slot::Slot;
 pub use verify::{Statistics, Verification};
 
 /// An opened backend with its keys. Cloning shares it.
@@ -48,6 +50,8 @@ pub struct Keep {
 }
 
 struct Shared {
+    /// The same as `backend`.
+    slot: Arc<Slot>,
     backend: Arc<dyn StorageBackend>,
     entropy: Arc<dyn Entropy>,
     /// As it was seen last: another process may change it.
@@ -96,7 +100,7 @@ impl Keep {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
         let Some(stored) = backend.load(&Key::new(names::HEADER)?).await? else {
-            return Err(Error::new(ErrorKind::NotFound, "there is no keep in this store"));
+            return Err(no_keep());
         };
         let (header, header_key) = Header::open(encryption, &stored).await?;
         Ok(Self::opened(backend, entropy, header, header_key))
@@ -109,7 +113,9 @@ impl Keep {
         header_key: HeaderKey,
     ) -> Self {
         let header = RwLock::new(Arc::new(header));
-        Self { shared: Arc::new(Shared { backend, entropy, header, header_key }) }
+        let slot = Arc::new(Slot::new(backend));
+        let backend = Arc::clone(&slot) as Arc<dyn StorageBackend>;
+        Self { shared: Arc::new(Shared { slot, backend, entropy, header, header_key }) }
     }
 
     /// Opens the keep of a backend, or makes one if the backend is empty.
@@ -227,12 +233,47 @@ impl Keep {
         self.backend().capabilities()
     }
 
-    /// Closes the backend. The keep's clients cannot be used after this.
+    /// Closes the backend, and with it whatever that holds: files, locks, connections. Calls of the keep and its clients are
+    /// `Poisoned` after this, until the keep is [resumed](Self::resume). Closing twice is `Ok`.
     ///
     /// # Errors
-    /// Those of the backend.
+    /// Those of the backend. The keep is closed whatever they are.
     pub async fn close(&self) -> Result<()> {
         self.backend().close().await
+    }
+
+    /// Goes on, after a [`close`](Self::close), on a backend that was opened anew. The keep's key is not needed again. Others
+    /// may have used the store meanwhile: a client must [`refresh`](ClientStore::refresh) before it
+    /// [goes on](ClientStore::ensure_here).
+    ///
+    /// # Errors
+    /// `Invalid` if the keep is not closed, or `backend` holds another keep or promises something else than the one before;
+    /// `NotFound` if it holds none, `WrongKey` if the keep's key was changed, `RolledBack` if its header is an older one than
+    /// was seen before; `Corrupt`, `UnsupportedVersion`; and the errors of the backend. The keep stays closed, and `backend` is
+    /// closed, too.
+    pub async fn resume(&self, backend: Arc<dyn StorageBackend>) -> Result<()> {
+        if !self.shared.slot.is_closed() {
+            return Err(slot::not_closed());
+        }
+        let resumed = match self.renew_header(backend.as_ref()).await {
+            Ok(()) => self.shared.slot.fill(Arc::clone(&backend)),
+            refused => refused,
+        };
+        if resumed.is_err() {
+            // What refused it is what the caller has to know.
+            drop(backend.close().await);
+        }
+        resumed
+    }
+
+    /// Whether the keep was [closed](Self::close), and not resumed since.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.slot.is_closed()
+    }
+
+    fn closings(&self) -> u64 {
+        self.shared.slot.closings()
     }
 
     fn backend(&self) -> &Arc<dyn StorageBackend> {
@@ -263,8 +304,21 @@ impl Keep {
 
     async fn reload_header(&self) -> Result<Arc<Header>> {
         let stored = self.backend().load(&Key::new(names::HEADER)?).await?;
-        let stored = stored.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the keep's header is gone"))?;
-        let header = Arc::new(Header::open_with(&self.shared.header_key, &stored)?);
+        self.take_header(&stored.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the keep's header is gone"))?)
+    }
+
+    /// Reads the header from a backend that is to be this keep's.
+    async fn renew_header(&self, backend: &dyn StorageBackend) -> Result<()> {
+        let stored = backend.load(&Key::new(names::HEADER)?).await?.ok_or_else(no_keep)?;
+        if Header::store_id(&stored)? != self.store_id() {
+            return Err(Error::new(ErrorKind::Invalid, "this backend holds another keep"));
+        }
+        self.take_header(&stored).map(drop)
+    }
+
+    /// Takes over a header that was read just now.
+    fn take_header(&self, stored: &[u8]) -> Result<Arc<Header>> {
+        let header = Arc::new(Header::open_with(&self.shared.header_key, stored)?);
         let mut known = self.shared.header.write().unwrap_or_else(PoisonError::into_inner);
         if !header.follows(&known) {
             return Err(Error::new(ErrorKind::RolledBack, "the keep's header is an older one than was seen before"));
@@ -295,6 +349,10 @@ impl fmt::Debug for Keep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keep").finish_non_exhaustive()
     }
+}
+
+fn no_keep() -> Error {
+    Error::new(ErrorKind::NotFound, "there is no keep in this store")
 }
 
 fn exists() -> Error {

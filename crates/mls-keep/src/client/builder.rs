@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, limits};
 use openmls::credentials::{BasicCredential, Credential, CredentialType, CredentialWithKey};
-use openmls::prelude::{Capabilities, Ciphersuite, ExtensionType};
+use openmls::prelude::{Capabilities, Ciphersuite};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::RustCrypto;
 use openmls_traits::random::OpenMlsRand;
@@ -123,7 +123,7 @@ impl<C: CryptoProvider> ClientBuilder<C> {
                 pair.into()
             }
         };
-        signer.check(self.crypto.as_ref(), algorithm)?;
+        let signer = signer.checked(&self.crypto, algorithm)?;
         let mut given = GivenSigners::default();
         given.give(&signer);
         let credential = self.credential.unwrap_or_else(|| BasicCredential::new(self.identity.to_vec()).into());
@@ -169,13 +169,13 @@ impl<C> fmt::Debug for ClientBuilder<C> {
 }
 
 impl Profile {
-    /// What the client's leaves say that it can do.
-    pub(super) fn capabilities(&self) -> Capabilities {
+    /// What leaves under `settings` say that the client can do.
+    pub(super) fn capabilities(&self, settings: &GroupSettings) -> Capabilities {
         let credentials = match self.credential.credential.credential_type() {
             CredentialType::Basic => vec![CredentialType::Basic],
             other => vec![CredentialType::Basic, other],
         };
-        Capabilities::new(None, None, Some(&[ExtensionType::LastResort]), None, Some(&credentials))
+        settings.capabilities(&credentials)
     }
 
     /// The own scope of a new client, unsaved.

@@ -109,7 +109,7 @@ impl<C: CryptoProvider> Client<C> {
         if self.staged(&group).await?.is_some() {
             return Err(Error::new(ErrorKind::CommitPending, "a commit is staged in this group already"));
         }
-        let own = (self.ciphersuite(), self.credential().clone(), self.profile.capabilities());
+        let own = (self.ciphersuite(), self.credential().clone(), self.profile.capabilities(&self.profile.settings));
         let config = self.profile.settings.join_config();
         let session = self.begin_at(&group).await?;
         let (ciphersuite, mut credential, capabilities) = own;

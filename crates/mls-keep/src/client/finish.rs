@@ -18,6 +18,10 @@ use crate::scope::Scope;
 impl<C: CryptoProvider> Client<C> {
     /// Commits or keeps what a transaction did.
     pub(super) async fn finish(&mut self, mut changes: TransactionChanges, groups: Vec<MlsGroup>) -> Result<()> {
+        if let Some(store) = &self.store {
+            // What waits for a save leaves without the store being asked.
+            store.ensure_here()?;
+        }
         for id in &changes.taken_as_absent {
             // It may have records that are not of MLS: a history that outlived its group.
             let loaded = self.try_load_scope(id).await;

@@ -75,6 +75,10 @@ pub(super) struct ListedGroup {
 }
 
 impl ListedGroup {
+    pub(super) fn release_name(self) -> String {
+        self.name.release()
+    }
+
     pub(super) fn encode(&self) -> Result<Value> {
         codec::encode(Kind::ListedGroup, self, 0)
     }
@@ -137,7 +141,7 @@ impl<C: CryptoProvider> Client<C> {
             ));
         }
         let settings = options.settings.as_ref().unwrap_or(&self.profile.settings);
-        let config = settings.create_config(self.ciphersuite(), self.profile.capabilities());
+        let config = settings.create_config(self.ciphersuite(), self.profile.capabilities(settings));
         let config = config.with_group_context_extensions(options.extensions).build();
         self.repeat(&[], |tx| {
             let credential = tx.credential.clone();
@@ -229,7 +233,7 @@ impl<C: CryptoProvider> Client<C> {
     pub async fn groups(&mut self) -> Result<Vec<(GroupId, String)>> {
         self.freshen().await?;
         let listed = self.listed_groups().await?;
-        Ok(listed.into_iter().map(|(id, listed)| (id, listed.name.release())).collect())
+        Ok(listed.into_iter().map(|(id, listed)| (id, listed.release_name())).collect())
     }
 
     /// The groups that were restored from an older state and must be entered anew, by an external commit

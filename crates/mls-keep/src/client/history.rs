@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use mls_keep_core::{Error, ErrorKind, Result, Value};
+use mls_keep_core::{Error, ErrorKind, Result, SecretBytes, Value};
 use openmls::group::GroupId;
 use openmls::prelude::OpenMlsProvider;
 use serde::{Deserialize, Serialize};
@@ -176,6 +176,12 @@ impl GroupRecord {
         Ok(stored.map(|value| codec::decode(Kind::Group, value)).transpose()?.unwrap_or_default())
     }
 
+    /// Which messages are kept, if the client keeps these by default, and the number of the next one.
+    pub(super) fn retention_and_next(stored: Option<&Value>, default: Retention) -> Result<(Retention, u64)> {
+        let known = Self::decode(stored)?;
+        Ok((known.retention.map_or(default, Retention::from), known.next_message))
+    }
+
     pub(super) fn write(&self, storage: &TransactionStorage, group: &GroupId) -> Result<()> {
         storage.put(&Scope::group(group), Kind::Group.only(), Some(codec::encode(Kind::Group, self, 0)?));
         Ok(())
@@ -194,6 +200,25 @@ impl HistoryRecord {
         let since = Duration::from_millis(self.time);
         SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
     }
+}
+
+/// The messages of these records that are not past their time.
+pub(super) fn shown(
+    found: impl IntoIterator<Item = (SecretBytes, Value)>,
+    group: &GroupId,
+    retention: Retention,
+    next: u64,
+    now: SystemTime,
+) -> Result<Vec<Message>> {
+    let mut messages = Vec::new();
+    for (key, value) in found {
+        let number = records::number(&key).unwrap_or_default();
+        let record: HistoryRecord = codec::decode(Kind::Message, &value)?;
+        if retention.age.is_none() || retention.keeps(number, record.time(), next, now) {
+            messages.push(record.into_message(group.clone(), Some(number)));
+        }
+    }
+    Ok(messages)
 }
 
 /// In milliseconds since 1970.
@@ -245,15 +270,7 @@ impl<C: CryptoProvider> Client<C> {
         let (retention, next) = self.retention_and_next(group).await?;
         let now = (self.wall_clock)();
         let found = self.read_records(&scope, Keys::Between(start, end), limit, backwards).await?;
-        let mut messages = Vec::with_capacity(found.len());
-        for (key, value) in found {
-            let number = records::number(&key).unwrap_or_default();
-            let record: HistoryRecord = codec::decode(Kind::Message, &value)?;
-            if retention.age.is_none() || retention.keeps(number, record.time(), next, now) {
-                messages.push(record.into_message(group.clone(), Some(number)));
-            }
-        }
-        Ok(messages)
+        shown(found, group, retention, next, now)
     }
 
     pub(super) async fn message(&mut self, group: &GroupId, number: u64) -> Result<Option<Message>> {
@@ -307,9 +324,7 @@ impl<C: CryptoProvider> Client<C> {
 
     async fn retention_and_next(&mut self, group: &GroupId) -> Result<(Retention, u64)> {
         let stored = self.read_record(&Scope::group(group), &Kind::Group.only()).await?;
-        let known = GroupRecord::decode(stored.as_ref())?;
-        let default = self.profile.settings.retention();
-        Ok((known.retention.map_or(default, Retention::from), known.next_message))
+        GroupRecord::retention_and_next(stored.as_ref(), self.profile.settings.retention())
     }
 
     /// Deletes the messages of a group that are older than its [`Retention`] says. What is too many goes with each new

@@ -91,7 +91,7 @@ impl<C: CryptoProvider> Client<C> {
 
     async fn make_key_packages(&mut self, count: usize, options: KeyPackageOptions) -> Result<Vec<MlsMessageOut>> {
         let ciphersuite = self.ciphersuite();
-        let capabilities = self.profile.capabilities();
+        let capabilities = self.profile.capabilities(&self.profile.settings);
         self.repeat(&[], |tx| {
             let make = |_| {
                 let mut builder = KeyPackage::builder().leaf_node_capabilities(capabilities.clone());

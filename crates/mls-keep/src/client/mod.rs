@@ -1,11 +1,12 @@
 //! [`Client`]: one MLS device identity and its groups.
 //!
-//! - `builder` makes one, `load` reads one from a keep, `attach` saves one for the first time.
+//! - `builder` makes one, `load` reads one from a keep, `attach` saves one for the first time, `suspend` lets go of the store
+//!   for a while.
 //! - `session` runs OpenMLS calls and the application's, which get what `transaction` has, as one transaction; `finish` ends it;
 //!   `interval` and `reserve` let it wait.
 //! - `groups`, `membership`, `entry`, `key_packages`, `credential` (its keys: `signer`), `change`, `staged`, `messages` and
 //!   `receive` (one message: `take`) are the calls that most programs need, all made of transactions.
-//! - `history`, `outbox`, `held`, `arrivals`, `last_resort` and `records` are what they left.
+//! - `history`, `outbox`, `held`, `arrivals`, `last_resort` and `records` are what they left; `reader` reads it beside the client.
 
 mod arrivals;
 mod attach;
@@ -29,6 +30,7 @@ mod load;
 mod membership;
 mod messages;
 mod outbox;
+mod reader;
 mod receive;
 mod receive_policy;
 mod records;
@@ -39,6 +41,7 @@ mod settings;
 mod signer;
 mod staged;
 mod summary;
+mod suspend;
 mod take;
 mod transaction;
 
@@ -69,6 +72,7 @@ pub use key_packages::{KeyPackageOptions, KeyPackageSummary, MAX_KEY_PACKAGES};
 pub use membership::{JoinOptions, Joined};
 pub use messages::MAX_MESSAGE_LEN;
 pub use outbox::Outgoing;
+pub use reader::Reader;
 pub use receive::Received;
 pub use receive_policy::{Decision, ProposalSummary, Proposed, ReceivePolicy, WelcomeSummary};
 pub use session::Session;

@@ -1,5 +1,7 @@
 //! Receiving.
 
+use std::collections::BTreeMap;
+
 use mls_keep_core::{Error, ErrorKind, Result};
 use openmls::group::GroupId;
 use openmls::prelude::OpenMlsProvider;
@@ -89,40 +91,46 @@ impl<C: CryptoProvider> Client<C> {
         self.take_in(&Incoming::parse(message.as_ref())?, Some(&mut then)).await
     }
 
-    /// Takes in what arrived while the client was away, in few commits: at most 64 messages share one. Returns what became
-    /// of each, in their order, as [`receive`](Self::receive) does. A message of which the outcome is an error of the
-    /// backend is not durable: it must not be acknowledged.
+    /// Takes in what arrived while the client was away, in few commits: at most 64 messages of a group share one, whatever
+    /// arrived between them. Those of one group are taken in in their order. Returns what became of each, in the order of
+    /// `messages`, as [`receive`](Self::receive) does. A message of which the outcome is an error of the backend is not durable:
+    /// it must not be acknowledged.
     pub async fn receive_many(&mut self, messages: &[impl AsRef<[u8]>]) -> Vec<Result<Received>> {
-        let parsed: Vec<_> = messages.iter().map(|message| Incoming::parse(message.as_ref())).collect();
-        let mut outcomes = Vec::with_capacity(parsed.len());
-        let mut rest = parsed.into_iter().peekable();
-        while let Some(first) = rest.next() {
-            let first = match first {
-                Ok(first) => first,
-                Err(error) => {
-                    outcomes.push(Err(error));
-                    continue;
+        let mut outcomes = Vec::with_capacity(messages.len());
+        let mut of_groups: Vec<Vec<(usize, Incoming<'_>)>> = Vec::new();
+        let mut places = BTreeMap::new();
+        for (at, message) in messages.iter().enumerate() {
+            match Incoming::parse(message.as_ref()) {
+                Ok(incoming) => {
+                    let place = *places.entry(incoming.message.group_id().clone()).or_insert(of_groups.len());
+                    match of_groups.get_mut(place) {
+                        Some(of_group) => of_group.push((at, incoming)),
+                        None => of_groups.push(vec![(at, incoming)]),
+                    }
                 }
-            };
-            let mut batch = vec![first];
-            let same_group = |batch: &[Incoming<'_>], next: &Result<Incoming<'_>>| {
-                let group = batch.first().map(|first| first.message.group_id());
-                batch.len() < MAX_BATCH && next.as_ref().is_ok_and(|next| Some(next.message.group_id()) == group)
-            };
-            while let Some(Ok(next)) = rest.next_if(|next| same_group(&batch, next)) {
-                batch.push(next);
+                Err(error) => outcomes.push((at, Err(error))),
             }
-            match self.take_in_together(&batch).await {
-                Ok(taken) => outcomes.extend(taken),
-                // One of them cannot share a commit with the others.
-                Err(_) => {
-                    for incoming in &batch {
-                        outcomes.push(self.take_in(incoming, None).await);
+        }
+        for of_group in of_groups {
+            let mut rest = of_group.into_iter();
+            loop {
+                let (places, batch): (Vec<_>, Vec<_>) = rest.by_ref().take(MAX_BATCH).unzip();
+                if batch.is_empty() {
+                    break;
+                }
+                match self.take_in_together(&batch).await {
+                    Ok(taken) => outcomes.extend(places.into_iter().zip(taken)),
+                    // One of them cannot share a commit with the others.
+                    Err(_) => {
+                        for (at, incoming) in places.into_iter().zip(&batch) {
+                            outcomes.push((at, self.take_in(incoming, None).await));
+                        }
                     }
                 }
             }
         }
-        outcomes
+        outcomes.sort_by_key(|(at, _)| *at);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
     /// Takes in what is held of a group and can be read now: after a commit of an epoch that others were in before, or when

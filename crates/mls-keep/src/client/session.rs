@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use mls_keep_core::{Error, ErrorKind, Result, Value};
+use mls_keep_core::{Error, ErrorKind, Result, ScopeVersion, Value};
 use openmls::group::{GroupId, MlsGroup};
 use openmls_traits::OpenMlsProvider;
 use tracing::instrument;
@@ -282,6 +282,11 @@ impl<C: CryptoProvider> Session<'_, C> {
     /// Of groups that have none of their own, and when this began.
     pub(super) fn retention_and_now(&self) -> (Retention, SystemTime) {
         (self.client.profile.settings.retention(), self.now)
+    }
+
+    /// The state of the client's own scope that this works on.
+    pub(super) fn own_version(&self) -> Option<ScopeVersion> {
+        self.client.own.version
     }
 
     /// The named groups.

@@ -5,7 +5,9 @@ use openmls::group::{
     MIXED_CIPHERTEXT_WIRE_FORMAT_POLICY, MIXED_PLAINTEXT_WIRE_FORMAT_POLICY, MlsGroupCreateConfig,
     MlsGroupCreateConfigBuilder, MlsGroupJoinConfig, WireFormatPolicy,
 };
-use openmls::prelude::{Capabilities, Ciphersuite, SenderRatchetConfiguration};
+use openmls::prelude::{
+    Capabilities, Ciphersuite, CredentialType, ExtensionType, ProposalType, SenderRatchetConfiguration,
+};
 use serde::{Deserialize, Serialize};
 
 use super::history::Retention;
@@ -28,6 +30,8 @@ pub struct GroupSettings {
     maximum_forward_distance: u32,
     history: bool,
     handshake_format: HandshakeFormat,
+    extension_types: Vec<u16>,
+    proposal_types: Vec<u16>,
 }
 
 /// How commits and proposals travel.
@@ -51,6 +55,8 @@ impl Default for GroupSettings {
             maximum_forward_distance: 1000,
             history: true,
             handshake_format: HandshakeFormat::Private,
+            extension_types: Vec::new(),
+            proposal_types: Vec::new(),
         }
     }
 }
@@ -97,6 +103,28 @@ impl GroupSettings {
     pub fn handshake_format(mut self, format: HandshakeFormat) -> Self {
         self.handshake_format = format;
         self
+    }
+
+    /// Extensions beyond those of RFC 9420 that this client understands, by their types (sections 7.2 and 17.3): each member of a
+    /// group must say so of all that stand in the group's context. It is said in leaves that are made from here on: of new
+    /// groups, key packages and external commits.
+    pub fn extension_types(mut self, types: impl IntoIterator<Item = u16>) -> Self {
+        self.extension_types = types.into_iter().collect();
+        self
+    }
+
+    /// As [`extension_types`](Self::extension_types), of proposals (section 17.4).
+    pub fn proposal_types(mut self, types: impl IntoIterator<Item = u16>) -> Self {
+        self.proposal_types = types.into_iter().collect();
+        self
+    }
+
+    /// What leaves say that the client can do, whose credentials are of these types.
+    pub(super) fn capabilities(&self, credentials: &[CredentialType]) -> Capabilities {
+        let more = self.extension_types.iter().copied().map(ExtensionType::from);
+        let extensions: Vec<_> = [ExtensionType::LastResort].into_iter().chain(more).collect();
+        let proposals: Vec<_> = self.proposal_types.iter().copied().map(ProposalType::from).collect();
+        Capabilities::new(None, None, Some(&extensions), Some(&proposals), Some(credentials))
     }
 
     /// Refuses to reserve more messages than may be missing.

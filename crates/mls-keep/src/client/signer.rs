@@ -3,13 +3,15 @@
 //! A key pair stands in the store. Of a key that lives elsewhere the store has the public half (record `07` of the client's
 //! scope), and the application gives the signer again after loading.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mls_keep_core::{Error, ErrorKind, Result, SecretBytes};
+use openmls::group::GroupId;
+use openmls::prelude::{KeyPackageBundle, OpenMlsProvider};
 use openmls_basic_credential::SignatureKeyPair;
-use openmls_traits::crypto::OpenMlsCrypto;
 use openmls_traits::random::OpenMlsRand;
 use openmls_traits::signatures::{Signer, SignerError};
 use openmls_traits::types::SignatureScheme;
@@ -21,7 +23,14 @@ use crate::records::{Kind, codec};
 use crate::scope::Scope;
 
 /// A signer that the application gives.
-type External = Arc<dyn Signer + Send + Sync>;
+#[derive(Clone)]
+struct External {
+    signer: Arc<dyn Signer + Send + Sync>,
+    /// Whether a signature is one of the public key. None before the client knows the signer.
+    verifies: Option<Verifier>,
+}
+
+type Verifier = Arc<dyn Fn(&[u8], &[u8]) -> bool + Send + Sync>;
 
 /// What signs for a client: a key pair that is kept with it, or a signer of the application's, whose private key stands
 /// elsewhere: in an enclave, a TPM, an HSM.
@@ -99,8 +108,12 @@ impl ClientSigner {
     ///
     /// What the application signs with it past the client is not seen here. In a group that was restored from a backup, sign
     /// nothing until the client has entered the group anew.
+    ///
+    /// It is called in the middle of a transaction, and blocks the thread for as long as it takes. If it fails, or panics, nothing
+    /// has changed. Each signature is verified before it is used: one that others would refuse leaves them in another epoch.
     pub fn external(public_key: impl Into<Vec<u8>>, signer: Arc<dyn Signer + Send + Sync>) -> Self {
-        Self { public_key: public_key.into(), scheme: signer.signature_scheme(), key: Key::External(signer) }
+        let (public_key, scheme) = (public_key.into(), signer.signature_scheme());
+        Self { public_key, scheme, key: Key::External(External { signer, verifies: None }) }
     }
 
     /// The public key, as it stands in leaves (RFC 9420 section 5.1.1).
@@ -129,23 +142,27 @@ impl ClientSigner {
         matches!(&self.key, Key::NotGiven(asked) if asked.swap(false, Ordering::Relaxed))
     }
 
-    /// Refuses a signer that does not sign with the key that it is said to have.
-    pub(super) fn check(&self, crypto: &impl OpenMlsCrypto, scheme: SignatureScheme) -> Result<()> {
+    /// The same signer for a client with this cryptography. Refused is one that does not sign with the key that it is said to
+    /// have.
+    pub(super) fn checked(mut self, crypto: &Arc<impl CryptoProvider>, scheme: SignatureScheme) -> Result<Self> {
         if self.scheme != scheme {
             return Err(Error::new(ErrorKind::Invalid, "the signature key is not of the ciphersuite's scheme"));
         }
-        if !matches!(self.key, Key::External(_)) {
-            return Ok(());
-        }
+        let Key::External(external) = &mut self.key else { return Ok(self) };
+        let (crypto, public_key) = (Arc::clone(crypto), self.public_key.clone());
+        external.verifies = Some(Arc::new(move |payload, signature| {
+            crypto.verify_signature(scheme, payload, &public_key, signature).is_ok()
+        }));
         // Nothing in MLS: what is signed there begins with another label.
-        const PAYLOAD: &[u8] = b"mls-keep tries a signer";
-        let failed = |error: SignerError| {
-            Error::new(ErrorKind::Aborted, "the signer does not sign").with_source(format!("{error:?}"))
-        };
-        let signature = self.sign(PAYLOAD).map_err(failed)?;
-        crypto.verify_signature(scheme, PAYLOAD, &self.public_key, &signature).map_err(|error| {
-            Error::new(ErrorKind::Invalid, "the signer does not sign with this public key").with_source(error)
-        })
+        match self.sign(b"mls-keep tries a signer") {
+            Ok(_) => Ok(self),
+            Err(SignerError::InvalidSignature) => {
+                Err(Error::new(ErrorKind::Invalid, "the signer does not sign with this public key"))
+            }
+            Err(error) => {
+                Err(Error::new(ErrorKind::Aborted, "the signer does not sign").with_source(format!("{error:?}")))
+            }
+        }
     }
 
     /// Puts into the client's scope what is stored of it.
@@ -170,7 +187,7 @@ impl GivenSigners {
     pub(super) fn give(&mut self, signer: &ClientSigner) {
         if let Key::External(external) = &signer.key {
             self.0.retain(|(key, _)| *key != signer.public_key);
-            self.0.push((signer.public_key.clone(), Arc::clone(external)));
+            self.0.push((signer.public_key.clone(), external.clone()));
         }
     }
 
@@ -191,9 +208,12 @@ impl GivenSigners {
         if !is_external(storage, public_key) {
             return None;
         }
-        let given = self.0.iter().find(|(key, signer)| key == public_key && signer.signature_scheme() == scheme);
+        let fits = |external: &External| external.signer.signature_scheme() == scheme;
+        let given = self.0.iter().find(|(key, external)| key == public_key && fits(external));
         Some(match given {
-            Some((_, signer)) => ClientSigner::external(public_key, Arc::clone(signer)),
+            Some((_, external)) => {
+                ClientSigner { public_key: public_key.into(), scheme, key: Key::External(external.clone()) }
+            }
             None => ClientSigner::not_given(public_key, scheme),
         })
     }
@@ -222,7 +242,7 @@ impl<C: CryptoProvider> Client<C> {
         if !is_external(&storage, &signer.public_key) {
             return Err(Error::new(ErrorKind::NotFound, "the client has no external signer of this public key"));
         }
-        signer.check(self.crypto.as_ref(), self.ciphersuite().signature_algorithm())?;
+        let signer = signer.checked(&self.crypto, self.ciphersuite().signature_algorithm())?;
         self.profile.given.give(&signer);
         self.reload_profile()
     }
@@ -241,13 +261,106 @@ impl<C: CryptoProvider> Client<C> {
         }
         Ok(missing)
     }
+
+    /// Forgets the external signers that nothing needs any more: not the client, none of its groups, and no key package that
+    /// others may still use. Returns their public keys, so that the private ones can be deleted where they are. Reads all
+    /// groups, if there is more than one external signer. While something is staged or proposed in any group, all stay.
+    ///
+    /// Call it when no other process uses the client: one that has not seen the last
+    /// [`set_credential`](Self::set_credential) may just be committing the old key.
+    ///
+    /// # Errors
+    /// `Conflict`, `Corrupt`; and the errors of the backend.
+    pub async fn prune_signers(&mut self) -> Result<Vec<Vec<u8>>> {
+        let mut attempt = 1;
+        loop {
+            let pruned = self.try_prune_signers().await;
+            if !self.may_repeat(&pruned, &mut attempt) {
+                return pruned;
+            }
+        }
+    }
+
+    async fn try_prune_signers(&mut self) -> Result<Vec<Vec<u8>>> {
+        self.refresh().await?;
+        self.freshen().await?;
+        let mut unused = BTreeMap::new();
+        for (key, record) in self.own.records.iter().filter(|(key, _)| Kind::ExternalSigner.has(key)) {
+            let ExternalRecord { public_key, .. } = codec::decode(Kind::ExternalSigner, record)?;
+            unused.insert(public_key, key.clone());
+        }
+        unused.remove(self.profile.credential.signature_key.as_slice());
+        if unused.is_empty() {
+            return Ok(Vec::new());
+        }
+        for (key, value) in self.own.records.iter() {
+            if Kind::KeyPackage.has(key) {
+                let bundle: KeyPackageBundle = codec::decode(Kind::KeyPackage, value)?;
+                unused.remove(bundle.key_package().leaf_node().signature_key().as_slice());
+            } else if Kind::RetainedKeyPackageMaterial.has(key) {
+                return Ok(Vec::new());
+            }
+        }
+        let version = self.own.version;
+        for id in self.group_scopes().await? {
+            if unused.is_empty() {
+                return Ok(Vec::new());
+            }
+            let scope = &self.load_scope_or_default(id.as_slice()).await?.scope;
+            let waits = [Kind::Staged, Kind::OwnLeafNode, Kind::QueuedProposal];
+            if scope.records.keys().any(|key| waits.iter().any(|kind| kind.has(key))) {
+                return Ok(Vec::new());
+            }
+            if scope.has_group() {
+                let group = self.loaded_group(&id).await?;
+                if group.pending_commit().is_some() {
+                    return Ok(Vec::new());
+                }
+                if let Some(leaf) = group.own_leaf_node() {
+                    unused.remove(leaf.signature_key().as_slice());
+                }
+            }
+        }
+        if unused.is_empty() {
+            return Ok(Vec::new());
+        }
+        let session = self.begin(&[]).await?;
+        if session.own_version() != version {
+            return Err(Error::new(ErrorKind::Conflict, "somebody else has changed the client meanwhile"));
+        }
+        for key in unused.values() {
+            session.provider().storage().put(&Scope::Client, key.clone(), None);
+        }
+        session.commit().await?;
+        self.profile.given.0.retain(|(key, _)| !unused.contains_key(key));
+        Ok(unused.into_keys().collect())
+    }
+
+    /// The groups that there are, or that are about to be entered.
+    async fn group_scopes(&mut self) -> Result<Vec<GroupId>> {
+        let mut ids: BTreeSet<SecretBytes> = self.groups.keys().cloned().collect();
+        while let Some(store) = &self.store {
+            let scopes = store.scopes().await;
+            if !self.must_repeat(&scopes).await? {
+                ids.extend(scopes?.iter().filter_map(|scope| scope.group_id().map(SecretBytes::from)));
+                break;
+            }
+        }
+        Ok(ids.iter().map(|id| GroupId::from_slice(id)).collect())
+    }
 }
 
 impl Signer for ClientSigner {
     fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {
         match &self.key {
             Key::Stored(pair) => pair.sign(payload),
-            Key::External(signer) => signer.sign(payload),
+            Key::External(External { signer, verifies }) => {
+                let signature = signer.sign(payload)?;
+                match verifies {
+                    Some(verifies) if !verifies(payload, &signature) => Err(SignerError::InvalidSignature),
+                    _ => Ok(signature),
+                }
+            }
             Key::NotGiven(asked) => {
                 asked.store(true, Ordering::Relaxed);
                 Err(SignerError::SigningError)

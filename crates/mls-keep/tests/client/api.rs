@@ -77,6 +77,7 @@ fn every_future_is_send<C: CryptoProvider>(client: &mut Client<C>, manager: &Per
     is_send(manager.clients());
     is_send(manager.delete_client("alice"));
     is_send(manager.close());
+    is_send(manager.resume(any()));
     is_send(manager.create_backup(client, &mut out, any::<BackupOptions<'_>>()));
     is_send(manager.create_backup_of("alice", &mut out, any::<BackupOptions<'_>>()));
     is_send(manager.restore_from_backup(&mut [any::<Archive>()], RestoreOptions::new()));
@@ -101,6 +102,8 @@ fn every_future_is_send<C: CryptoProvider>(client: &mut Client<C>, manager: &Per
     is_send(client.prune_history(group));
     is_send(client.save_if_due());
     is_send(client.close());
+    is_send(client.suspend());
+    is_send(client.resume(any()));
     is_send(client.stage(group, Change::new()));
     is_send(client.commit_at_once(group, Change::new()));
     is_send(client.confirm(group));
@@ -118,6 +121,7 @@ fn every_future_is_send<C: CryptoProvider>(client: &mut Client<C>, manager: &Per
     is_send(client.outbox(group));
     is_send(client.delivered(group, 1));
     is_send(client.set_credential(any::<Credential>(), any::<ClientSigner>()));
+    is_send(client.prune_signers());
     is_send(client.key_package());
     is_send(client.key_packages(1, KeyPackageOptions::new()));
     is_send(client.unused_key_packages());
@@ -143,6 +147,13 @@ fn every_future_is_send<C: CryptoProvider>(client: &mut Client<C>, manager: &Per
     is_send(client.transact(group, |_| Ok(())));
     is_send(client.transact_groups(&[], |_| Ok(())));
     is_send(client.begin(&[]));
+    let reader = manager.reader("alice");
+    is_send(reader.groups());
+    is_send(reader.history(group, 1));
+    is_send(reader.history_before(group, 1, 1));
+    is_send(reader.history_after(group, 1, 1));
+    is_send(reader.record(scope, "key"));
+    is_send(reader.records(scope, "key", 1));
     is_send(any::<Session<'_, C>>().record(scope, "key"));
     is_send(any::<Session<'_, C>>().commit());
     #[cfg(feature = "import")]

@@ -20,6 +20,7 @@ mod joining;
 mod key_packages;
 mod keys_once;
 mod moving;
+mod reader;
 mod receiving;
 mod refusals;
 mod saving;
@@ -27,6 +28,7 @@ mod settings;
 mod signers;
 mod staged;
 mod storage_errors;
+mod suspend;
 
 use futures_executor::block_on;
 use mls_keep::openmls::framing::MlsMessageOut;

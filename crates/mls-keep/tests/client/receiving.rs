@@ -231,6 +231,29 @@ fn what_came_while_away_is_taken_in_with_few_commits() {
     talk(&group, &mut [&mut alice, &mut bob]);
 }
 
+/// A service that has one queue for a client, and not one for each group.
+#[test]
+fn what_came_of_several_groups_in_turn_is_taken_in_with_few_commits() {
+    let (_, [mut alice, mut bob], tea) = two();
+    let cake = block_on(alice.create_group("cake")).unwrap();
+    gather(&mut alice, &cake, &mut [&mut bob]);
+    let mut mail = Vec::new();
+    for number in 0..20 {
+        mail.push(sent(&mut alice, &tea, &format!("tea {number}")));
+        mail.push(sent(&mut alice, &cake, &format!("cake {number}")));
+        if number == 10 {
+            mail.push(updated(&mut alice, &cake));
+        }
+    }
+    let before = bob.store().unwrap().number();
+    let heard = texts(block_on(bob.receive_many(&mail)));
+    assert_eq!(bob.store().unwrap().number() - before, 2, "one commit for each group");
+    let mut expected: Vec<_> =
+        (0..20).flat_map(|number| ["tea", "cake"].map(|group| format!("{group} {number}"))).collect();
+    expected.insert(22, "epoch 2".to_owned());
+    assert_eq!(heard, expected, "each outcome is in its message's place");
+}
+
 #[test]
 fn a_welcome_that_comes_again_is_recognised() {
     let manager = keep();

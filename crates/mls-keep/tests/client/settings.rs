@@ -1,10 +1,11 @@
 //! Settings of a client and of its groups.
 
 use futures_executor::block_on;
+use mls_keep::openmls::extensions::{Extension, Extensions, UnknownExtension};
 use mls_keep::openmls::framing::{MlsMessageIn, WireFormat};
-use mls_keep::openmls::group::GroupId;
+use mls_keep::openmls::group::{GroupContext, GroupId};
 use mls_keep::openmls::prelude::tls_codec::Deserialize as _;
-use mls_keep::{Change, ErrorKind, GroupSettings, HandshakeFormat, NewGroup, Received, SavePolicy};
+use mls_keep::{Change, ErrorKind, GroupSettings, HandshakeFormat, JoinOptions, NewGroup, Received, SavePolicy};
 
 use super::{bytes, client, gather, hear, keep, load, talk};
 
@@ -77,4 +78,39 @@ fn settings_of_a_client_and_of_a_group_are_stored() {
     assert!(!block_on(alice.history(&old, 1)).unwrap().is_empty());
     gather(&mut alice, &old, &mut [&mut bob]);
     talk(&old, &mut [&mut alice, &mut bob]);
+}
+
+/// An extension of the application's in the group's context, which every member must say to understand.
+#[test]
+fn a_client_says_which_extensions_it_understands() {
+    const TYPE: u16 = 0xf0aa;
+    let manager = keep();
+    let [mut alice, mut bob, mut carol] =
+        ["alice", "bob", "carol"].map(|name| client(&manager, name, SavePolicy::EveryOperation));
+    let extensions = || {
+        let own = Extension::Unknown(TYPE, UnknownExtension(b"of the application".to_vec()));
+        Extensions::<GroupContext>::from_vec(vec![own]).unwrap()
+    };
+    let settings = || GroupSettings::new().extension_types([TYPE]).proposal_types([0xf0ab]);
+    for client in [&mut alice, &mut bob] {
+        block_on(client.set_settings(settings())).unwrap();
+    }
+    let mut alice = load(&manager, "alice");
+    let group = block_on(alice.create_group_with("tea", NewGroup::new().extensions(extensions()))).unwrap();
+    gather(&mut alice, &group, &mut [&mut bob]);
+    talk(&group, &mut [&mut alice, &mut bob]);
+    let seen = block_on(bob.with_group(&group, |group| group.extensions().unknown(TYPE).map(|own| own.0.clone())));
+    assert_eq!(seen.unwrap().unwrap(), b"of the application");
+    let package = bytes(&block_on(carol.key_package()).unwrap());
+    let refused = block_on(alice.stage(&group, Change::new().invite([package]))).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Aborted, "carol does not understand it");
+    // Another one enters by herself.
+    block_on(carol.set_settings(settings())).unwrap();
+    let info = block_on(alice.group_info(&group, true)).unwrap();
+    let entry = block_on(carol.stage_entry(info, JoinOptions::new())).unwrap();
+    for member in [&mut alice, &mut bob] {
+        block_on(member.receive(&entry.commit)).unwrap();
+    }
+    block_on(carol.confirm(&group)).unwrap();
+    talk(&group, &mut [&mut alice, &mut bob, &mut carol]);
 }

@@ -346,3 +346,131 @@ fn a_client_of_the_same_key_is_not_taken_for_this_one() {
     drop(client_of(&manager, "alice", &enclave, SavePolicy::EveryOperation));
     assert_eq!(block_on(manager.save_client_state(&mut late)).unwrap_err().kind(), ErrorKind::Conflict);
 }
+
+/// An enclave whose key was replaced after the client has tried it, a broken one, and one whose driver panics.
+#[test]
+fn what_a_signer_does_wrong_reaches_nobody_and_changes_nothing() {
+    struct Broken {
+        key: SignatureKeyPair,
+        other: SignatureKeyPair,
+        what: AtomicUsize,
+    }
+    impl Signer for Broken {
+        fn sign(&self, payload: &[u8]) -> std::result::Result<Vec<u8>, SignerError> {
+            match self.what.load(Ordering::Relaxed) {
+                0 => self.key.sign(payload),
+                1 => self.other.sign(payload),
+                2 => Ok(Vec::new()),
+                3 => Ok(vec![0; 1 << 20]),
+                4 => self.key.sign(b"something else"),
+                _ => panic!("the driver of the enclave"),
+            }
+        }
+
+        fn signature_scheme(&self) -> SignatureScheme {
+            SignatureScheme::ED25519
+        }
+    }
+    let new = || SignatureKeyPair::new(SignatureScheme::ED25519).unwrap();
+    for save in
+        [SavePolicy::EveryOperation, SavePolicy::Interval { every: std::time::Duration::from_secs(3600), reserve: 50 }]
+    {
+        let broken = Arc::new(Broken { key: new(), other: new(), what: AtomicUsize::new(0) });
+        let manager = keep();
+        let signer = ClientSigner::external(broken.key.to_public_vec(), Arc::clone(&broken) as _);
+        let persistence = Persistence { manager: manager.clone(), save };
+        let mut alice = block_on(Client::builder("alice").signer(signer).persistence(persistence).create()).unwrap();
+        let mut bob = client(&manager, "bob", SavePolicy::EveryOperation);
+        let group = block_on(alice.create_group("tea")).unwrap();
+        gather(&mut alice, &group, &mut [&mut bob]);
+        talk(&group, &mut [&mut alice, &mut bob]);
+        for what in 1..=5 {
+            broken.what.store(what, Ordering::Relaxed);
+            for call in 0..4 {
+                let f = std::panic::AssertUnwindSafe(|| match call {
+                    0 => block_on(alice.send(&group, "x")).map(drop),
+                    1 => block_on(alice.stage(&group, Change::new().update())).map(drop),
+                    2 => block_on(alice.key_package()).map(drop),
+                    _ => block_on(alice.create_group("cake")).map(drop),
+                });
+                match std::panic::catch_unwind(f) {
+                    Ok(done) => assert_eq!(done.unwrap_err().kind(), ErrorKind::Aborted, "{what} {call}"),
+                    Err(_) => assert_eq!(what, 5),
+                }
+            }
+            assert_eq!(block_on(alice.pending(&group)).unwrap(), None);
+            broken.what.store(0, Ordering::Relaxed);
+            talk(&group, &mut [&mut alice, &mut bob]);
+        }
+        assert_eq!(block_on(alice.groups()).unwrap().len(), 1);
+        assert_eq!(block_on(alice.unused_key_packages()).unwrap(), []);
+        let staged = block_on(alice.stage(&group, Change::new().update())).unwrap();
+        block_on(bob.receive(&staged.commit)).unwrap();
+        block_on(alice.confirm(&group)).unwrap();
+        talk(&group, &mut [&mut alice, &mut bob]);
+    }
+}
+
+#[test]
+fn what_nothing_signs_with_any_more_is_forgotten() {
+    let (manager, old, new, newest) = (keep(), Enclave::new(), Enclave::new(), Enclave::new());
+    let mut alice = client_of(&manager, "alice", &old, SavePolicy::EveryOperation);
+    let mut bob = client(&manager, "bob", SavePolicy::EveryOperation);
+    let groups = ["tea", "cake"].map(|name| block_on(alice.create_group(name)).unwrap());
+    for group in &groups {
+        gather(&mut alice, group, &mut [&mut bob]);
+    }
+    let package = bytes(&block_on(alice.key_package()).unwrap());
+    let none: [Vec<u8>; 0] = [];
+    assert_eq!(block_on(alice.prune_signers()).unwrap(), none, "the client's own stays");
+    let credential = || BasicCredential::new(b"alice".to_vec()).into();
+    block_on(alice.set_credential(credential(), new.signer())).unwrap();
+    for group in &groups {
+        assert_eq!(block_on(alice.prune_signers()).unwrap(), none, "a group still signs with it");
+        let staged = block_on(alice.stage(group, Change::new().credential())).unwrap();
+        block_on(bob.receive(staged.commit)).unwrap();
+        if group == &groups[1] {
+            assert_eq!(block_on(alice.prune_signers()).unwrap(), none, "something is staged");
+        }
+        block_on(alice.confirm(group)).unwrap();
+    }
+    assert_eq!(block_on(alice.prune_signers()).unwrap(), none, "somebody may invite with the key package");
+    let of_bob = block_on(bob.create_group("scones")).unwrap();
+    let welcome = block_on(bob.commit_at_once(&of_bob, Change::new().invite([package]))).unwrap().welcome;
+    block_on(alice.join(welcome.unwrap())).unwrap();
+    let mut alice = load(&manager, "alice");
+    for enclave in [&old, &new] {
+        alice.use_signer(enclave.signer()).unwrap();
+    }
+    assert_eq!(block_on(alice.prune_signers()).unwrap(), none, "the group that was joined with it signs with it");
+    talk(&of_bob, &mut [&mut alice, &mut bob]);
+
+    // What is staged with a key outlives the next rotation.
+    let staged = block_on(alice.stage(&of_bob, Change::new().credential())).unwrap();
+    block_on(alice.set_credential(credential(), newest.signer())).unwrap();
+    assert_eq!(block_on(alice.prune_signers()).unwrap(), none);
+    block_on(bob.receive(staged.commit)).unwrap();
+    block_on(alice.confirm(&of_bob)).unwrap();
+    assert_eq!(block_on(alice.prune_signers()).unwrap(), [old.public_key()]);
+    assert_eq!(block_on(alice.prune_signers()).unwrap(), none);
+    let mut alice = load(&manager, "alice");
+    assert_eq!(alice.missing_signers().unwrap().len(), 2);
+    assert_eq!(alice.use_signer(old.signer()).unwrap_err().kind(), ErrorKind::NotFound);
+    for enclave in [&new, &newest] {
+        alice.use_signer(enclave.signer()).unwrap();
+    }
+    for group in groups.iter().chain([&of_bob]) {
+        talk(group, &mut [&mut alice, &mut bob]);
+    }
+
+    // An entry that waits stands in no list of groups.
+    let scones = block_on(bob.create_group("biscuits")).unwrap();
+    let info = block_on(bob.group_info(&scones, true)).unwrap();
+    block_on(alice.stage_entry(info, JoinOptions::new())).unwrap();
+    for group in groups.iter().chain([&of_bob]) {
+        block_on(alice.forget_group(group)).unwrap();
+    }
+    assert_eq!(block_on(alice.prune_signers()).unwrap(), none);
+    block_on(alice.reject(&scones)).unwrap();
+    assert_eq!(block_on(alice.prune_signers()).unwrap(), [new.public_key()]);
+}
