@@ -10,6 +10,7 @@ mod key_packages;
 mod messages;
 mod outbox;
 mod receive;
+mod rejoin;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -73,8 +74,9 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
             let parcel = Parcel::new(file(out)?, None)?;
             with_client(global, async |session| messages::send(session, &group.group, text, parcel).await).await
         }
-        Command::Receive { files, watch } => {
-            with_client(global, async |session| receive::receive(session, files, *watch).await).await
+        Command::Receive { files, watch, save, remove } => {
+            let how = receive::How { watch: *watch, save: *save, remove: *remove };
+            with_client(global, async |session| receive::receive(session, files, how).await).await
         }
         Command::Update { group, commit } => {
             let parcel = Parcel::new(committed(commit)?, None)?;
@@ -124,6 +126,7 @@ async fn group(global: &Global, command: &GroupCommand) -> Result<()> {
         GroupCommand::Members { group } => {
             with_client(global, async |session| groups::members(session, &group.group).await).await
         }
+        GroupCommand::Waiting => with_client(global, rejoin::waiting).await,
         GroupCommand::Show { group } => {
             with_client(global, async |session| groups::show(session, &group.group).await).await
         }

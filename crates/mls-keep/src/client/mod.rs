@@ -35,6 +35,7 @@ mod receive;
 mod receive_policy;
 mod records;
 mod refusal;
+mod rejoin;
 mod reserve;
 mod session;
 mod settings;
@@ -75,6 +76,9 @@ pub use outbox::Outgoing;
 pub use reader::Reader;
 pub use receive::Received;
 pub use receive_policy::{Decision, ProposalSummary, Proposed, ReceivePolicy, WelcomeSummary};
+pub use rejoin::GroupToRejoin;
+#[cfg(test)]
+pub(crate) use reserve::of_nobody;
 pub use session::Session;
 pub use settings::{GroupSettings, HandshakeFormat};
 pub use signer::ClientSigner;

@@ -1,7 +1,7 @@
 //! Backing up and restoring, against one pass of zstd and one of AES-256-GCM over the same bytes in the same run.
 //!
-//! `cargo run --release -p benchmarks --bin bench-archive [GROUPS] [MIB OF HISTORY]`. The keeps are plain files in a temporary
-//! directory, the archives files beside them.
+//! `cargo run --release -p benchmarks --bin bench-archive [GROUPS] [MIB OF HISTORY]`. The keeps are SQLite databases in a temporary
+//! directory, or what `MLS_KEEP_ADAPTER` names, the archives files beside them.
 
 // A benchmark ends by panicking.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing)]
@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::sync::Arc;
 use std::time::Instant;
 
+use integration_tests::adapter::Adapter;
 use integration_tests::wait::block_on;
 use mls_keep::{Encryption, MasterKey, SystemEntropy};
 use mls_keep_core::{Archive, BackupPlan, Changes, ClientStore, Keep, RestorePlan, ScopeId, Value};
@@ -33,9 +34,8 @@ fn message(at: u64) -> Vec<u8> {
     noise.take(MESSAGE / 2).chain(text.take(MESSAGE / 2)).collect()
 }
 
-fn open(directory: &std::path::Path) -> Keep {
-    let backend = mls_keep_fs::FsBackend::open(directory, mls_keep_fs::Config::default()).unwrap();
-    block_on(Keep::open_or_create(Arc::new(backend), &key(), Arc::new(SystemEntropy))).unwrap()
+fn open(adapter: Adapter, path: &std::path::Path) -> Keep {
+    block_on(Keep::open_or_create(adapter.open(path).unwrap(), &key(), Arc::new(SystemEntropy))).unwrap()
 }
 
 async fn put(client: &mut ClientStore, scope: ScopeId, records: Vec<(Vec<u8>, Vec<u8>)>) {
@@ -98,12 +98,16 @@ fn main() {
     let mut args = std::env::args().skip(1).map(|arg| arg.parse::<u64>().unwrap());
     let (many, mib) = (args.next().unwrap_or(10_000), args.next().unwrap_or(1024));
     let messages = (mib << 20) / MESSAGE as u64;
+    let adapter = match std::env::var_os("MLS_KEEP_ADAPTER") {
+        Some(_) => Adapter::chosen().remove(0),
+        None => Adapter::Sqlite,
+    };
     for (name, group_count, message_count) in
         [("1 group", 1, 0), ("many groups", many, 0), ("a long history", 1, messages)]
     {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        let keep = open(&path("keep"));
+        let keep = open(adapter, &path("keep"));
         let mut client = block_on(keep.create_client(b"alice")).unwrap();
         block_on(async {
             put(&mut client, ScopeId::client(), vec![(vec![1], vec![1; 100])]).await;
@@ -123,7 +127,7 @@ fn main() {
         let mut archives = timed(bytes, "verify", || {
             vec![block_on(Archive::open(File::open(path("full")).unwrap(), &key(), &mut |_| ())).unwrap()]
         });
-        let target = open(&path("restored"));
+        let target = open(adapter, &path("restored"));
         timed(bytes, "restore (verified before)", || {
             drop(
                 block_on(target.restore_client(&mut archives, &RestorePlan::new(&|_, _, _| true), &mut |_| ()))
