@@ -211,7 +211,7 @@ impl<'a> Batch<'a> {
     }
 
     /// A node of the tree as this batch would leave it.
-    pub(crate) async fn node(&self, pointer: &Pointer) -> Result<Arc<Node>> {
+    pub(crate) async fn node(&mut self, pointer: &Pointer) -> Result<Arc<Node>> {
         match self.written.iter().find(|(name, _)| name == pointer.name()) {
             Some((_, node)) => Ok(Arc::clone(node)),
             None => self.store.node(pointer).await,

@@ -191,8 +191,7 @@ pub(crate) fn beginning() -> (Vec<Image>, GroupId) {
         let settings = GroupSettings::new().max_past_epochs(STEPS).out_of_order_tolerance(STEPS as u32);
         let mut clients = Vec::new();
         for (name, manager) in managers.into_iter().enumerate() {
-            let persistence = Persistence { manager, save: Default::default() };
-            let builder = Client::builder(name.to_string()).settings(settings.clone()).persistence(persistence);
+            let builder = manager.client_builder(name.to_string()).settings(settings.clone());
             clients.push(builder.create().await.unwrap());
         }
         let (host, guests) = clients.split_first_mut().unwrap();
