@@ -11,7 +11,8 @@ use mls_keep_conformance::{
     Harness, ModelConfig, async_trait, conformance_suite, copy_directory, directory_contains, model_test,
 };
 use mls_keep_core::{
-    Capabilities, Change, Durability, Engine, EngineThread, Error, ErrorKind, Key, Result, StorageBackend, SwapScope,
+    Capabilities, Durability, Engine, EngineThread, Error, ErrorKind, Key, Result, StorageBackend, SwapScope,
+    WriteBatch,
 };
 
 struct OneFile {
@@ -79,9 +80,9 @@ impl Engine for Store {
         Ok(self.values.keys().filter(listed).take(limit).cloned().collect())
     }
 
-    fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
+    fn apply(&mut self, batches: &[WriteBatch]) -> Vec<Result<()>> {
         let mut values = self.values.clone();
-        let results: Vec<Result<()>> = changes.iter().map(|change| change_one(&mut values, change)).collect();
+        let results: Vec<Result<()>> = batches.iter().map(|batch| write(&mut values, batch)).collect();
         match self.check().and_then(|()| self.write(&values)) {
             Ok(()) => self.values = values,
             Err(error) => {
@@ -104,12 +105,12 @@ impl Engine for Store {
     }
 }
 
-fn change_one(values: &mut BTreeMap<Key, Bytes>, change: &Change) -> Result<()> {
-    if let Some(swap) = &change.swap {
+fn write(values: &mut BTreeMap<Key, Bytes>, batch: &WriteBatch) -> Result<()> {
+    if let Some(swap) = &batch.swap {
         swap.check(values.get(&swap.key).map(Bytes::as_ref))?;
     }
-    values.extend(change.stored().map(|(key, data)| (key.clone(), data.clone())));
-    change.removed().for_each(|key| drop(values.remove(key)));
+    values.extend(batch.stored().map(|(key, data)| (key.clone(), data.clone())));
+    batch.removed().for_each(|key| drop(values.remove(key)));
     Ok(())
 }
 

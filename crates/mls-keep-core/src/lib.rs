@@ -65,7 +65,7 @@ pub use backend::StorageBackend;
 pub use capabilities::{Capabilities, Durability, SwapScope};
 pub use commit::{Commit, Swap};
 pub use copy::{Copied, copy_store};
-pub use engine::{Change, Engine, EngineThread};
+pub use engine::{Engine, EngineThread, WriteBatch};
 pub use entropy::Entropy;
 pub use envelope::{Argon2Params, Encryption};
 pub use error::{Error, ErrorKind, Result};

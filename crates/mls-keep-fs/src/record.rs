@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use bytes::Bytes;
-use mls_keep_core::{Change, Key};
+use mls_keep_core::{Key, WriteBatch};
 
 use crate::config::{MAX_COMMIT_LEN, MAX_VALUE_LEN};
 
@@ -55,7 +55,7 @@ pub(crate) fn hasher(generation: u64) -> crc32fast::Hasher {
 pub(crate) type Entry = (Key, Option<Bytes>);
 
 /// How long the entries of `change` are in a record.
-pub(crate) fn len_of(change: &Change) -> usize {
+pub(crate) fn len_of(change: &WriteBatch) -> usize {
     let stored = change.stored().map(|(key, data)| 6 + key.as_str().len() + data.len());
     let removed = change.removed().map(|key| 2 + key.as_str().len());
     stored.chain(removed).fold(0, usize::saturating_add)
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn what_is_encoded_is_read_and_has_the_length_that_was_foretold() {
         let (a, b) = (Key::new("a/b").unwrap(), Key::new("gone").unwrap());
-        let change = Change { puts: vec![(a.clone(), "value".into())], swap: None, deletes: vec![b.clone()] };
+        let change = WriteBatch { puts: vec![(a.clone(), "value".into())], swap: None, deletes: vec![b.clone()] };
         let mut record = Vec::new();
         encode(&mut record, &a, Some(&"value".into()));
         encode(&mut record, &b, None);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use bytes::Bytes;
-use mls_keep_core::{Capabilities, Change, Durability, Engine, ErrorKind, Key, Result, SwapScope};
+use mls_keep_core::{Capabilities, Durability, Engine, ErrorKind, Key, Result, SwapScope, WriteBatch};
 
 use crate::config::{Config, MAX_COMMIT_LEN, MAX_VALUE_LEN};
 use crate::directory::Directory;
@@ -83,7 +83,7 @@ impl Store {
     }
 
     /// Adds `change` to what is pending, unless it is refused.
-    fn add<'a>(&self, change: &'a Change, pending: &mut Pending<'a>) -> Result<()> {
+    fn add<'a>(&self, change: &'a WriteBatch, pending: &mut Pending<'a>) -> Result<()> {
         change.check_lengths(MAX_VALUE_LEN)?;
         if record::len_of(change) > MAX_COMMIT_LEN {
             return Err(log::too_long());
@@ -101,7 +101,7 @@ impl Store {
     }
 
     /// Applies `changes`, which fit one record.
-    fn apply_together(&mut self, changes: &[Change]) -> Vec<Result<()>> {
+    fn apply_together(&mut self, changes: &[WriteBatch]) -> Vec<Result<()>> {
         if let Err(error) = self.check() {
             return error.for_each_of(changes.len());
         }
@@ -174,7 +174,7 @@ impl Engine for Store {
         Ok(keys)
     }
 
-    fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
+    fn apply(&mut self, changes: &[WriteBatch]) -> Vec<Result<()>> {
         let mut results = Vec::with_capacity(changes.len());
         let mut rest = changes;
         while !rest.is_empty() {
@@ -208,7 +208,7 @@ impl Engine for Store {
 }
 
 /// How many of `changes` fit one record; at least one.
-fn how_many_fit(changes: &[Change]) -> usize {
+fn how_many_fit(changes: &[WriteBatch]) -> usize {
     let mut len: usize = 0;
     let fit = changes.iter().take_while(|change| {
         len = len.saturating_add(record::len_of(change));

@@ -3,7 +3,7 @@
 use std::panic::{self, AssertUnwindSafe};
 
 use bytes::Bytes;
-use mls_keep_core::{Capabilities, Change, Engine, Error, ErrorKind, Key, Result, SwapScope};
+use mls_keep_core::{Capabilities, Engine, Error, ErrorKind, Key, Result, SwapScope, WriteBatch};
 use redb::{
     CompactionError, Database, Durability, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition,
     TableError, WriteTransaction,
@@ -77,7 +77,7 @@ impl Store {
     }
 
     /// All of `changes` in one transaction. The outer error says that none of them was applied, or that it is not known.
-    fn transact(&mut self, changes: &[Change]) -> Result<Vec<Result<()>>> {
+    fn transact(&mut self, changes: &[WriteBatch]) -> Result<Vec<Result<()>>> {
         let begun = self.db.get()?.begin_write();
         let mut transaction = begun.map_err(|error| self.failed(error))?;
         transaction.set_durability(Durability::Immediate).map_err(redb_error)?;
@@ -128,7 +128,7 @@ impl Engine for Store {
         self.guard(gave_up, |store| list(store.db.get()?, prefix, after, limit))
     }
 
-    fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
+    fn apply(&mut self, changes: &[WriteBatch]) -> Vec<Result<()>> {
         if let Err(error) = self.check() {
             return error.for_each_of(changes.len());
         }
@@ -185,13 +185,13 @@ fn list(db: &Database, prefix: &str, after: Option<&Key>, limit: usize) -> Resul
     Ok(keys)
 }
 
-fn apply_all(transaction: &WriteTransaction, changes: &[Change]) -> Result<Vec<Result<()>>, TableError> {
+fn apply_all(transaction: &WriteTransaction, changes: &[WriteBatch]) -> Result<Vec<Result<()>>, TableError> {
     let mut table = transaction.open_table(KEEP)?;
     changes.iter().map(|change| Ok(apply_one(&mut table, change)?)).collect()
 }
 
 /// Applies one change inside of the open transaction. The inner error is a refusal, before anything was written.
-fn apply_one(table: &mut KeepTable<'_>, change: &Change) -> Result<Result<()>, StorageError> {
+fn apply_one(table: &mut KeepTable<'_>, change: &WriteBatch) -> Result<Result<()>, StorageError> {
     let mut checked = change.check_lengths(MAX_VALUE_LEN);
     if let Some(swap) = &change.swap {
         let stored = table.get(swap.key.as_str())?;

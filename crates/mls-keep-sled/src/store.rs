@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use mls_keep_core::{Capabilities, Change, Durability, Engine, Error, ErrorKind, Key, Result, SwapScope};
+use mls_keep_core::{Capabilities, Durability, Engine, Error, ErrorKind, Key, Result, SwapScope, WriteBatch};
 use sled::{Batch, Db, Tree};
 
 use crate::config::MAX_VALUE_LEN;
@@ -102,7 +102,7 @@ impl Store {
     }
 
     /// Adds `change` to what is pending, unless it is refused.
-    fn add<'a>(&self, change: &'a Change, pending: &mut Pending<'a>) -> Result<()> {
+    fn add<'a>(&self, change: &'a WriteBatch, pending: &mut Pending<'a>) -> Result<()> {
         change.check_lengths(MAX_VALUE_LEN)?;
         if let Some(swap) = &change.swap {
             let stored = match pending.get(&swap.key) {
@@ -116,7 +116,7 @@ impl Store {
         Ok(())
     }
 
-    fn apply_all(&mut self, changes: &[Change]) -> Vec<Result<()>> {
+    fn apply_all(&mut self, changes: &[WriteBatch]) -> Vec<Result<()>> {
         let mut pending = Pending::new();
         let mut results = Vec::with_capacity(changes.len());
         for change in changes {
@@ -175,7 +175,7 @@ impl Engine for Store {
         self.guard(gave_up, |store| list(&store.db.get()?.1, prefix, after, limit))
     }
 
-    fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
+    fn apply(&mut self, changes: &[WriteBatch]) -> Vec<Result<()>> {
         if let Err(error) = self.check() {
             return error.for_each_of(changes.len());
         }

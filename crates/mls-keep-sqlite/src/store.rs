@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use mls_keep_core::{Capabilities, Change, Durability, Engine, Error, ErrorKind, Key, Result, SwapScope};
+use mls_keep_core::{Capabilities, Durability, Engine, Error, ErrorKind, Key, Result, SwapScope, WriteBatch};
 use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
@@ -91,7 +91,7 @@ impl Store {
     }
 
     /// All of `changes` in one transaction. `Err` means that none of them was applied.
-    fn transact(&mut self, changes: &[Change]) -> Result<Vec<Result<()>>> {
+    fn transact(&mut self, changes: &[WriteBatch]) -> Result<Vec<Result<()>>> {
         if let Err(error) = self.check() {
             return Ok(error.for_each_of(changes.len()));
         }
@@ -121,7 +121,7 @@ impl Store {
     }
 
     /// Writes `changes` in the open transaction, each with a result of its own, and reads all of them back.
-    fn write(&mut self, changes: &[Change]) -> Result<Vec<Result<()>>> {
+    fn write(&mut self, changes: &[WriteBatch]) -> Result<Vec<Result<()>>> {
         self.examine()?;
         let mut results = Vec::with_capacity(changes.len());
         let mut written = HashMap::new();
@@ -200,7 +200,7 @@ impl Engine for Store {
     ///
     /// A refused change leaves the others alone. When the transaction fails they are tried one by one, so that each
     /// has a result of its own.
-    fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
+    fn apply(&mut self, changes: &[WriteBatch]) -> Vec<Result<()>> {
         let failure = match self.transact(changes) {
             Ok(results) => return results,
             Err(failure) => failure,
@@ -240,7 +240,7 @@ impl Engine for Store {
 }
 
 /// Applies one change inside of the open transaction. The inner error is a refusal, before anything was written.
-fn apply_one(conn: &Connection, change: &Change) -> Result<Result<()>> {
+fn apply_one(conn: &Connection, change: &WriteBatch) -> Result<Result<()>> {
     let mut checked = change.check_lengths(MAX_VALUE_LEN);
     if let Some(swap) = &change.swap {
         let mut select = conn.prepare_cached(SELECT).map_err(writing)?;
@@ -350,13 +350,13 @@ mod tests {
         let mut store = Store::new(open(&dir.path().join("keep"), &Config::default()).unwrap(), Durability::PowerLoss);
         assert!(store.log_is_known().unwrap(), "nothing is in it");
         for index in 0..30 {
-            let change = Change::put(Key::new(&format!("n/{index}")).unwrap(), vec![index; 3000].into());
+            let change = WriteBatch::put(Key::new(&format!("n/{index}")).unwrap(), vec![index; 3000].into());
             assert!(store.apply(&[change]).iter().all(Result::is_ok));
             assert!(store.log_is_known().unwrap(), "after {index} commits");
         }
         store.checkpoint().unwrap();
         assert!(store.log_is_known().unwrap(), "it is empty");
-        let change = Change::put(Key::new("k").unwrap(), vec![1; 3000].into());
+        let change = WriteBatch::put(Key::new("k").unwrap(), vec![1; 3000].into());
         assert!(store.apply(&[change]).iter().all(Result::is_ok));
         let log = std::fs::OpenOptions::new().write(true).open(&store.log).unwrap();
         log.set_len(log.metadata().unwrap().len() - 1).unwrap();

@@ -1,17 +1,17 @@
 //! [`Engine`]: a store whose calls block, and the thread that makes a backend of it.
 //!
-//! `thread` is the handle, `queue` what runs on the thread: one flush for all changes that wait.
+//! `thread` is the handle, `queue` what runs on the thread: one flush for all batches that wait.
 
-mod change;
 mod queue;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod write_batch;
 
 use bytes::Bytes;
 
-pub use self::change::Change;
 pub use self::thread::EngineThread;
+pub use self::write_batch::WriteBatch;
 use crate::capabilities::Capabilities;
 use crate::error::Result;
 use crate::key::Key;
@@ -33,14 +33,14 @@ pub trait Engine: 'static {
     /// As [`StorageBackend::list_page`](crate::StorageBackend::list_page).
     fn list(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>>;
 
-    /// Applies `changes`, each whole or not at all and each with a result of its own, in their order, with one flush for
-    /// all. A change whose swap does not find what it expects is [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) and leaves the others alone.
-    /// `Ok` means durable.
+    /// Applies `batches`, each whole or not at all and each with a result of its own, in their order, with one flush for
+    /// all. A batch whose swap does not find what it expects is [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) and
+    /// leaves the others alone. `Ok` means durable.
     ///
     /// When all of them fail together, [`Error::for_each_of`](crate::Error::for_each_of) makes the results. If some were refused before, they stay
     /// refused, whatever became of the others: `results.into_iter().map(|result| result.and(Err(error.clone())))`. A panic in
     /// here is [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) for all who wait, and the backend is [`ErrorKind::Poisoned`](crate::ErrorKind::Poisoned) afterwards.
-    fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>>;
+    fn apply(&mut self, batches: &[WriteBatch]) -> Vec<Result<()>>;
 
     /// What the open store promises. Asked once, when the engine has been opened, so it may depend on what the engine found
     /// there: a setting of the server, the kind of file system.
@@ -48,7 +48,7 @@ pub trait Engine: 'static {
         Capabilities::weakest()
     }
 
-    /// Called when changes were applied and answered and nobody waits: the time for work that can be put off.
+    /// Called when batches were applied and answered and nobody waits: the time for work that can be put off.
     fn idle(&mut self) {}
 
     /// Ends the use of the store.
@@ -63,14 +63,14 @@ pub trait Engine: 'static {
 ///
 /// ```
 /// # use bytes::Bytes;
-/// # use mls_keep_core::{Change, Key};
+/// # use mls_keep_core::{Key, WriteBatch};
 /// use mls_keep_core::{Capabilities, Engine, EngineThread, Result, StorageBackend};
 ///
 /// struct MyEngine;
 /// # impl Engine for MyEngine {
 /// #     fn load_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> { Ok(vec![None; keys.len()]) }
 /// #     fn list(&mut self, _: &str, _: Option<&Key>, _: usize) -> Result<Vec<Key>> { Ok(Vec::new()) }
-/// #     fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> { changes.iter().map(|_| Ok(())).collect() }
+/// #     fn apply(&mut self, batches: &[WriteBatch]) -> Vec<Result<()>> { batches.iter().map(|_| Ok(())).collect() }
 /// #     fn capabilities(&self) -> Capabilities { Capabilities::weakest().with_atomic_commit(true) }
 /// #     fn close(self) -> Result<()> { Ok(()) }
 /// # }
@@ -101,11 +101,11 @@ macro_rules! storage_backend {
             }
 
             async fn save(&self, key: &$crate::Key, data: $crate::__private::Bytes) -> $crate::Result<()> {
-                self.$thread.apply_one($crate::Change::put(key.clone(), data)).await
+                self.$thread.apply_one($crate::WriteBatch::put(key.clone(), data)).await
             }
 
             async fn delete(&self, key: &$crate::Key) -> $crate::Result<()> {
-                self.$thread.apply_one($crate::Change::delete(key.clone())).await
+                self.$thread.apply_one($crate::WriteBatch::delete(key.clone())).await
             }
 
             async fn list(&self, prefix: &str) -> $crate::Result<Vec<$crate::Key>> {
@@ -130,7 +130,7 @@ macro_rules! storage_backend {
             }
 
             async fn commit_many(&self, commits: Vec<$crate::Commit>) -> Vec<$crate::Result<()>> {
-                self.$thread.apply(commits.into_iter().map($crate::Change::from).collect()).await
+                self.$thread.apply(commits.into_iter().map($crate::WriteBatch::from).collect()).await
             }
 
             fn capabilities(&self) -> $crate::Capabilities {

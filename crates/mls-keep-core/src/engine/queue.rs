@@ -1,4 +1,4 @@
-//! What runs on the thread: requests in their order, with one flush for all changes that wait.
+//! What runs on the thread: requests in their order, with one flush for all batches that wait.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -6,21 +6,21 @@ use std::sync::mpsc::Receiver;
 use bytes::Bytes;
 use futures_channel::oneshot::Sender;
 
-use super::{Change, Engine};
+use super::{Engine, WriteBatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 
-/// Most changes that are applied together, so that the first of them does not wait long for its answer.
+/// Most batches that are applied together, so that the first of them does not wait long for its answer.
 const MAX_GROUP: usize = 256;
 
-/// Most bytes that are stored together. A larger change goes alone.
+/// Most bytes that are stored together. A larger batch goes alone.
 const MAX_GROUP_LEN: usize = 8 << 20;
 
 /// Work for the thread. Nobody may be waiting for the answer any more.
 pub(super) enum Request<E> {
     Load { keys: Vec<Key>, reply: Sender<Result<Vec<Option<Bytes>>>> },
     List { prefix: String, after: Option<Key>, limit: usize, reply: Sender<Result<Vec<Key>>> },
-    Write { changes: Vec<Change>, reply: Sender<Vec<Result<()>>> },
+    Write { batches: Vec<WriteBatch>, reply: Sender<Vec<Result<()>>> },
     Call { work: Box<dyn FnOnce(&mut E) + Send> },
     Close { reply: Sender<Result<()>> },
 }
@@ -67,8 +67,8 @@ fn gather<E: Engine>(engine: &mut E, first: Request<E>, requests: &Receiver<Requ
     let mut next = Some(first);
     while let Some(request) = next {
         match request {
-            Request::Write { changes, reply } => turn.group.add(changes, reply),
-            Request::Load { .. } | Request::List { .. } if turn.group.changes.is_empty() => serve(engine, request),
+            Request::Write { batches, reply } => turn.group.add(batches, reply),
+            Request::Load { .. } | Request::List { .. } if turn.group.batches.is_empty() => serve(engine, request),
             Request::Load { .. } | Request::List { .. } => turn.rest.push(request),
             Request::Call { .. } | Request::Close { .. } => {
                 turn.rest.push(request);
@@ -88,7 +88,7 @@ fn serve<E: Engine>(engine: &mut E, request: Request<E>) {
         Request::Load { keys, reply } => answer(reply, engine.load_many(&keys)),
         Request::List { prefix, after, limit, reply } => answer(reply, engine.list(&prefix, after.as_ref(), limit)),
         Request::Call { work } => work(engine),
-        Request::Write { changes, reply } => answer(reply, engine.apply(&changes)),
+        Request::Write { batches, reply } => answer(reply, engine.apply(&batches)),
         // `run` alone can end the thread.
         Request::Close { reply } => drop(reply),
     }
@@ -97,33 +97,33 @@ fn serve<E: Engine>(engine: &mut E, request: Request<E>) {
 /// Writes that are applied together.
 #[derive(Default)]
 struct Group {
-    changes: Vec<Change>,
+    batches: Vec<WriteBatch>,
     len: usize,
-    /// Who waits for how many of the results, in the order of the changes.
+    /// Who waits for how many of the results, in the order of the batches.
     replies: Vec<(usize, Sender<Vec<Result<()>>>)>,
 }
 
 impl Group {
-    fn add(&mut self, changes: Vec<Change>, reply: Sender<Vec<Result<()>>>) {
-        self.len += changes.iter().map(Change::stored_bytes).sum::<usize>();
-        self.replies.push((changes.len(), reply));
-        self.changes.extend(changes);
+    fn add(&mut self, batches: Vec<WriteBatch>, reply: Sender<Vec<Result<()>>>) {
+        self.len += batches.iter().map(WriteBatch::stored_bytes).sum::<usize>();
+        self.replies.push((batches.len(), reply));
+        self.batches.extend(batches);
     }
 
     fn is_full(&self) -> bool {
-        self.changes.len() >= MAX_GROUP || self.len >= MAX_GROUP_LEN
+        self.batches.len() >= MAX_GROUP || self.len >= MAX_GROUP_LEN
     }
 
     /// Says whether there was anything to apply.
     fn apply<E: Engine>(self, engine: &mut E) -> bool {
-        if self.changes.is_empty() {
+        if self.batches.is_empty() {
             return false;
         }
-        let mut results = engine.apply(&self.changes);
-        if results.len() != self.changes.len() {
+        let mut results = engine.apply(&self.batches);
+        if results.len() != self.batches.len() {
             // Whose results they are is not known.
-            let text = "the engine's apply gave another number of results than it had changes: please report it";
-            results = Error::new(ErrorKind::OutcomeUnknown, text).for_each_of(self.changes.len());
+            let text = "the engine's apply gave another number of results than it had batches: please report it";
+            results = Error::new(ErrorKind::OutcomeUnknown, text).for_each_of(self.batches.len());
         }
         let mut results = results.into_iter();
         for (count, reply) in self.replies {

@@ -27,11 +27,11 @@ impl Engine for Map {
         Ok(self.0.keys().cloned().collect())
     }
 
-    fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
-        for change in changes {
-            self.0.extend(change.stored().map(|(key, data)| (key.clone(), data.clone())));
+    fn apply(&mut self, batches: &[WriteBatch]) -> Vec<Result<()>> {
+        for batch in batches {
+            self.0.extend(batch.stored().map(|(key, data)| (key.clone(), data.clone())));
         }
-        changes.iter().map(|_| Ok(())).collect()
+        batches.iter().map(|_| Ok(())).collect()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -49,7 +49,7 @@ impl Engine for Map {
 fn what_is_claimed_is_what_the_engine_found_when_it_was_opened() {
     for (setting, durability) in [("on", Durability::PowerLoss), ("off", Durability::None)] {
         let thread = EngineThread::start("map", move || Ok(with_flushes(setting))).unwrap();
-        let forget = Change::put(Key::new("setting/flush").unwrap(), Bytes::new());
+        let forget = WriteBatch::put(Key::new("setting/flush").unwrap(), Bytes::new());
         block_on(thread.apply_one(forget)).unwrap();
         assert_eq!(thread.capabilities().durability, durability, "and it stays so");
     }
@@ -66,7 +66,9 @@ fn a_read_behind_a_write_sees_it_and_a_read_before_it_does_not() {
     };
     let before = load();
     let (reply, write) = oneshot::channel();
-    queue.send(Request::Write { changes: vec![Change::put(key.clone(), Bytes::from_static(b"v"))], reply }).unwrap();
+    queue
+        .send(Request::Write { batches: vec![WriteBatch::put(key.clone(), Bytes::from_static(b"v"))], reply })
+        .unwrap();
     drop(write);
     let after = load();
     let (reply, close) = oneshot::channel();
@@ -90,7 +92,7 @@ impl Engine for Panics {
         std::panic::resume_unwind(Box::new("planned"))
     }
 
-    fn apply(&mut self, _: &[Change]) -> Vec<Result<()>> {
+    fn apply(&mut self, _: &[WriteBatch]) -> Vec<Result<()>> {
         std::panic::resume_unwind(Box::new("planned"))
     }
 
@@ -103,7 +105,7 @@ impl Engine for Panics {
 fn a_panic_in_a_write_is_an_unknown_outcome_for_each_change_and_in_a_read_it_is_poisoned() {
     let key = || Key::new("k").unwrap();
     let start = || EngineThread::start("panics", || Ok(Panics)).unwrap();
-    let results = block_on(start().apply(vec![Change::delete(key()), Change::put(key(), Bytes::new())]));
+    let results = block_on(start().apply(vec![WriteBatch::delete(key()), WriteBatch::put(key(), Bytes::new())]));
     let kinds: Vec<_> = results.into_iter().map(|result| result.unwrap_err().kind()).collect();
     assert_eq!(kinds, [ErrorKind::OutcomeUnknown; 2]);
     assert_eq!(block_on(start().load_many(&[key()])).unwrap_err().kind(), ErrorKind::Poisoned);
@@ -115,7 +117,7 @@ fn a_thread_that_panics_is_an_unknown_outcome_and_then_poisoned() {
     let thread = EngineThread::start("map", || Ok(Map::default())).unwrap();
     let killed = block_on(thread.call(|_| std::panic::resume_unwind(Box::new("planned"))));
     assert_eq!(killed.unwrap_err().kind(), ErrorKind::Poisoned);
-    let delete = || Change::delete(Key::new("k").unwrap());
+    let delete = || WriteBatch::delete(Key::new("k").unwrap());
     // What reaches the thread while it ends is not known to have been lost.
     let meanwhile = block_on(thread.apply_one(delete())).unwrap_err().kind();
     assert!(matches!(meanwhile, ErrorKind::OutcomeUnknown | ErrorKind::Poisoned), "{meanwhile}");
@@ -123,7 +125,7 @@ fn a_thread_that_panics_is_an_unknown_outcome_and_then_poisoned() {
     assert_eq!(block_on(thread.apply_one(delete())).unwrap_err().kind(), ErrorKind::Poisoned);
 }
 
-/// Forgets the result of the last change.
+/// Forgets the result of the last batch.
 struct Miscounts(Map);
 
 impl Engine for Miscounts {
@@ -135,8 +137,8 @@ impl Engine for Miscounts {
         self.0.list(prefix, after, limit)
     }
 
-    fn apply(&mut self, changes: &[Change]) -> Vec<Result<()>> {
-        let mut results = self.0.apply(changes);
+    fn apply(&mut self, batches: &[WriteBatch]) -> Vec<Result<()>> {
+        let mut results = self.0.apply(batches);
         results.pop();
         results
     }
@@ -149,8 +151,8 @@ impl Engine for Miscounts {
 #[test]
 fn results_that_belong_to_no_change_are_unknown_outcomes() {
     let thread = EngineThread::start("miscounts", || Ok(Miscounts(Map::default()))).unwrap();
-    let change = |name: &str| Change::put(Key::new(name).unwrap(), Bytes::new());
-    let results = block_on(thread.apply(vec![change("a"), change("b")]));
+    let batch = |name: &str| WriteBatch::put(Key::new(name).unwrap(), Bytes::new());
+    let results = block_on(thread.apply(vec![batch("a"), batch("b")]));
     let kinds: Vec<_> = results.into_iter().map(|result| result.unwrap_err().kind()).collect();
     assert_eq!(kinds, [ErrorKind::OutcomeUnknown; 2]);
     block_on(thread.close()).unwrap();

@@ -9,22 +9,22 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 
 use super::queue::{Request, answer, run};
-use super::{Change, Engine};
+use super::{Engine, WriteBatch};
 use crate::capabilities::Capabilities;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 
 /// An [`Engine`] on a thread of its own, so that no call blocks an executor and no runtime is needed.
 ///
-/// Changes that arrive while others are being flushed are applied together. A caller that has sent a change and then
+/// Batches that arrive while others are being flushed are applied together. A caller that has sent a batch and then
 /// reads gets what holds after it. Dropping the handle waits until what was asked for is done, and closes the engine.
 ///
 /// # Asynchronous drivers
 ///
 /// A driver that is asynchronous can stand behind it too: the engine holds a runtime of its own, of one thread (in tokio
 /// `Builder::new_current_thread().enable_all()`), opens its connection on it, and each method of [`Engine`] is one
-/// `self.runtime.block_on(..)`. So the backend works under any executor, and changes that wait share a transaction. With
-/// PostgreSQL: `apply` runs `BEGIN`, the changes and `COMMIT` on one connection. A failure before `COMMIT` was sent says that
+/// `self.runtime.block_on(..)`. So the backend works under any executor, and batches that wait share a transaction. With
+/// PostgreSQL: `apply` runs `BEGIN`, the batches and `COMMIT` on one connection. A failure before `COMMIT` was sent says that
 /// nothing was applied; one after it is [`ErrorKind::OutcomeUnknown`] unless the server itself refused. A connection that
 /// broke is replaced before the next call, since otherwise every later call fails, and not before the server has ended the
 /// old session (or the new one holds a lock that the old one would have to hold): else a commit of unknown outcome could
@@ -96,14 +96,14 @@ impl<E: Engine> EngineThread<E> {
         answer.await.map_err(|_| self.gone())?
     }
 
-    /// As [`Engine::apply`], with one result for each of `changes`.
-    pub async fn apply(&self, changes: Vec<Change>) -> Vec<Result<()>> {
-        let count = changes.len();
+    /// As [`Engine::apply`], with one result for each of `batches`.
+    pub async fn apply(&self, batches: Vec<WriteBatch>) -> Vec<Result<()>> {
+        let count = batches.len();
         if count == 0 {
             return Vec::new();
         }
         let (reply, answer) = oneshot::channel();
-        if self.queue.send(Request::Write { changes, reply }).is_err() {
+        if self.queue.send(Request::Write { batches, reply }).is_err() {
             return self.gone().for_each_of(count);
         }
         match answer.await {
@@ -114,12 +114,12 @@ impl<E: Engine> EngineThread<E> {
         }
     }
 
-    /// As [`apply`](Self::apply), for one change.
+    /// As [`apply`](Self::apply), for one batch.
     ///
     /// # Errors
     /// As [`StorageBackend::commit`](crate::StorageBackend::commit).
-    pub async fn apply_one(&self, change: Change) -> Result<()> {
-        self.apply(vec![change]).await.pop().unwrap_or_else(|| Err(self.died()))
+    pub async fn apply_one(&self, batch: WriteBatch) -> Result<()> {
+        self.apply(vec![batch]).await.pop().unwrap_or_else(|| Err(self.died()))
     }
 
     /// Runs `work` on the engine, after all that was asked for before.

@@ -1,4 +1,4 @@
-//! [`Change`]: what one call changes.
+//! [`WriteBatch`]: what one call writes.
 
 use bytes::Bytes;
 
@@ -6,9 +6,9 @@ use crate::commit::{Commit, Swap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 
-/// What one call changes: a commit, or a save or delete, which is a commit without a swap.
+/// What one call of a backend writes: a commit, or a save or delete, which is a commit without a swap.
 #[derive(Clone, Debug, Default)]
-pub struct Change {
+pub struct WriteBatch {
     /// Values to store, as in [`Commit::puts`].
     pub puts: Vec<(Key, Bytes)>,
     /// The compare-and-swap of a root, if there is one.
@@ -17,13 +17,13 @@ pub struct Change {
     pub deletes: Vec<Key>,
 }
 
-impl From<Commit> for Change {
+impl From<Commit> for WriteBatch {
     fn from(commit: Commit) -> Self {
         Self { puts: commit.puts, swap: Some(commit.swap), deletes: commit.deletes }
     }
 }
 
-impl Change {
+impl WriteBatch {
     /// A save of one value.
     #[must_use]
     pub fn put(key: Key, data: Bytes) -> Self {
@@ -36,19 +36,19 @@ impl Change {
         Self { deletes: vec![key], ..Self::default() }
     }
 
-    /// All values that the change stores, the root last.
+    /// All values that it stores, the root last.
     pub fn stored(&self) -> impl Iterator<Item = (&Key, &Bytes)> {
         let root = self.swap.iter().filter_map(|swap| Some((&swap.key, swap.replacement.as_ref()?)));
         self.puts.iter().map(|(key, data)| (key, data)).chain(root)
     }
 
-    /// All keys that the change removes.
+    /// All keys that it removes.
     pub fn removed(&self) -> impl Iterator<Item = &Key> {
         let root = self.swap.iter().filter(|swap| swap.replacement.is_none()).map(|swap| &swap.key);
         self.deletes.iter().chain(root)
     }
 
-    /// The bytes of all values that the change stores.
+    /// The bytes of all values that it stores.
     #[must_use]
     pub fn stored_bytes(&self) -> usize {
         self.stored().map(|(_, data)| data.len()).sum()
