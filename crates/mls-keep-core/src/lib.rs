@@ -49,6 +49,7 @@ mod envelope;
 mod error;
 #[cfg(test)]
 mod fuzz;
+mod helper;
 mod keep;
 mod key;
 pub mod limits;

@@ -6,6 +6,7 @@
 mod common;
 
 use std::future::Future;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -16,8 +17,8 @@ use common::encryption;
 use freed_memory::{Finds, Turn, Watching, marked, marker, write_marker};
 use futures_executor::block_on;
 use mls_keep_core::{
-    Argon2Params, Changes, ClientStore, Commit, Encryption, Entropy, Error, ErrorKind, Keep, Key, MasterKey,
-    MemoryBackend, RecordRange, Result, ScopeId, StorageBackend,
+    Archive, Argon2Params, BackupPlan, Changes, ClientStore, Commit, Encryption, Entropy, Error, ErrorKind, Keep, Key,
+    MasterKey, MemoryBackend, RecordRange, RestorePlan, Result, ScopeId, StorageBackend,
 };
 use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
@@ -335,6 +336,52 @@ fn a_commit_that_is_refused_or_dropped_wipes() {
     world.set(Fault::None);
 }
 
+/// A file that takes so many bytes.
+struct Room(usize);
+
+impl Write for Room {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn archives_are_made_and_read_in_memory_that_is_wiped() {
+    let world = World::filled();
+    // The first 32 random bytes of each are a salt, which is public.
+    let source =
+        || block_on(Keep::open(Arc::new(world.backend.clone()), &encryption(), Marking::new(20, false))).unwrap();
+    let target = || {
+        let backend = Arc::new(MemoryBackend::new());
+        block_on(Keep::create(backend, &encryption(), Marking::new(21, false))).unwrap()
+    };
+    let (sources, targets) = ([source(), source(), source()], [target(), target()]);
+    let clients = sources.each_ref().map(|keep| block_on(keep.open_client(&identity())).unwrap());
+    let ((), finds) = world.turn.watch(|| {
+        let mut archive = Vec::new();
+        let plan = BackupPlan::new(0);
+        block_on(clients[0].back_up(&mut archive, &encryption(), &plan, &mut |_| ())).unwrap();
+        // One that ends in the middle, and one that is dropped there.
+        let full = block_on(clients[1].back_up(&mut Room(archive.len() / 2), &encryption(), &plan, &mut |_| ()));
+        assert_eq!(full.unwrap_err().kind(), ErrorKind::NoSpace);
+        let open = || block_on(Archive::open(io::Cursor::new(archive.clone()), &encryption(), &mut |_| ())).unwrap();
+        let all = RestorePlan::new(&|_, _, _| true);
+        let restored = block_on(targets[0].restore_client(&mut [open()], &all, &mut |_| ())).unwrap();
+        assert_eq!(block_on(restored.scopes()).unwrap().len(), block_on(clients[0].scopes()).unwrap().len());
+        let mut damaged = archive.clone();
+        let last = damaged.len() - 100;
+        damaged[last] ^= 1;
+        let damaged = block_on(Archive::open(io::Cursor::new(damaged), &encryption(), &mut |_| ()));
+        assert_eq!(damaged.unwrap_err().kind(), ErrorKind::Corrupt);
+    });
+    nothing(&finds);
+}
+
 /// The contexts of zstd are not memory of Rust's allocator, and they live on.
 #[cfg(target_os = "linux")]
 #[test]
@@ -366,6 +413,27 @@ fn the_compressor_keeps_nothing() {
         drop(loaded);
         assert_eq!(count_in_memory(PACKED_VALUE).unwrap(), 0, "a value of {len} bytes is left");
     }
+
+    // An archive has compressors of its own, and a thread, until it is done.
+    let put = |client: &mut ClientStore, make: &dyn Fn() -> Vec<u8>| {
+        let mut changes = Changes::new();
+        let base = block_on(client.scope_version(&scope(9))).unwrap();
+        for number in 0..4 {
+            changes.scope(scope(9), base).put(key(number), make().into(), None).unwrap();
+        }
+        block_on(client.commit(&changes)).unwrap();
+    };
+    put(&mut client, &|| marked(PACKED_VALUE, 100_000));
+    assert_eq!(count_in_memory(PACKED_VALUE).unwrap(), 0, "a commit leaves some");
+    let mut archive = Vec::new();
+    block_on(world.client().back_up(&mut archive, &encryption(), &BackupPlan::new(0), &mut |_| ())).unwrap();
+    assert_eq!(count_in_memory(PACKED_VALUE).unwrap(), 0, "a backup leaves some");
+    let target =
+        block_on(Keep::create(Arc::new(MemoryBackend::new()), &encryption(), Marking::new(22, false))).unwrap();
+    let opened = block_on(Archive::open(io::Cursor::new(archive), &encryption(), &mut |_| ())).unwrap();
+    let all = RestorePlan::new(&|_, _, _| true);
+    drop(block_on(target.restore_client(&mut [opened], &all, &mut |_| ())).unwrap());
+    assert_eq!(count_in_memory(PACKED_VALUE).unwrap(), 0, "a restoration leaves some");
 }
 
 #[test]

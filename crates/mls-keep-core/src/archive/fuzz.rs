@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::frame::{END_LEN, HEAD_LEN};
 use super::page::PageWriter;
-use super::sealed::SealedWriter;
+use super::sealed::{Sealing, Sink};
 use super::{Archive, header};
 use crate::fuzz::{Counted, IDENTITY, encryption};
 use crate::{BackupPlan, Changes, ErrorKind, Keep, MemoryBackend, RecordRange, RestorePlan, Result, ScopeId, Value};
@@ -70,12 +70,14 @@ fn plaintext(archive: &[u8], as_pages: bool) -> Vec<u8> {
 fn sealed(plaintext: &[u8], as_pages: bool) -> Vec<u8> {
     let mut out = Vec::new();
     let (header, sealer) = block_on(header::create([3; 16], &encryption(), &Counted::default())).unwrap();
-    let mut chunks = SealedWriter::new(&mut out, &header, sealer).unwrap();
+    let (mut sink, mut sealing) = (Sink::new(&mut out, &header).unwrap(), Sealing::new(sealer));
     if as_pages {
-        chunks.write(plaintext).unwrap();
-        chunks.finish().unwrap();
+        let mut sealed = Vec::new();
+        sealing.push(plaintext, &mut sealed).unwrap();
+        sealing.finish(&mut sealed).unwrap();
+        sink.write(&sealed).unwrap();
     } else {
-        let mut pages = PageWriter::new(chunks).unwrap();
+        let mut pages = PageWriter::new(sink, sealing).unwrap();
         pages.write(plaintext).unwrap();
         pages.finish().unwrap();
     }

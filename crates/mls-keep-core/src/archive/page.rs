@@ -5,13 +5,17 @@
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::sealed::{SealedReader, SealedWriter};
+use super::sealed::{SealedReader, Sealing, Sink};
+use crate::envelope::CHUNK_LEN;
 use crate::error::{Error, ErrorKind, Result};
+use crate::helper::Helper;
 use crate::limits::MAX_NODE_LEN;
 use crate::map::{Packer, Unpacker};
 
 /// Longest page before compression, bytes.
 const MAX_LEN: usize = MAX_NODE_LEN;
+/// How much is compressed and sealed at once, bytes: whole pages.
+const PIECE_LEN: usize = 8 * MAX_LEN;
 /// How it is packed, its length, and the length of what follows.
 const HEAD_LEN: usize = 9;
 
@@ -21,12 +25,25 @@ const ZSTD: u8 = 1;
 /// SHA-256 of all that was written or read so far.
 pub(super) type Digest = [u8; 32];
 
-/// Compresses what is written to it.
+/// Compresses and seals what is written to it.
 pub(super) struct PageWriter<'o> {
-    out: SealedWriter<'o>,
+    sink: Sink<'o>,
+    helper: Helper<Piece, Vec<u8>>,
+    /// Plaintext that the helper does not have yet, at most [`PIECE_LEN`] bytes.
+    plaintext: Zeroizing<Vec<u8>>,
+    sha256: Hasher,
+}
+
+/// What the helper gets at once: whole pages, or the last ones.
+struct Piece {
+    plaintext: Zeroizing<Vec<u8>>,
+    is_last: bool,
+}
+
+/// Makes sealed bytes of plaintext, page by page.
+struct PageSealing {
     packer: Packer,
-    page: Zeroizing<Vec<u8>>,
-    sha256: Sha256,
+    sealing: Sealing,
 }
 
 /// Decompresses the page that is read from.
@@ -41,7 +58,13 @@ pub(super) struct PageReader {
     /// Where in `page` the next read begins.
     at: usize,
     /// Of what was read one after the other, while that is asked for.
-    sha256: Option<Sha256>,
+    sha256: Option<Hasher>,
+}
+
+/// SHA-256 that leaves no plaintext in memory: what does not fill a block waits here, and not in a state that is copied about.
+struct Hasher {
+    blocks: Sha256,
+    rest: Zeroizing<Vec<u8>>,
 }
 
 /// A place in the plaintext of an archive.
@@ -51,50 +74,121 @@ pub(crate) struct Position {
     within: u32,
 }
 
+/// Length of a block of SHA-256, bytes.
+const BLOCK_LEN: usize = 64;
+
+impl Hasher {
+    fn new() -> Self {
+        Self { blocks: Sha256::new(), rest: Zeroizing::new(Vec::with_capacity(BLOCK_LEN)) }
+    }
+
+    fn update(&mut self, mut bytes: &[u8]) {
+        if !self.rest.is_empty() {
+            let (now, later) = bytes.split_at((BLOCK_LEN - self.rest.len()).min(bytes.len()));
+            self.rest.extend_from_slice(now);
+            bytes = later;
+            if self.rest.len() < BLOCK_LEN {
+                return;
+            }
+            self.blocks.update(self.rest.as_slice());
+            self.rest.clear();
+        }
+        let (blocks, rest) = bytes.split_at(bytes.len() / BLOCK_LEN * BLOCK_LEN);
+        self.blocks.update(blocks);
+        self.rest.extend_from_slice(rest);
+    }
+
+    fn digest(&self) -> Digest {
+        let mut all = Box::new(self.blocks.clone());
+        all.update(self.rest.as_slice());
+        let digest = all.finalize_reset().into();
+        // What did not fill a block is still in its memory.
+        all.update([0; BLOCK_LEN - 1]);
+        digest
+    }
+}
+
 impl<'o> PageWriter<'o> {
-    pub(super) fn new(out: SealedWriter<'o>) -> Result<Self> {
-        let page = Zeroizing::new(Vec::with_capacity(MAX_LEN));
-        Ok(Self { out, packer: Packer::new()?, page, sha256: Sha256::new() })
+    pub(super) fn new(sink: Sink<'o>, sealing: Sealing) -> Result<Self> {
+        let mut sealing = PageSealing { packer: Packer::new()?, sealing };
+        let helper = Helper::new(move |piece: Piece| sealing.seal(&piece));
+        Ok(Self { sink, helper, plaintext: Self::buffer(), sha256: Hasher::new() })
     }
 
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         self.sha256.update(bytes);
         while !bytes.is_empty() {
-            let room = (MAX_LEN - self.page.len()).min(bytes.len());
+            let room = (PIECE_LEN - self.plaintext.len()).min(bytes.len());
             let (now, rest) = bytes.split_at(room);
-            self.page.extend_from_slice(now);
+            self.plaintext.extend_from_slice(now);
             bytes = rest;
-            if self.page.len() == MAX_LEN {
-                self.pack()?;
+            if self.plaintext.len() == PIECE_LEN {
+                let plaintext = std::mem::replace(&mut self.plaintext, Self::buffer());
+                self.give(Piece { plaintext, is_last: false })?;
             }
         }
         Ok(())
     }
 
     pub(super) fn digest(&self) -> Digest {
-        self.sha256.clone().finalize().into()
+        self.sha256.digest()
+    }
+
+    /// Writes all pages that are full.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        let full = self.plaintext.len() / MAX_LEN * MAX_LEN;
+        if full > 0 {
+            let mut rest = Self::buffer();
+            rest.extend_from_slice(self.plaintext.get(full..).unwrap_or_default());
+            let mut plaintext = std::mem::replace(&mut self.plaintext, rest);
+            plaintext.truncate(full);
+            self.give(Piece { plaintext, is_last: false })?;
+        }
+        while let Some(sealed) = self.helper.wait() {
+            self.sink.write(&sealed?)?;
+        }
+        Ok(())
     }
 
     /// Writes what is left. Returns the length of the archive.
     pub(super) fn finish(mut self) -> Result<u64> {
-        if !self.page.is_empty() {
-            self.pack()?;
-        }
-        self.out.finish()
+        let plaintext = std::mem::take(&mut self.plaintext);
+        self.give(Piece { plaintext, is_last: true })?;
+        self.flush()?;
+        self.sink.finish()
     }
 
-    fn pack(&mut self) -> Result<()> {
-        let packed = self.packer.pack(&self.page)?;
-        let (method, bytes) = match &packed {
-            Some(packed) => (ZSTD, packed.as_slice()),
-            None => (PLAIN, self.page.as_slice()),
-        };
-        self.out.write(&[method])?;
-        self.out.write(&(self.page.len() as u32).to_be_bytes())?;
-        self.out.write(&(bytes.len() as u32).to_be_bytes())?;
-        self.out.write(bytes)?;
-        self.page.clear();
+    fn give(&mut self, piece: Piece) -> Result<()> {
+        self.helper.give(piece);
+        while let Some(sealed) = self.helper.take() {
+            self.sink.write(&sealed?)?;
+        }
         Ok(())
+    }
+
+    fn buffer() -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(Vec::with_capacity(PIECE_LEN))
+    }
+}
+
+impl PageSealing {
+    fn seal(&mut self, piece: &Piece) -> Result<Vec<u8>> {
+        let mut sealed = Vec::with_capacity(piece.plaintext.len() + CHUNK_LEN);
+        for page in piece.plaintext.chunks(MAX_LEN) {
+            let packed = self.packer.pack_one_of_many(page)?;
+            let (method, bytes) = match &packed {
+                Some(packed) => (ZSTD, packed.as_slice()),
+                None => (PLAIN, page),
+            };
+            self.sealing.push(&[method], &mut sealed)?;
+            self.sealing.push(&(page.len() as u32).to_be_bytes(), &mut sealed)?;
+            self.sealing.push(&(bytes.len() as u32).to_be_bytes(), &mut sealed)?;
+            self.sealing.push(bytes, &mut sealed)?;
+        }
+        if piece.is_last {
+            self.sealing.finish(&mut sealed)?;
+        }
+        Ok(sealed)
     }
 }
 
@@ -108,7 +202,7 @@ impl PageReader {
             start: 0,
             next: 0,
             at: 0,
-            sha256: Some(Sha256::new()),
+            sha256: Some(Hasher::new()),
         })
     }
 
@@ -166,7 +260,7 @@ impl PageReader {
 
     /// SHA-256 of all that was read so far, if all of it was read one after the other.
     pub(super) fn digest(&self) -> Option<Digest> {
-        self.sha256.as_ref().map(|sha256| sha256.clone().finalize().into())
+        self.sha256.as_ref().map(Hasher::digest)
     }
 
     /// From here on, reads may be anywhere.

@@ -13,15 +13,19 @@ pub trait ArchiveFile: Read + Seek + Send + Sync {}
 
 impl<F: Read + Seek + Send + Sync> ArchiveFile for F {}
 
-/// Seals what is written to it, a chunk at a time.
-pub(super) struct SealedWriter<'o> {
+/// Where the bytes of an archive go.
+pub(super) struct Sink<'o> {
     out: &'o mut (dyn Write + Send),
-    sealer: ChunkSealer,
-    chunk: Zeroizing<Vec<u8>>,
-    /// Bytes written to `out`.
+    /// Bytes written to it.
     len: u64,
     /// A write has failed.
     broken: bool,
+}
+
+/// Seals plaintext, a chunk at a time.
+pub(super) struct Sealing {
+    sealer: ChunkSealer,
+    chunk: Zeroizing<Vec<u8>>,
 }
 
 /// Opens the chunk that is read from.
@@ -42,48 +46,56 @@ pub(super) struct SealedReader {
     file_at: Option<u64>,
 }
 
-impl<'o> SealedWriter<'o> {
-    pub(super) fn new(
-        out: &'o mut (dyn Write + Send),
-        header: &[u8; header::LEN],
-        sealer: ChunkSealer,
-    ) -> Result<Self> {
-        out.write_all(header).map_err(unwritable)?;
-        let chunk = Zeroizing::new(Vec::with_capacity(CHUNK_LEN + TAG_LEN));
-        Ok(Self { out, sealer, chunk, len: header.len() as u64, broken: false })
+impl<'o> Sink<'o> {
+    pub(super) fn new(out: &'o mut (dyn Write + Send), header: &[u8; header::LEN]) -> Result<Self> {
+        let mut sink = Self { out, len: 0, broken: false };
+        sink.write(header)?;
+        Ok(sink)
     }
 
-    pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         if self.broken {
             return Err(Error::new(ErrorKind::Poisoned, "a part of the archive could not be written"));
         }
+        let written = self.out.write_all(bytes).map_err(unwritable);
+        self.len += bytes.len() as u64;
+        // What would follow a gap is not written.
+        self.broken = written.is_err();
+        written
+    }
+
+    /// Returns the length of the archive.
+    pub(super) fn finish(self) -> Result<u64> {
+        self.out.flush().map_err(unwritable)?;
+        Ok(self.len)
+    }
+}
+
+impl Sealing {
+    pub(super) fn new(sealer: ChunkSealer) -> Self {
+        Self { sealer, chunk: Zeroizing::new(Vec::with_capacity(CHUNK_LEN + TAG_LEN)) }
+    }
+
+    /// Seals what fills a chunk onto the end of `sealed`, and keeps the rest.
+    pub(super) fn push(&mut self, mut bytes: &[u8], sealed: &mut Vec<u8>) -> Result<()> {
         while !bytes.is_empty() {
             let room = (CHUNK_LEN - self.chunk.len()).min(bytes.len());
             let (now, rest) = bytes.split_at(room);
             self.chunk.extend_from_slice(now);
             bytes = rest;
             if self.chunk.len() == CHUNK_LEN {
-                self.seal()?;
+                self.finish(sealed)?;
             }
         }
         Ok(())
     }
 
-    /// Writes the last chunk, which is shorter than the others. Returns the length of the archive.
-    pub(super) fn finish(mut self) -> Result<u64> {
-        self.seal()?;
-        self.out.flush().map_err(unwritable)?;
-        Ok(self.len)
-    }
-
-    fn seal(&mut self) -> Result<()> {
+    /// Seals the last chunk, which is shorter than the others.
+    pub(super) fn finish(&mut self, sealed: &mut Vec<u8>) -> Result<()> {
         self.sealer.seal(&mut self.chunk)?;
-        let written = self.out.write_all(&self.chunk).map_err(unwritable);
-        self.len += self.chunk.len() as u64;
+        sealed.extend_from_slice(&self.chunk);
         self.chunk.clear();
-        // What would follow a gap is not written.
-        self.broken |= written.is_err();
-        written
+        Ok(())
     }
 }
 

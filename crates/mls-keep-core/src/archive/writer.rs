@@ -5,13 +5,13 @@ use std::io::Write;
 use super::frame::{CATALOGUE, Catalogue, END, Label, PART, PART_END, PART_VOID, RECORD, SCOPE, ScopeEntry, Totals};
 use super::header;
 use super::page::PageWriter;
-use super::sealed::SealedWriter;
+use super::sealed::{Sealing, Sink};
 use super::summary::ArchiveSummary;
 use crate::entropy::Entropy;
 use crate::envelope::Encryption;
 use crate::error::Result;
 
-/// Writes an archive from its beginning to its end, in the memory of a few pages.
+/// Writes an archive from its beginning to its end, in the memory of some hundred pages.
 pub(crate) struct ArchiveWriter<'o> {
     out: PageWriter<'o>,
     id: [u8; 16],
@@ -34,7 +34,7 @@ impl<'o> ArchiveWriter<'o> {
         entropy: &dyn Entropy,
     ) -> Result<Self> {
         let (header, sealer) = header::create(id, encryption, entropy).await?;
-        let mut out = PageWriter::new(SealedWriter::new(out, &header, sealer)?)?;
+        let mut out = PageWriter::new(Sink::new(out, &header)?, Sealing::new(sealer))?;
         let body = catalogue.encode();
         frame(&mut out, CATALOGUE, &[&body])?;
         Ok(Self { out, id, catalogue, totals: Totals::default(), open: Totals::default() })
@@ -66,6 +66,14 @@ impl<'o> ArchiveWriter<'o> {
     /// Bytes of values so far.
     pub(crate) fn value_bytes(&self) -> u64 {
         self.totals.value_bytes
+    }
+
+    /// Writes to the sink what was given so far, but for the last few bytes: if it cannot take that, it shows now.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.out.flush()
     }
 
     /// Writes the scopes of the state after commit `number`, in the order of their ids, and the end.

@@ -1,27 +1,29 @@
 //! [`ClientStore::back_up`]: from one root to an archive, while the client works.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
 use super::client::{ClientStore, ensure_active};
 use super::root::Root;
-use super::scope::{ScopeId, top_of};
+use super::scope::{ScopeId, ScopeTop, top_of};
 use crate::archive::{
     Archive, ArchiveContents, ArchiveKind, ArchiveSummary, ArchiveWriter, Catalogue, LABEL_LEN, Label, ScopeEntry,
 };
 use crate::envelope::Encryption;
 use crate::error::{Error, ErrorKind, Result};
+use crate::helper::Begun;
 use crate::map::{
-    Leaf, LeafEntry, LeafValue, Leaves, NodeStore, Pointer, RecordRange, load_long, read_leaves, read_nodes,
+    Leaf, LeafEntries, LeafEntry, LeafSlice, LeafValue, Leaves, NodeStore, Pointer, RecordRange, load_long, read_leaves,
 };
 
 /// How often it goes on from a newer root, where others commit meanwhile.
 const ATTEMPTS: usize = 32;
 
-/// Scopes, or leaves of one, that are read together.
+/// Scopes, or leaves of one, that are read together. While some are written, the next ones are read.
 const BATCH: usize = 64;
 
 /// What is backed up.
@@ -118,7 +120,11 @@ impl ClientStore {
         let mut walk = Walk::new(nodes, writer, plan);
         for _ in 0..ATTEMPTS {
             let error = match walk.root(&root, progress).await {
-                Ok(scopes) => return Ok(Written { writer: walk.writer, number: root.number, scopes }),
+                Ok(scopes) => {
+                    // What is left has no other cause to fail than the sink, and little to write.
+                    walk.writer.flush()?;
+                    return Ok(Written { writer: walk.writer, number: root.number, scopes });
+                }
                 Err(error) if error.kind() == ErrorKind::Corrupt => error,
                 Err(error) => return Err(error),
             };
@@ -164,9 +170,12 @@ impl Written<'_> {
     }
 }
 
+/// Nodes that are being read.
+type Reading = Begun<'static, Result<Vec<Zeroizing<Vec<u8>>>>>;
+
 /// What was written so far, whatever root it was read from.
 struct Walk<'a, 'o> {
-    nodes: NodeStore,
+    nodes: Arc<NodeStore>,
     writer: ArchiveWriter<'o>,
     plan: BackupPlan<'a>,
     /// Parts that are here, or in the archives that this one goes on from.
@@ -180,7 +189,7 @@ impl<'a, 'o> Walk<'a, 'o> {
         let before = plan.since.map(|parent| parent.scopes().as_slice()).unwrap_or_default();
         let written = before.iter().flat_map(|scope| &scope.labels).copied().collect();
         let known = before.iter().map(|scope| (scope.id.clone(), scope.clone())).collect();
-        Self { nodes, writer, plan: *plan, written, known }
+        Self { nodes: Arc::new(nodes), writer, plan: *plan, written, known }
     }
 
     /// Writes what `root` names and is not written yet. Returns its scopes.
@@ -190,28 +199,27 @@ impl<'a, 'o> Walk<'a, 'o> {
         progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<BTreeMap<ScopeId, ScopeEntry>> {
         let mut scopes = BTreeMap::new();
-        let entries = root.directory.scan(&self.nodes, &RecordRange::all()).await?;
-        for entries in entries.chunks(BATCH) {
-            let mut unknown = Vec::new();
-            for LeafEntry { key, value } in entries {
-                let (id, top) = (ScopeId::from_key(key), top_of(value.clone())?);
-                if self.plan.contents == ArchiveContents::OwnMaterial && id != ScopeId::client() {
-                    continue;
-                }
-                let version = label(&top.pointer);
-                match self.known.get(&id).filter(|known| known.version == version) {
-                    Some(known) => drop(scopes.insert(id, ScopeEntry { flags: top.flags, ..known.clone() })),
-                    None => unknown.push((id, top)),
-                }
+        let mut unknown = Vec::new();
+        for LeafEntry { key, value } in root.directory.scan(&self.nodes, &RecordRange::all()).await? {
+            let (id, top) = (ScopeId::from_key(&key), top_of(value)?);
+            if self.plan.contents == ArchiveContents::OwnMaterial && id != ScopeId::client() {
+                continue;
             }
-            let pointers: Vec<_> = unknown.iter().map(|(_, top)| &top.pointer).collect();
-            let nodes = read_nodes(&self.nodes, &pointers).await?;
-            for ((id, top), node) in unknown.into_iter().zip(nodes) {
-                let labels = self.scope(&id, Leaves::new(&top.pointer, node), progress).await?;
-                let version = label(&top.pointer);
-                let entry = ScopeEntry { id: id.clone(), flags: top.flags, version, labels };
+            let version = label(&top.pointer);
+            match self.known.get(&id).filter(|known| known.version == version) {
+                Some(known) => drop(scopes.insert(id, ScopeEntry { flags: top.flags, ..known.clone() })),
+                None => unknown.push((id, top)),
+            }
+        }
+        let mut batches: VecDeque<_> = unknown.chunks(BATCH).collect();
+        let mut ahead = read_tops(&self.nodes, batches.front()).await;
+        while let (Some(batch), Some(reading)) = (batches.pop_front(), ahead) {
+            ahead = read_tops(&self.nodes, batches.front()).await;
+            for ((id, top), block) in batch.iter().zip(reading.finish().await?) {
+                let labels = self.scope(id, Leaves::new(&top.pointer, block)?, progress).await?;
+                let entry = ScopeEntry { id: id.clone(), flags: top.flags, version: label(&top.pointer), labels };
                 self.known.insert(id.clone(), entry.clone());
-                scopes.insert(id, entry);
+                scopes.insert(id.clone(), entry);
             }
         }
         Ok(scopes)
@@ -224,32 +232,34 @@ impl<'a, 'o> Walk<'a, 'o> {
         progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<Vec<Label>> {
         let mut labels = Vec::new();
-        let mut unread = Vec::new();
+        let mut ahead: Option<(Vec<Label>, Reading)> = None;
         loop {
-            let leaf = leaves.next(&self.nodes).await?;
-            let ended = leaf.is_none();
-            if let Some(leaf) = leaf {
+            let (mut names, mut unread) = (Vec::new(), Vec::new());
+            while unread.len() < BATCH
+                && let Some(leaf) = leaves.next(&self.nodes).await?
+            {
                 let label = label(&leaf.pointer);
                 labels.push(label);
                 if !self.written.contains(&label) {
+                    names.push(label);
                     unread.push(leaf);
                 }
             }
-            if unread.len() == BATCH || (ended && !unread.is_empty()) {
-                self.parts(id, std::mem::take(&mut unread)).await?;
+            let next = if unread.is_empty() { None } else { Some((names, begin_leaves(&self.nodes, unread).await)) };
+            if let Some((names, reading)) = std::mem::replace(&mut ahead, next) {
+                self.parts(id, names, reading.finish().await?).await?;
                 progress(self.writer.value_bytes());
             }
-            if ended {
+            if ahead.is_none() {
                 return Ok(labels);
             }
         }
     }
 
-    async fn parts(&mut self, scope: &ScopeId, leaves: Vec<Leaf>) -> Result<()> {
-        let labels: Vec<_> = leaves.iter().map(|leaf| label(&leaf.pointer)).collect();
-        for (label, entries) in labels.into_iter().zip(read_leaves(&self.nodes, leaves).await?) {
+    async fn parts(&mut self, scope: &ScopeId, labels: Vec<Label>, blocks: Vec<Zeroizing<Vec<u8>>>) -> Result<()> {
+        for (label, block) in labels.into_iter().zip(blocks) {
             self.writer.begin_part(&label)?;
-            match self.part(scope, entries).await {
+            match self.part(scope, &block).await {
                 Ok(()) => self.writer.end_part()?,
                 Err(error) => {
                     // If it is the archive that cannot be written, this says the same.
@@ -262,20 +272,34 @@ impl<'a, 'o> Walk<'a, 'o> {
         Ok(())
     }
 
-    async fn part(&mut self, scope: &ScopeId, entries: Vec<LeafEntry>) -> Result<()> {
-        for LeafEntry { key, value } in entries {
-            if !(self.plan.is_kept)(scope, &key) {
+    async fn part(&mut self, scope: &ScopeId, block: &[u8]) -> Result<()> {
+        let mut entries = LeafEntries::new(block)?;
+        while let Some((key, value)) = entries.next()? {
+            if !(self.plan.is_kept)(scope, key) {
                 continue;
             }
-            let value = match value {
-                LeafValue::Inline(value) => value,
-                LeafValue::Chunked(list) => load_long(&self.nodes, &list).await?,
-                LeafValue::Map { .. } => return Err(Error::new(ErrorKind::Corrupt, "a record holds a map")),
-            };
-            self.writer.record(&key, value.as_slice())?;
+            match value {
+                LeafSlice::Inline(value) => self.writer.record(key, value)?,
+                LeafSlice::Other(LeafValue::Chunked(list)) => {
+                    let value = load_long(&self.nodes, &list).await?;
+                    self.writer.record(key, value.as_slice())?;
+                }
+                LeafSlice::Other(_) => return Err(Error::new(ErrorKind::Corrupt, "a record holds a map")),
+            }
         }
         Ok(())
     }
+}
+
+async fn read_tops(nodes: &Arc<NodeStore>, batch: Option<&&[(ScopeId, ScopeTop)]>) -> Option<Reading> {
+    let pointers: Vec<_> = batch?.iter().map(|(_, top)| Arc::clone(&top.pointer)).collect();
+    let nodes = Arc::clone(nodes);
+    Some(Begun::new(async move { nodes.blocks(&pointers.iter().collect::<Vec<_>>()).await }).await)
+}
+
+async fn begin_leaves(nodes: &Arc<NodeStore>, leaves: Vec<Leaf>) -> Reading {
+    let nodes = Arc::clone(nodes);
+    Begun::new(async move { read_leaves(&nodes, leaves).await }).await
 }
 
 /// What a part, or a scope, is called: the beginning of its node's name, which nothing else has.

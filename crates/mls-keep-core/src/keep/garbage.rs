@@ -44,7 +44,7 @@ impl Garbage {
         self.names.extend(names);
         while self.names.len() > MAX_NAMES {
             let page = self.names.split_off(self.names.len().saturating_sub(MAX_PAGE_NAMES));
-            self.pages = Some(batch.write_block(&GarbagePage { names: page, before: self.pages.take() }.encode())?);
+            self.pages = Some(batch.write_block(GarbagePage { names: page, before: self.pages.take() }.encode())?);
         }
         Ok(())
     }

@@ -15,11 +15,12 @@ use super::{Keep, Place};
 use crate::archive::{Archive, ArchiveKind, Chain, ScopeEntry};
 use crate::commit::{Commit, Swap};
 use crate::error::{Error, ErrorKind, Result};
+use crate::helper::Begun;
 use crate::key::Key;
 use crate::map::{Batch, BulkTree, LeafEntry, LeafValue, NodeStore, Tree, Value, write_value};
 
-/// Nodes that are written together. A node is at most 18 KiB long.
-const BATCH: usize = 256;
+/// How much is written together, bytes as stored. While it is written, the next nodes are made.
+const BATCH_LEN: usize = 4 << 20;
 
 /// Whether a record is restored, given its scope, its key and its value.
 type IsKept = dyn Fn(&ScopeId, &[u8], &Value) -> bool + Sync;
@@ -78,19 +79,23 @@ impl Keep {
         let identity = last.summary().identity.clone();
         let moved_with = [&[last.summary().id], last.catalogue().archives.as_slice()].concat();
         let place = Place::new(self.header().token(&identity)?)?;
-        let mut ground = Ground::survey(self, &place, plan, &moved_with).await?;
+        let ground = Ground::survey(self, &place, plan, &moved_with).await?;
         let nodes = NodeStore::new(self.backend().clone(), place.prefix.clone());
         let mut root = Root::new(&identity, self.entropy())?;
         root.remember(&ground.archives);
         root.remember(&moved_with);
         root.standing = if plan.import { Standing::Active } else { Standing::Restored };
-        let built = async {
-            let mut builder = Builder { batch: Batch::new(&nodes, self.entropy()), written: 0, seed: root.seed };
-            let directory = builder.state(&mut chain, plan, &mut ground, progress).await?;
-            root.directory = directory;
-            ground.land(root, builder).await
+        let mut builder = Builder::new(Batch::beside(&nodes, self.entropy()), root.seed, ground);
+        let built = builder.state(&mut chain, plan, progress).await;
+        let (mut ground, written) = builder.ground().await?;
+        let landed = match (built, written) {
+            (Ok(directory), Ok(())) => {
+                root.directory = directory;
+                ground.land(root, builder).await
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
         };
-        match built.await {
+        match landed {
             Ok((root, stored)) => {
                 let mut client = ClientStore::at(self.clone(), place, root, Some(stored));
                 client.tidy().await;
@@ -196,6 +201,8 @@ impl<'k> Ground<'k> {
             let names: Vec<_> = old.iter().filter_map(|key| builder.batch.store.name(key)).collect();
             root.garbage.extend(&mut builder.batch, names)?;
         }
+        // Also the pages of that list.
+        builder.batch.collect(true)?;
         root.nodes = builder.written + builder.batch.puts.len() as u64;
         let root = root.next(self.stored.as_deref());
         let stored = self.keep.seal(&root, &self.token)?;
@@ -229,18 +236,42 @@ impl<'k> Ground<'k> {
 /// The maps of the client while they are made.
 struct Builder<'b> {
     batch: Batch<'b>,
+    /// Length of the puts that were counted, and their number.
+    ready: (usize, usize),
     /// Nodes that were written.
     written: u64,
     seed: u64,
+    ground: Option<Ground<'b>>,
+    /// The write that is under way. It has the ground.
+    writing: Option<Begun<'b, (Ground<'b>, Result<()>)>>,
 }
 
-impl Builder<'_> {
+impl<'b> Builder<'b> {
+    fn new(batch: Batch<'b>, seed: u64, ground: Ground<'b>) -> Self {
+        Self { batch, ready: (0, 0), written: 0, seed, ground: Some(ground), writing: None }
+    }
+
+    /// What was built on, and how the last write went.
+    async fn ground(&mut self) -> Result<(Ground<'b>, Result<()>)> {
+        let written = self.settle().await;
+        let ground =
+            self.ground.take().ok_or_else(|| Error::new(ErrorKind::Internal, "a restoration has no ground"))?;
+        Ok((ground, written))
+    }
+
+    /// Waits for the write that is under way.
+    async fn settle(&mut self) -> Result<()> {
+        let Some(writing) = self.writing.take() else { return Ok(()) };
+        let (ground, written) = writing.finish().await;
+        self.ground = Some(ground);
+        written
+    }
+
     /// Returns the directory.
     async fn state(
         &mut self,
         chain: &mut Chain<'_>,
         plan: &RestorePlan<'_>,
-        ground: &mut Ground<'_>,
         progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<Tree> {
         let scopes = chain.last()?.scopes().clone();
@@ -256,7 +287,7 @@ impl Builder<'_> {
                     if (plan.is_kept)(&scope.id, &key, &value) {
                         let value = write_value(&mut self.batch, self.seed, &value, None)?.leaf;
                         tree.push(&mut self.batch, LeafEntry { key, value })?;
-                        self.write_if_many(ground).await?;
+                        self.write_if_many().await?;
                     }
                 }
                 progress(read);
@@ -265,18 +296,31 @@ impl Builder<'_> {
                 let (key, value) = (scope.id.as_key().into(), LeafValue::Map { flags, top });
                 directory.push(&mut self.batch, LeafEntry { key, value })?;
             }
-            self.write_if_many(ground).await?;
+            self.write_if_many().await?;
         }
         directory.finish(&mut self.batch, INLINE_DIRECTORY_LEN)
     }
 
-    async fn write_if_many(&mut self, ground: &mut Ground<'_>) -> Result<()> {
-        if self.batch.puts.len() < BATCH {
+    async fn write_if_many(&mut self) -> Result<()> {
+        self.batch.collect(false)?;
+        let (len, counted) = &mut self.ready;
+        *len += self.batch.puts.iter().skip(*counted).map(|(_, node)| node.len()).sum::<usize>();
+        *counted = self.batch.puts.len();
+        if *len < BATCH_LEN {
             return Ok(());
         }
+        self.ready = (0, 0);
+        self.settle().await?;
         let puts = std::mem::take(&mut self.batch.puts);
         self.written += puts.len() as u64;
-        ground.write(puts).await
+        if let Some(mut ground) = self.ground.take() {
+            let write = async move {
+                let written = ground.write(puts).await;
+                (ground, written)
+            };
+            self.writing = Some(Begun::new(write).await);
+        }
+        Ok(())
     }
 }
 

@@ -54,7 +54,7 @@ impl BulkTree {
             let node = Node::Leaf(self.leaf);
             return Ok(match node.encoded_len() <= inline_len {
                 true => Tree::Inline(node.into()),
-                false => Tree::Stored(batch.write_block(&node.encode())?),
+                false => Tree::Stored(batch.write_block(node.encode())?),
             });
         }
         self.seal_leaf(batch)?;
@@ -77,7 +77,7 @@ impl BulkTree {
         self.leaf_len = 0;
         let Some(first) = entries.first() else { return Ok(()) };
         let key = first.key.clone();
-        let child = batch.write_block(&Node::Leaf(entries).encode())?;
+        let child = batch.write_block(Node::Leaf(entries).encode())?;
         self.add(batch, 0, InnerEntry { key, child })
     }
 
@@ -105,7 +105,7 @@ impl BulkTree {
     /// Seals what filled `levels[at]`, and adds it to the level above.
     fn seal_inner(&mut self, batch: &mut Batch<'_>, at: usize, entries: Vec<InnerEntry>) -> Result<()> {
         let key = entries.first().map(|first| first.key.clone()).unwrap_or_default();
-        let child = batch.write_block(&Node::Inner { level: (at + 1) as u8, entries }.encode())?;
+        let child = batch.write_block(Node::Inner { level: (at + 1) as u8, entries }.encode())?;
         self.add(batch, at + 1, InnerEntry { key, child })
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn write(batch: &mut Batch<'_>, seed: u64, value: &Value, base: Optio
     for piece in cut(bytes, base.map(|(old, layout)| (old, layout.chunks())), seed) {
         let pointer = match piece.kept {
             Some(pointer) => pointer,
-            None => batch.write_block(&encode_chunk(bytes.get(piece.start..piece.end).unwrap_or_default()))?,
+            None => batch.write_block(encode_chunk(bytes.get(piece.start..piece.end).unwrap_or_default()))?,
         };
         chunks.push(Part { len: piece.end - piece.start, pointer });
     }
@@ -128,7 +128,7 @@ fn index(batch: &mut Batch<'_>, chunks: Vec<Part>, base: Option<&Layout>) -> Res
             });
             let pointer = match kept {
                 Some((_, pointer)) => Arc::clone(pointer),
-                None => batch.write_block(&encode_index(group))?,
+                None => batch.write_block(encode_index(group))?,
             };
             above.push(Part { len: group.iter().map(|part| part.len).sum(), pointer });
         }

@@ -3,15 +3,20 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::node::{InnerEntry, LeafEntry, Node};
+use zeroize::Zeroizing;
+
+use super::node::{InnerEntry, LeafEntries, Node};
 use super::pointer::Pointer;
 use super::store::NodeStore;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A leaf, whose entries are there if it was read to know that it is one.
+/// The plaintext of a node.
+type Block = Zeroizing<Vec<u8>>;
+
+/// A leaf, which is there if it was read to know that it is one.
 pub(crate) struct Leaf {
     pub(crate) pointer: Arc<Pointer>,
-    entries: Option<Vec<LeafEntry>>,
+    block: Option<Block>,
 }
 
 /// Walks a map from its first leaf to its last, and reads inner nodes only. Takes the memory of one of them a level.
@@ -29,13 +34,17 @@ struct Waiting {
 
 impl Leaves {
     /// The leaves of the map with this top node.
-    pub(crate) fn new(top: &Arc<Pointer>, node: Node) -> Self {
+    ///
+    /// # Errors
+    /// `Corrupt` if it is no node of a map.
+    pub(crate) fn new(top: &Arc<Pointer>, block: Block) -> Result<Self> {
         let mut leaves = Self { only: None, waiting: Vec::new() };
-        match node {
-            Node::Leaf(entries) => leaves.only = Some(Leaf { pointer: Arc::clone(top), entries: Some(entries) }),
-            Node::Inner { level, entries } => leaves.go_below(level, entries),
+        if LeafEntries::are_in(&block) {
+            leaves.only = Some(Leaf { pointer: Arc::clone(top), block: Some(block) });
+        } else if let Node::Inner { level, entries } = Node::decode(&block)? {
+            leaves.go_below(level, entries);
         }
-        leaves
+        Ok(leaves)
     }
 
     fn go_below(&mut self, level: u8, entries: Vec<InnerEntry>) {
@@ -59,9 +68,9 @@ impl Leaves {
                 continue;
             };
             if level == 0 {
-                return Ok(Some(Leaf { pointer, entries: None }));
+                return Ok(Some(Leaf { pointer, block: None }));
             }
-            match read_nodes(store, &[&pointer]).await?.pop() {
+            match store.blocks(&[&pointer]).await?.pop().as_deref().map(|block| Node::decode(block)).transpose()? {
                 Some(Node::Inner { level: found, entries }) if found == level => self.go_below(found, entries),
                 _ => return Err(wrong_level()),
             }
@@ -69,26 +78,15 @@ impl Leaves {
     }
 }
 
-/// What is in leaves, in their order, loaded together.
+/// Leaves in their order, loaded together. Whether they are some shows when their [entries](LeafEntries) are looked at.
 ///
 /// # Errors
-/// `Corrupt` if one is missing or is no leaf; and the errors of the backend.
-pub(crate) async fn read_leaves(store: &NodeStore, leaves: Vec<Leaf>) -> Result<Vec<Vec<LeafEntry>>> {
-    let unread: Vec<_> = leaves.iter().filter(|leaf| leaf.entries.is_none()).map(|leaf| &leaf.pointer).collect();
-    let mut nodes = read_nodes(store, &unread).await?.into_iter();
-    let entries = leaves.into_iter().map(|leaf| match leaf.entries {
-        Some(entries) => Ok(entries),
-        None => match nodes.next() {
-            Some(Node::Leaf(entries)) => Ok(entries),
-            _ => Err(wrong_level()),
-        },
-    });
-    entries.collect()
-}
-
-/// Nodes in the order of their pointers, loaded together and past the cache.
-pub(crate) async fn read_nodes(store: &NodeStore, pointers: &[&Arc<Pointer>]) -> Result<Vec<Node>> {
-    store.blocks(pointers).await?.iter().map(|block| Node::decode(block)).collect()
+/// `Corrupt` if one is missing; and the errors of the backend.
+pub(crate) async fn read_leaves(store: &NodeStore, leaves: Vec<Leaf>) -> Result<Vec<Block>> {
+    let unread: Vec<_> = leaves.iter().filter(|leaf| leaf.block.is_none()).map(|leaf| &leaf.pointer).collect();
+    let mut blocks = store.blocks(&unread).await?.into_iter();
+    let all = leaves.into_iter().map(|leaf| leaf.block.or_else(|| blocks.next()).ok_or_else(wrong_level));
+    all.collect()
 }
 
 fn wrong_level() -> Error {

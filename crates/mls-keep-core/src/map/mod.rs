@@ -26,9 +26,11 @@ mod value;
 
 pub(crate) use bulk::BulkTree;
 pub(crate) use chunk::{load as load_long, replace as replace_long, write as write_value};
-pub(crate) use leaves::{Leaf, Leaves, read_leaves, read_nodes};
+pub(crate) use leaves::{Leaf, Leaves, read_leaves};
 pub(crate) use names::names_below;
-pub(crate) use node::{GarbagePage, LeafEntry, LeafValue, MAX_PAGE_NAMES, Node, decode_chunk, decode_index};
+pub(crate) use node::{
+    GarbagePage, LeafEntries, LeafEntry, LeafSlice, LeafValue, MAX_PAGE_NAMES, Node, decode_chunk, decode_index,
+};
 pub(crate) use packer::{Packer, Unpacker};
 pub(crate) use parts::Part;
 pub(crate) use pointer::{NodeName, Pointer};

@@ -109,19 +109,22 @@ impl Node {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
+        if bytes.first() == Some(&LEAF) {
+            let mut input = LeafEntries::new(bytes)?;
+            let mut entries = Vec::with_capacity(input.left);
+            while let Some((key, value)) = input.next()? {
+                let value = match value {
+                    LeafSlice::Inline(value) => LeafValue::Inline(SecretBytes::from(value).into()),
+                    LeafSlice::Other(value) => value,
+                };
+                entries.push(LeafEntry { key: key.into(), value });
+            }
+            return Ok(Self::Leaf(entries));
+        }
         let mut input = Reader::new(bytes);
         let (kind, level) = (input.u8()?, input.u8()?);
         let count = usize::from(input.u16()?);
         let node = match (kind, level) {
-            (LEAF, 0) => {
-                let count = input.count(count, 4)?;
-                let mut entries = Vec::with_capacity(count);
-                for _ in 0..count {
-                    entries.push(LeafEntry::decode(&mut input)?);
-                }
-                ensure_ordered(entries.iter().map(|entry| &entry.key))?;
-                Self::Leaf(entries)
-            }
             (INNER, 1..) if usize::from(level) < MAX_DEPTH && count > 0 => {
                 let count = input.count(count, 2 + POINTER_LEN)?;
                 let mut entries = Vec::with_capacity(count);
@@ -132,10 +135,54 @@ impl Node {
                 ensure_ordered(entries.iter().map(|entry| &entry.key))?;
                 Self::Inner { level, entries }
             }
-            _ => return Err(Error::new(ErrorKind::Corrupt, "a block is not the kind of node that its parent meant")),
+            _ => return Err(other_kind()),
         };
         input.finish()?;
         Ok(node)
+    }
+}
+
+/// The entries of an encoded leaf one after the other, where they stand.
+pub(crate) struct LeafEntries<'b> {
+    input: Reader<'b>,
+    left: usize,
+    last: Option<&'b [u8]>,
+}
+
+/// A value in an encoded leaf.
+pub(crate) enum LeafSlice<'b> {
+    Inline(&'b [u8]),
+    Other(LeafValue),
+}
+
+impl<'b> LeafEntries<'b> {
+    /// Whether it is a leaf that this is the encoding of.
+    pub(crate) fn are_in(block: &[u8]) -> bool {
+        block.first() == Some(&LEAF)
+    }
+
+    pub(crate) fn new(block: &'b [u8]) -> Result<Self> {
+        let mut input = Reader::new(block);
+        if (input.u8()?, input.u8()?) != (LEAF, 0) {
+            return Err(other_kind());
+        }
+        let count = usize::from(input.u16()?);
+        let left = input.count(count, 4)?;
+        Ok(Self { input, left, last: None })
+    }
+
+    /// The next one, `None` behind the last one. All are in the order of their keys.
+    pub(crate) fn next(&mut self) -> Result<Option<(&'b [u8], LeafSlice<'b>)>> {
+        if self.left == 0 {
+            std::mem::replace(&mut self.input, Reader::new(&[])).finish()?;
+            return Ok(None);
+        }
+        self.left -= 1;
+        let key = self.input.short_bytes(MAX_RECORD_KEY_LEN)?;
+        if self.last.replace(key).is_some_and(|last| last >= key) {
+            return Err(out_of_order());
+        }
+        Ok(Some((key, LeafSlice::decode(&mut self.input)?)))
     }
 }
 
@@ -169,11 +216,12 @@ impl LeafEntry {
             }
         }
     }
+}
 
-    fn decode(input: &mut Reader<'_>) -> Result<Self> {
-        let key = input.short_bytes(MAX_RECORD_KEY_LEN)?.into();
-        let value = match input.u8()? {
-            INLINE => LeafValue::Inline(SecretBytes::from(input.long_bytes(MAX_NODE_LEN)?).into()),
+impl<'b> LeafSlice<'b> {
+    fn decode(input: &mut Reader<'b>) -> Result<Self> {
+        Ok(match input.u8()? {
+            INLINE => Self::Inline(input.long_bytes(MAX_NODE_LEN)?),
             CHUNKED => {
                 let len = input.u32()? as usize;
                 let levels = input.u8()?;
@@ -182,12 +230,11 @@ impl LeafEntry {
                 }
                 let parts = decode_parts(input)?;
                 ensure_sum(&parts, len)?;
-                LeafValue::Chunked(ChunkList { len, levels, parts })
+                Self::Other(LeafValue::Chunked(ChunkList { len, levels, parts }))
             }
-            MAP => LeafValue::Map { flags: input.u8()?, top: Pointer::from_bytes(input.array()?) },
+            MAP => Self::Other(LeafValue::Map { flags: input.u8()?, top: Pointer::from_bytes(input.array()?) }),
             _ => return Err(Error::new(ErrorKind::Corrupt, "a stored value is of an unknown kind")),
-        };
-        Ok(Self { key, value })
+        })
     }
 }
 
@@ -313,5 +360,13 @@ fn ensure_ordered<'a>(keys: impl Iterator<Item = &'a SecretBytes> + Clone) -> Re
     if keys.clone().zip(keys.skip(1)).all(|(key, next)| key < next) {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Corrupt, "the keys of a node are out of order"))
+    Err(out_of_order())
+}
+
+fn out_of_order() -> Error {
+    Error::new(ErrorKind::Corrupt, "the keys of a node are out of order")
+}
+
+fn other_kind() -> Error {
+    Error::new(ErrorKind::Corrupt, "a block is not the kind of node that its parent meant")
 }

@@ -19,10 +19,12 @@ const ZSTD_LEVEL: i32 = 1;
 /// What zstd adds to a block that it cannot compress is far less.
 const OVERHEAD: usize = 256;
 
-/// Compresses nodes.
+/// Compresses nodes, and what is as long as they are.
 pub(crate) struct Packer {
     compressor: Compressor<'static>,
     scratch: Vec<u8>,
+    /// Literals of a block of this length are in the compressor's memory; 0 if there are none.
+    unwiped: usize,
 }
 
 /// Decompresses nodes.
@@ -34,17 +36,29 @@ pub(crate) struct Unpacker {
 impl Packer {
     pub(crate) fn new() -> Result<Self> {
         let compressor = Compressor::new(ZSTD_LEVEL).map_err(unusable)?;
-        Ok(Self { compressor, scratch: vec![0; MAX_NODE_LEN + OVERHEAD] })
+        Ok(Self { compressor, scratch: vec![0; MAX_NODE_LEN + OVERHEAD], unwiped: 0 })
     }
 
     /// `None` if compression does not make it shorter. `node` has at most [`MAX_NODE_LEN`] bytes.
     pub(crate) fn pack(&mut self, node: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>> {
-        let mut packed = Zeroizing::new(vec![0; node.len()]);
-        // A target as long as the node: what does not fit is not shorter.
-        let result = self.compressor.compress_to_buffer(node, packed.as_mut_slice());
-        self.wipe(node.len())?;
+        let packed = self.pack_one_of_many(node)?;
+        self.wipe()?;
+        Ok(packed)
+    }
+
+    /// As [`pack`](Self::pack). What it leaves in memory is wiped with what follows: by the next one of another length, or when
+    /// this is dropped. Of blocks that are all as long, none
+    /// is wiped by itself.
+    pub(crate) fn pack_one_of_many(&mut self, block: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        if self.unwiped != block.len() {
+            self.wipe()?;
+        }
+        let mut packed = Zeroizing::new(vec![0; block.len()]);
+        self.unwiped = block.len();
+        // A target as long as the block: what does not fit is not shorter.
+        let result = self.compressor.compress_to_buffer(block, packed.as_mut_slice());
         match result {
-            Ok(len) if len < node.len() => {
+            Ok(len) if len < block.len() => {
                 packed.truncate(len);
                 Ok(Some(packed))
             }
@@ -54,10 +68,19 @@ impl Packer {
 
     /// Where the literals are depends on the length of the block, so a block of the same length covers them. All of it is
     /// literals, since nothing repeats in it.
-    fn wipe(&mut self, len: usize) -> Result<()> {
-        let noise = NOISE.get(..len).unwrap_or(NOISE.as_slice());
-        self.compressor.compress_to_buffer(noise, self.scratch.as_mut_slice()).map_err(unusable)?;
+    fn wipe(&mut self) -> Result<()> {
+        let len = std::mem::take(&mut self.unwiped);
+        if len > 0 {
+            let noise = NOISE.get(..len).unwrap_or(NOISE.as_slice());
+            self.compressor.compress_to_buffer(noise, self.scratch.as_mut_slice()).map_err(unusable)?;
+        }
         Ok(())
+    }
+}
+
+impl Drop for Packer {
+    fn drop(&mut self) {
+        drop(self.wipe());
     }
 }
 

@@ -13,6 +13,7 @@ use crate::backend::StorageBackend;
 use crate::entropy::Entropy;
 use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
+use crate::helper::Helper;
 use crate::key::Key;
 use crate::limits::MAX_STORED_NODE_LEN;
 
@@ -149,6 +150,13 @@ impl NodeStore {
     }
 }
 
+/// A node to be sealed.
+struct Unsealed {
+    key: Key,
+    pointer: Arc<Pointer>,
+    plaintext: Zeroizing<Vec<u8>>,
+}
+
 /// New nodes and replaced ones: what becomes a commit. Nothing of it is visible before that.
 pub(crate) struct Batch<'a> {
     pub(crate) store: &'a NodeStore,
@@ -157,6 +165,8 @@ pub(crate) struct Batch<'a> {
     /// Each once: a value that repeats itself may name a chunk several times.
     pub(crate) replaced: BTreeSet<NodeName>,
     written: Vec<(NodeName, Arc<Node>)>,
+    /// What seals, if it is not done at once. In a mutex that is never locked: a batch is shared between threads, this is not.
+    helper: Option<Mutex<Helper<Unsealed, (Key, Bytes)>>>,
 }
 
 /// What a batch has written and replaced, without what it read from.
@@ -168,12 +178,31 @@ pub(crate) struct Written {
 
 impl<'a> Batch<'a> {
     pub(crate) fn new(store: &'a NodeStore, entropy: &'a dyn Entropy) -> Self {
-        Self { store, entropy, puts: Vec::new(), replaced: BTreeSet::new(), written: Vec::new() }
+        Self { store, entropy, puts: Vec::new(), replaced: BTreeSet::new(), written: Vec::new(), helper: None }
+    }
+
+    /// One for many nodes, which are sealed on a thread. [`collect`](Self::collect) makes them puts.
+    pub(crate) fn beside(store: &'a NodeStore, entropy: &'a dyn Entropy) -> Self {
+        let framer = Framer::new();
+        let helper = Helper::new(move |node: Unsealed| {
+            let sealed = envelope::seal_node(node.pointer.expose(), framer.frame(&node.plaintext)?)?;
+            Ok((node.key, sealed.into()))
+        });
+        Self { helper: Some(Mutex::new(helper)), ..Self::new(store, entropy) }
+    }
+
+    /// Takes what the thread has sealed; when `all` is asked for, waits for the rest.
+    pub(crate) fn collect(&mut self, all: bool) -> Result<()> {
+        let Some(helper) = helper(&mut self.helper) else { return Ok(()) };
+        while let Some(sealed) = if all { helper.wait() } else { helper.take() } {
+            self.puts.push(sealed?);
+        }
+        Ok(())
     }
 
     /// Seals a node of the tree under a fresh pointer.
     pub(crate) fn write_node(&mut self, node: Node) -> Result<Arc<Pointer>> {
-        let pointer = self.write_block(&node.encode())?;
+        let pointer = self.write_block(node.encode())?;
         self.written.push((*pointer.name(), Arc::new(node)));
         Ok(pointer)
     }
@@ -187,11 +216,16 @@ impl<'a> Batch<'a> {
     }
 
     /// Seals the plaintext of a chunk or an index node under a fresh pointer.
-    pub(crate) fn write_block(&mut self, plaintext: &[u8]) -> Result<Arc<Pointer>> {
+    pub(crate) fn write_block(&mut self, plaintext: Zeroizing<Vec<u8>>) -> Result<Arc<Pointer>> {
         let pointer = Pointer::random(self.entropy)?;
-        let frame = self.store.framer.frame(plaintext)?;
-        let sealed = envelope::seal_node(pointer.expose(), frame)?;
-        self.puts.push((self.store.key(pointer.name())?, sealed.into()));
+        let key = self.store.key(pointer.name())?;
+        match helper(&mut self.helper) {
+            Some(helper) => helper.give(Unsealed { key, pointer: Arc::clone(&pointer), plaintext }),
+            None => {
+                let frame = self.store.framer.frame(&plaintext)?;
+                self.puts.push((key, envelope::seal_node(pointer.expose(), frame)?.into()));
+            }
+        }
         Ok(pointer)
     }
 
@@ -203,6 +237,10 @@ impl<'a> Batch<'a> {
     pub(crate) fn finish(self) -> Written {
         Written { replaced: self.replaced, written: self.written }
     }
+}
+
+fn helper<H>(slot: &mut Option<Mutex<H>>) -> Option<&mut H> {
+    slot.as_mut().map(|helper| helper.get_mut().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Two generations: what is not asked for while one fills up is forgotten.

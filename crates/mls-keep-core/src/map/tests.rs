@@ -81,10 +81,10 @@ fn leaves_out_of_order_are_damage() {
 #[test]
 fn a_value_in_more_parts_than_it_can_be_cut_into_is_damage() {
     let (store, list) = stored(|batch| {
-        let chunk = batch.write_block(&super::node::encode_chunk(b"x"))?;
+        let chunk = batch.write_block(super::node::encode_chunk(b"x"))?;
         // Each part has one byte of the value.
         let parts = |count: usize| vec![Part { len: 1, pointer: Arc::clone(&chunk) }; count];
-        let index = batch.write_block(&encode_index(&parts(400)))?;
+        let index = batch.write_block(encode_index(&parts(400)))?;
         let len = 32 * 400;
         Ok(ChunkList { len, levels: 1, parts: vec![Part { len: 400, pointer: index }; 32] })
     });

@@ -1,7 +1,7 @@
 //! Backing up and restoring, against one pass of zstd and one of AES-256-GCM over the same bytes in the same run.
 //!
-//! `cargo run --release -p benchmarks --bin bench-archive [GROUPS] [MIB OF HISTORY]`. The keeps are plain files in a temporary
-//! directory, the archives files beside them.
+//! `cargo run --release -p benchmarks --bin bench-archive [GROUPS] [MIB OF HISTORY]`. The keeps are SQLite databases in a temporary
+//! directory, or what `MLS_KEEP_ADAPTER` names, the archives files beside them.
 
 // A benchmark ends by panicking.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::indexing_slicing)]
@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::sync::Arc;
 use std::time::Instant;
 
+use integration_tests::adapter::Adapter;
 use integration_tests::wait::block_on;
 use mls_keep::{Encryption, MasterKey, SystemEntropy};
 use mls_keep_core::{Archive, BackupPlan, Changes, ClientStore, Keep, RestorePlan, ScopeId, Value};
@@ -33,9 +34,8 @@ fn message(at: u64) -> Vec<u8> {
     noise.take(MESSAGE / 2).chain(text.take(MESSAGE / 2)).collect()
 }
 
-fn open(directory: &std::path::Path) -> Keep {
-    let backend = mls_keep_fs::FsBackend::open(directory, mls_keep_fs::Config::default()).unwrap();
-    block_on(Keep::open_or_create(Arc::new(backend), &key(), Arc::new(SystemEntropy))).unwrap()
+fn open(adapter: Adapter, path: &std::path::Path) -> Keep {
+    block_on(Keep::open_or_create(adapter.open(path).unwrap(), &key(), Arc::new(SystemEntropy))).unwrap()
 }
 
 async fn put(client: &mut ClientStore, scope: ScopeId, records: Vec<(Vec<u8>, Vec<u8>)>) {
@@ -84,13 +84,22 @@ fn peak() -> String {
         .join(" ")
 }
 
+/// Seconds of processor time that the process has taken, on all of its threads.
+fn processor_time() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or("").split_whitespace().skip(11).take(2);
+    // Linux counts them in hundredths.
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
 fn timed<T>(bytes: u64, what: &str, work: impl FnOnce() -> T) -> T {
     // So that the peak is of this alone.
     drop(fs::write("/proc/self/clear_refs", "5"));
-    let begun = Instant::now();
+    let (begun, before) = (Instant::now(), processor_time());
     let done = work();
-    let seconds = begun.elapsed().as_secs_f64();
-    println!("  {what:<28} {:>8.0} MB/s   {seconds:>7.2} s   peak {}", bytes as f64 / 1e6 / seconds, peak());
+    let (seconds, taken) = (begun.elapsed().as_secs_f64(), processor_time() - before);
+    let rate = bytes as f64 / 1e6 / seconds;
+    println!("  {what:<28} {rate:>8.0} MB/s   {seconds:>7.2} s, {taken:>6.2} s of processor time   peak {}", peak());
     done
 }
 
@@ -98,12 +107,16 @@ fn main() {
     let mut args = std::env::args().skip(1).map(|arg| arg.parse::<u64>().unwrap());
     let (many, mib) = (args.next().unwrap_or(10_000), args.next().unwrap_or(1024));
     let messages = (mib << 20) / MESSAGE as u64;
+    let adapter = match std::env::var_os("MLS_KEEP_ADAPTER") {
+        Some(_) => Adapter::chosen().remove(0),
+        None => Adapter::Sqlite,
+    };
     for (name, group_count, message_count) in
         [("1 group", 1, 0), ("many groups", many, 0), ("a long history", 1, messages)]
     {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        let keep = open(&path("keep"));
+        let keep = open(adapter, &path("keep"));
         let mut client = block_on(keep.create_client(b"alice")).unwrap();
         block_on(async {
             put(&mut client, ScopeId::client(), vec![(vec![1], vec![1; 100])]).await;
@@ -123,7 +136,7 @@ fn main() {
         let mut archives = timed(bytes, "verify", || {
             vec![block_on(Archive::open(File::open(path("full")).unwrap(), &key(), &mut |_| ())).unwrap()]
         });
-        let target = open(&path("restored"));
+        let target = open(adapter, &path("restored"));
         timed(bytes, "restore (verified before)", || {
             drop(
                 block_on(target.restore_client(&mut archives, &RestorePlan::new(&|_, _, _| true), &mut |_| ()))
