@@ -1,6 +1,5 @@
 //! What redb and the file system say, as kinds of [`Error`].
 
-use std::error::Error as StdError;
 use std::io;
 use std::path::Path;
 
@@ -15,9 +14,9 @@ pub(crate) fn redb_error(source: impl Into<redb::Error>) -> Error {
 }
 
 /// A failure of redb while it commits: the next open may find the commit.
-pub(crate) fn committing(source: impl StdError + Send + Sync + 'static) -> Error {
+pub(crate) fn committing(source: impl Into<redb::Error>) -> Error {
     let text = "writing or flushing the redb file failed, so whether the commit was applied is not known: open the store again";
-    Error::new(ErrorKind::OutcomeUnknown, text).with_source(source)
+    Error::new(ErrorKind::OutcomeUnknown, text).with_source(redb_error(source))
 }
 
 /// The error of every call after a failure that redb does not go on from.

@@ -220,7 +220,7 @@ pub(super) async fn decide(backend: &dyn StorageBackend, commit: Commit) -> Resu
             break;
         }
         let Ok(stored) = backend.load(&commit.swap.key).await else {
-            return Err(Error::new(ErrorKind::OutcomeUnknown, UNDECIDED));
+            return Err(Error::new(ErrorKind::OutcomeUnknown, UNDECIDED).with_source(error.clone()));
         };
         if stored == commit.swap.replacement {
             return Ok(());

@@ -4,6 +4,8 @@
 //! same: a write to the client, or a sweep of nodes without a root, ends the restoration, and is not overlooked.
 //! The restored client's own root comes last.
 
+use std::error::Error as _;
+
 use bytes::Bytes;
 
 use super::client::ClientStore;
@@ -187,7 +189,7 @@ impl<'k> Ground<'k> {
             }
         };
         let replacement = self.keep.seal(&same, &self.token)?;
-        self.commit(puts, replacement, Vec::new()).await?;
+        self.commit(puts, replacement, Vec::new()).await.map_err(cut_short)?;
         if let Occupant::Client(root) = &mut self.occupant {
             std::mem::swap(root.as_mut(), &mut same);
         }
@@ -322,6 +324,19 @@ impl<'b> Builder<'b> {
         }
         Ok(())
     }
+}
+
+/// Whatever became of a write before the last one: the restored client's root was not among it.
+fn cut_short(error: Error) -> Error {
+    if error.kind() != ErrorKind::OutcomeUnknown {
+        return error;
+    }
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    let has_room =
+        causes.filter_map(|cause| cause.downcast_ref::<Error>()).all(|cause| cause.kind() != ErrorKind::NoSpace);
+    let kind = if has_room { ErrorKind::Unavailable } else { ErrorKind::NoSpace };
+    let text = "the storage failed in the middle of it, so nothing was restored: open the store again and repeat it";
+    Error::new(kind, text).with_source(error)
 }
 
 fn flags(scope: &ScopeEntry, plan: &RestorePlan<'_>) -> Result<u8> {
