@@ -17,6 +17,35 @@ fn the_guide_to_backups_and_moves_is_true() {
 }
 
 #[test]
+fn a_restored_client_lists_its_groups_and_whom_to_ask() {
+    let town = Town::new();
+    let (alice, _) = town.friends();
+    alice.ok(&["group", "create", "alone"]);
+    assert_eq!(alice.ok(&["group", "waiting"]), "no group waits to be entered anew\n");
+    alice.ok(&["keygen", "b"]);
+    for secrets in [&[][..], &["--without-group-secrets"]] {
+        let name = format!("{}.backup", secrets.len());
+        alice.ok(&[&["backup", "create", "--out", &name, "--backup-key", "b"], secrets].concat());
+        let store = format!("sqlite:restored{}.db", secrets.len());
+        let on = |args: &[&str]| alice.ok(&[&["--store", &store], args].concat());
+        let restored = on(&["backup", "restore", &name, "--backup-key", "b"]);
+        for line in
+            ["alice: ready", "alone\tto be entered anew\tnobody is left to ask", "tea\tto be entered anew\task bob"]
+        {
+            assert!(restored.lines().any(|printed| printed == line), "{restored}");
+        }
+        assert_eq!(on(&["group", "waiting"]).lines().count(), 2);
+        let listed = on(&["group", "list"]);
+        assert_eq!(listed.matches("to be entered anew").count(), 2, "{listed}");
+        let listed = alice.json(&["--store", &store, "group", "list"]);
+        assert_eq!(listed.as_array().unwrap().iter().filter(|group| group["needs_rejoin"] == true).count(), 2);
+        let waiting = alice.json(&["--store", &store, "group", "waiting"]);
+        let tea = waiting.as_array().unwrap().iter().find(|group| group["name"] == "tea").unwrap();
+        assert_eq!((&tea["ask"][0]["identity"], &tea["ask"][0]["leaf"]), (&"bob".into(), &1.into()));
+    }
+}
+
+#[test]
 fn a_backup_is_listed_and_refused_with_advice() {
     let town = Town::new();
     let (alice, _) = town.friends();

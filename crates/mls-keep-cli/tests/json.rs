@@ -49,6 +49,7 @@ fn every_command_prints_one_value() {
     assert_eq!(b(&["join", "../alice/w"]), json!({ "group": tea, "epoch": 1 }));
     let summary = json!({
         "id": "HEX", "name": "tea", "epoch": 1, "members": 2, "active": true, "pending_proposals": 0,
+        "needs_rejoin": false,
         "ciphersuite": "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519",
     });
     assert_eq!(b(&["group", "list"]), json!([summary]));

@@ -81,7 +81,7 @@ mod scope;
 pub use archive::{BackupOptions, ExportOptions, RestoreOptions};
 pub use client::{
     BoxError, Change, Client, ClientBuilder, ClientSigner, CommitSummary, Committer, CryptoProvider, Decision,
-    GroupMember, GroupSettings, GroupSummary, GroupsTransaction, HandshakeFormat, JoinOptions, Joined,
+    GroupMember, GroupSettings, GroupSummary, GroupToRejoin, GroupsTransaction, HandshakeFormat, JoinOptions, Joined,
     KeyPackageOptions, KeyPackageSummary, MAX_KEY_PACKAGES, MAX_MESSAGE_LEN, MAX_NAME_LEN, Message, NAME_EXTENSION,
     NewGroup, Newcomer, Outgoing, OwnCommit, ProposalSummary, Proposed, ReceivePolicy, Received, RecordWriter,
     Retention, SaveNumber, Session, Transaction, WelcomeSummary,

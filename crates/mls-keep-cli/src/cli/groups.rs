@@ -16,6 +16,8 @@ pub(crate) enum GroupCommand {
     },
     /// List the groups of this client
     List,
+    /// List the groups that must be entered anew after a restoration, and whom to ask
+    Waiting,
     /// List the members of a group
     Members {
         #[command(flatten)]

@@ -9,6 +9,7 @@ use mls_keep::{
 };
 use serde_json::{Map, Value, json};
 
+use super::rejoin;
 use crate::archive_key::{Purpose, Secret};
 use crate::cli::{ArchiveKey, BackupCommand, Global, MoveCommand};
 use crate::failure::{Failure, Result};
@@ -124,6 +125,7 @@ async fn restore(global: &Global, files: &[PathBuf], key: &ArchiveKey, replace: 
     bar.finish_and_clear();
     let client = restored.map_err(|error| {
         Failure::from(error)
+            .advise(ErrorKind::OutcomeUnknown, IN_DOUBT)
             .advise(ErrorKind::Conflict, "Nothing was changed. Restore into another store, or say --replace.")
             .advise(
                 ErrorKind::Invalid,
@@ -174,6 +176,7 @@ async fn move_in(global: &Global, file: &Path, key: &ArchiveKey) -> Result<()> {
     let manager = open_keep(global, Access::Create).await?;
     let client = Client::import_state(&manager, archive).await.map_err(|error| {
         Failure::from(error)
+            .advise(ErrorKind::OutcomeUnknown, IN_DOUBT)
             .advise(
                 ErrorKind::Conflict,
                 "Nothing was changed. A client moves in once, and where there is none of its name.",
@@ -192,27 +195,23 @@ async fn reclaim(global: &Global) -> Result<()> {
     arrived(global, &manager, client).await
 }
 
+/// Of a restoration whose last step may have been done.
+const IN_DOUBT: &str =
+    "`mls-keep group waiting` shows whether the client is there as it is in the file. If not, run the command again.";
+
 /// Says which client is here now, and which groups it must enter anew.
 async fn arrived(global: &Global, manager: &PersistenceManager, mut client: Client) -> Result<()> {
-    let waiting = client.groups_to_rejoin().await?;
+    let waiting = client.rejoin_plan().await?;
     let identity = client.identity().to_vec();
     drop(client);
     close(manager).await;
     let output = global.output();
     output.line(format!("{}: ready", escape(&identity)))?;
-    for (_, name) in &waiting {
-        output.line(format!("{}\tto be entered anew", escape(name.as_bytes())))?;
-    }
-    if !waiting.is_empty() {
-        note(
-            "in these groups nothing is sent before: have a member remove and invite this client, with a new key package",
-        );
-    }
+    rejoin::print(output, &waiting)?;
     output.json(|| {
         let mut value = Map::new();
         put_bytes(&mut value, "identity", &identity);
-        let groups = waiting.iter().map(|(id, name)| json!({ "id": hex(id.as_slice()), "name": name }));
-        value.insert("to_rejoin".into(), groups.collect());
+        value.insert("to_rejoin".into(), rejoin::to_json(&waiting));
         value.into()
     })
 }

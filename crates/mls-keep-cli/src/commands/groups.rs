@@ -27,26 +27,28 @@ pub(super) async fn create(session: &mut Session, name: &str) -> Result<()> {
 /// `group list`
 pub(super) async fn list(session: &mut Session) -> Result<()> {
     let groups = session.groups().await?;
-    let mut summaries = Vec::new();
-    for (id, _) in groups.iter() {
-        summaries.push(session.client.group(id).await?);
+    let (mut rows, mut values) = (Vec::new(), Vec::new());
+    for (id, name) in groups.iter() {
+        let group = match session.client.group(id).await {
+            Ok(group) => Some(group),
+            // It came from a backup without the secrets of groups, and is known by its name only.
+            Err(error) if error.kind() == ErrorKind::NeedsRejoin => None,
+            Err(error) => return Err(error.into()),
+        };
+        let [epoch, members] = match &group {
+            Some(group) => [group.epoch.to_string(), group.members.to_string()],
+            None => ["-".to_owned(), "-".to_owned()],
+        };
+        let state = group.as_ref().map_or(WAITS, state).to_owned();
+        rows.push(vec![escape(name.as_bytes()), hex(id.as_slice()), epoch, members, state]);
+        values.push(group.as_ref().map_or_else(|| waiting_json(id, name), summary_json));
     }
-    if summaries.is_empty() {
+    if rows.is_empty() {
         session.output.line("no groups: `mls-keep group create NAME` makes one, `mls-keep join WELCOME` enters one")?;
     } else {
-        let row = |group: &GroupSummary| {
-            vec![
-                escape(group.name.as_bytes()),
-                hex(group.id.as_slice()),
-                group.epoch.to_string(),
-                group.members.to_string(),
-                state(group).to_owned(),
-            ]
-        };
-        let header = ["NAME", "ID", "EPOCH", "MEMBERS", "STATE"];
-        session.output.line(columns(&header, summaries.iter().map(row).collect()))?;
+        session.output.line(columns(&["NAME", "ID", "EPOCH", "MEMBERS", "STATE"], rows))?;
     }
-    session.output.json(|| summaries.iter().map(summary_json).collect())
+    session.output.json(|| values.into())
 }
 
 /// `group show`
@@ -368,7 +370,13 @@ pub(super) async fn hand_out(
     })
 }
 
+/// Of a group that was restored: `group waiting` says whom to ask.
+const WAITS: &str = "to be entered anew";
+
 fn state(group: &GroupSummary) -> &'static str {
+    if group.needs_rejoin {
+        return WAITS;
+    }
     if group.has_staged {
         return "member, a commit is staged";
     }
@@ -387,6 +395,12 @@ fn summary_json(group: &GroupSummary) -> Value {
         "members": group.members,
         "active": group.is_active,
         "pending_proposals": group.pending_proposals,
+        "needs_rejoin": group.needs_rejoin,
         "ciphersuite": format!("{:?}", group.ciphersuite),
     })
+}
+
+/// A group of which there is nothing but its name.
+fn waiting_json(id: &GroupId, name: &str) -> Value {
+    json!({ "id": hex(id.as_slice()), "name": name, "needs_rejoin": true })
 }

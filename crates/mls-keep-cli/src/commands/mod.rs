@@ -10,6 +10,7 @@ mod key_packages;
 mod messages;
 mod outbox;
 mod receive;
+mod rejoin;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -124,6 +125,7 @@ async fn group(global: &Global, command: &GroupCommand) -> Result<()> {
         GroupCommand::Members { group } => {
             with_client(global, async |session| groups::members(session, &group.group).await).await
         }
+        GroupCommand::Waiting => with_client(global, rejoin::waiting).await,
         GroupCommand::Show { group } => {
             with_client(global, async |session| groups::show(session, &group.group).await).await
         }

@@ -33,6 +33,7 @@ mod receive;
 mod receive_policy;
 mod records;
 mod refusal;
+mod rejoin;
 mod reserve;
 mod session;
 mod settings;
@@ -69,6 +70,9 @@ pub use messages::MAX_MESSAGE_LEN;
 pub use outbox::Outgoing;
 pub use receive::Received;
 pub use receive_policy::{Decision, ProposalSummary, Proposed, ReceivePolicy, WelcomeSummary};
+pub use rejoin::GroupToRejoin;
+#[cfg(test)]
+pub(crate) use reserve::of_nobody;
 pub use session::Session;
 pub use settings::{GroupSettings, HandshakeFormat};
 pub use signer::ClientSigner;

@@ -113,6 +113,39 @@ fn a_restored_client_reads_and_receives_and_sends_nothing_before_it_has_entered_
 }
 
 #[test]
+fn a_restored_client_knows_whom_to_ask() {
+    let manager = keep();
+    let (mut alice, mut bob, tea) = friends(&manager);
+    let mut carol = client(&manager, "carol", SavePolicy::EveryOperation);
+    gather(&mut alice, &tea, &mut [&mut carol, &mut bob]);
+    let alone = block_on(alice.create_group("alone")).unwrap();
+    assert!(block_on(alice.rejoin_plan()).unwrap().is_empty());
+    for without in [false, true] {
+        let options = BackupOptions::new(key());
+        let options = if without { options.without_group_secrets() } else { options };
+        let mut restored = restore(&keep(), &back_up(&manager, &alice, options));
+        let mut plan = block_on(restored.rejoin_plan()).unwrap();
+        plan.sort_by(|one, other| other.name.cmp(&one.name));
+        let [first, second] = plan.as_slice() else { panic!("{plan:?}") };
+        let members: Vec<_> = first.members.iter().map(|member| (member.index, member.identity.as_slice())).collect();
+        assert_eq!((&first.id, first.name.as_str(), first.own_leaf), (&tea, "tea", Some(0)));
+        assert_eq!(members, [(1, &b"bob"[..]), (2, b"carol")]);
+        assert_eq!((&second.id, second.name.as_str(), second.members.len()), (&alone, "alone", 0));
+        enter_anew(&mut restored, &mut bob, &tea);
+        let plan = block_on(restored.rejoin_plan()).unwrap();
+        assert_eq!(
+            plan.iter().map(|group| &group.id).collect::<Vec<_>>(),
+            [&alone],
+            "what it is back in is not listed"
+        );
+        block_on(restored.forget_group(&alone)).unwrap();
+        assert!(block_on(restored.rejoin_plan()).unwrap().is_empty());
+        let entered = block_on(bob.members(&tea)).unwrap().iter().filter(|member| member.identity == b"alice").count();
+        assert_eq!(entered, 1);
+    }
+}
+
+#[test]
 fn a_restored_client_is_invited_again() {
     let manager = keep();
     let (alice, mut bob, group) = friends(&manager);
