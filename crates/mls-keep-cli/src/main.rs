@@ -15,6 +15,7 @@ mod output;
 mod printed;
 mod progress;
 mod session;
+mod signals;
 mod store;
 mod time;
 mod words;

@@ -5,6 +5,7 @@ mod groups;
 mod import;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
@@ -157,9 +158,17 @@ pub(crate) enum Command {
         /// Files or directories; - is standard input
         #[arg(required = true, value_name = "FILE|DIR", value_hint = ValueHint::AnyPath)]
         files: Vec<PathBuf>,
-        /// Go on, and take in what is written to the directories, until the program is ended
+        /// Go on, and take in what is written to the directories, until the program is ended (Ctrl-C, or SIGTERM)
         #[arg(long, conflicts_with = "json")]
         watch: bool,
+        /// Save every so many seconds, as `every:SECONDS`, and at the end, instead of once for each message
+        ///
+        /// What is not saved yet is lost if the program is killed, so keep the files, or let --remove do it.
+        #[arg(long, value_name = "every:SECONDS", requires = "watch", value_parser = save_every)]
+        save: Option<Duration>,
+        /// Remove each file when what it says is saved
+        #[arg(long)]
+        remove: bool,
     },
     /// Commit what others proposed; staged, as with `invite`
     Commit {
@@ -343,6 +352,13 @@ fn source_of_key(matches: &ArgMatches) -> Option<ValueSource> {
 /// Where the demo takes place: a kind of local store, by what its URLs begin with, or the URL of a remote one.
 fn ground(typed: &str) -> Result<Ground, String> {
     Ground::parse(typed).ok_or_else(|| format!("known kinds of stores: {}", forms()))
+}
+
+/// `every:SECONDS`
+fn save_every(text: &str) -> std::result::Result<Duration, String> {
+    let seconds = text.strip_prefix("every:").and_then(|seconds| seconds.parse().ok());
+    let seconds = seconds.filter(|seconds| (1..=86_400).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(|| "say every:SECONDS, of at most a day".to_owned())
 }
 
 fn identity(text: &str) -> std::result::Result<String, String> {

@@ -74,8 +74,9 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
             let parcel = Parcel::new(file(out)?, None)?;
             with_client(global, async |session| messages::send(session, &group.group, text, parcel).await).await
         }
-        Command::Receive { files, watch } => {
-            with_client(global, async |session| receive::receive(session, files, *watch).await).await
+        Command::Receive { files, watch, save, remove } => {
+            let how = receive::How { watch: *watch, save: *save, remove: *remove };
+            with_client(global, async |session| receive::receive(session, files, how).await).await
         }
         Command::Update { group, commit } => {
             let parcel = Parcel::new(committed(commit)?, None)?;

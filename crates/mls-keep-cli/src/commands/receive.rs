@@ -1,10 +1,10 @@
 //! Taking in what others sent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mls_keep::{Committer, ErrorKind, JoinOptions, Received};
+use mls_keep::{Committer, ErrorKind, JoinOptions, Received, SaveNumber, SavePolicy};
 use serde_json::{Map, Value};
 
 use super::enter::enter;
@@ -16,6 +16,7 @@ use crate::groups::Groups;
 use crate::output::{extended, note};
 use crate::printed::{escape, put_bytes};
 use crate::session::Session;
+use crate::signals::End;
 
 const INVALID_ADVICE: &str =
     "Nothing was changed. `receive` takes messages, commits, proposals and Welcomes of others.";
@@ -23,21 +24,63 @@ const INVALID_ADVICE: &str =
 /// How often `--watch` looks for new files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How messages are received.
+#[derive(Clone, Copy)]
+pub(super) struct How {
+    /// Until the program is to end.
+    pub(super) watch: bool,
+    /// Save after so long, and not once for each message.
+    pub(super) save: Option<Duration>,
+    /// Remove files when what they say is saved.
+    pub(super) remove: bool,
+}
+
 /// `receive`
-pub(super) async fn receive(session: &mut Session, paths: &[PathBuf], watch: bool) -> Result<()> {
-    let mut taken = Taken::default();
+pub(super) async fn receive(session: &mut Session, paths: &[PathBuf], how: How) -> Result<()> {
+    if let Some(every) = how.save {
+        // Nothing is sent here, so nothing is reserved.
+        session.client.set_save_policy(SavePolicy::Interval { every, reserve: 0 })?;
+    }
+    let mut taken = Taken { remove: how.remove, ..Taken::default() };
+    let received = match how.watch {
+        false => taken.take_in(session, paths).await,
+        true => watch(session, &mut taken, paths).await,
+    };
+    let saved = match how.save {
+        // Whatever has ended it.
+        Some(_) => session.client.close().await.map_err(|error| {
+            Failure::from(error).advise_always("What was received last is not saved. Receive its files again.")
+        }),
+        None => Ok(()),
+    };
+    taken.let_go(session)?;
+    // Also when one failed: what was received is durable and will not come again as new.
+    session.output.json(|| taken.values.into())?;
+    if let (Err(failure), Err(_)) = (&saved, &received) {
+        failure.print();
+    }
+    received.and(saved)
+}
+
+/// Takes in what comes, until the program is to end.
+async fn watch(session: &mut Session, taken: &mut Taken, paths: &[PathBuf]) -> Result<()> {
+    let end = End::watched();
     let mut result = taken.take_in(session, paths).await;
-    while watch && result.as_ref().err().is_none_or(is_about_a_file) {
-        if let Err(failure) = &result {
-            failure.print();
+    loop {
+        match &result {
+            Err(failure) if is_about_a_file(failure) => failure.print(),
+            Err(_) => return result,
+            Ok(()) => {}
         }
-        std::thread::sleep(LOOK_EVERY);
+        let wait = session.client.save_if_due().await?;
+        taken.let_go(session)?;
+        if end.is_asked_for() {
+            return Ok(());
+        }
+        end.wait(wait.unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
         let directories: Vec<_> = paths.iter().filter(|path| path.is_dir()).cloned().collect();
         result = taken.take_in(session, &directories).await;
     }
-    // Also when one failed: what was received is durable and will not come again as new.
-    session.output.json(|| taken.values.into())?;
-    result
 }
 
 /// What was received.
@@ -46,6 +89,9 @@ struct Taken {
     values: Vec<Value>,
     /// Files that need not be looked at again.
     seen: BTreeSet<PathBuf>,
+    /// Whether files are to be removed, and those whose save has not come yet.
+    remove: bool,
+    unsaved: VecDeque<(SaveNumber, PathBuf)>,
 }
 
 impl Taken {
@@ -64,7 +110,7 @@ impl Taken {
             let mut later = Vec::new();
             for path in &files {
                 match self.take_in_file(session, path).await {
-                    Ok(()) => drop(self.seen.insert(path.clone())),
+                    Ok(()) => self.is_taken(session, path)?,
                     // Standard input cannot be read again.
                     Err(failure) if may_come_later(&failure) && path.as_os_str() != "-" => {
                         later.push((path.clone(), failure));
@@ -85,6 +131,30 @@ impl Taken {
         let Some(last) = failures.pop() else { return Ok(()) };
         failures.iter().for_each(Failure::print);
         Err(last)
+    }
+
+    /// A file is done with when its save has come, which may be now.
+    fn is_taken(&mut self, session: &Session, path: &Path) -> Result<()> {
+        self.seen.insert(path.to_path_buf());
+        if self.remove && path.as_os_str() != "-" {
+            self.unsaved.push_back((session.client.covered_by(), path.to_path_buf()));
+        }
+        self.let_go(session)
+    }
+
+    /// Removes the files whose save has come.
+    fn let_go(&mut self, session: &Session) -> Result<()> {
+        let saved = session.client.saved_through();
+        while let Some((_, path)) = self.unsaved.pop_front_if(|(save, _)| *save <= saved) {
+            match std::fs::remove_file(&path) {
+                // It is named twice, or somebody else was faster.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed.map_err(|error| Failure::unwritable(&path, &error))?,
+            }
+            // Another file may come under this name.
+            self.seen.remove(&path);
+        }
+        Ok(())
     }
 
     async fn take_in_file(&mut self, session: &mut Session, path: &Path) -> Result<()> {
