@@ -7,10 +7,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use integration_tests::generations::last_generation;
 use integration_tests::store::{load, open};
 use integration_tests::wait::block_on;
 use integration_tests::world::keep;
-use mls_keep::import::{Encoding, StoredGroup, StoredState, WhyLeft};
+use mls_keep::import::{Encoding, SKIPPED, StoredGroup, StoredState, WhyLeft};
 use mls_keep::openmls::group::GroupId;
 use mls_keep::openmls::prelude::OpenMlsProvider;
 use mls_keep::{Change, Client, ErrorKind, Persistence, PersistenceManager, Received, SavePolicy};
@@ -203,6 +204,44 @@ fn a_group_is_read_from_any_provider() {
 }
 
 #[test]
+fn what_was_sent_after_the_last_save_costs_no_key_twice() {
+    for (name, file, _) in FIXTURES {
+        let (source, tea) = (stored(name, file), id("tea"));
+        // The application goes on from what it has stored, and stores nothing more.
+        let (_, manager) = keep();
+        let mut application = make(&manager, &source, "alice");
+        block_on(application.import_skipping(&source, 0)).unwrap();
+        let (_, mut bob) = imported(name, file);
+        let sent = |client: &mut Client| block_on(client.send(&tea, "hello")).unwrap().to_bytes().unwrap();
+        let unsaved: Vec<_> = (0..SKIPPED).map(|_| sent(&mut application)).collect();
+        let used: Vec<_> = [last_generation(&mut application, &tea)].into();
+
+        let (_, manager) = keep();
+        let mut alice = make(&manager, &source, "alice");
+        block_on(alice.import(&source)).unwrap();
+        drop(alice);
+        let mut alice = load(&manager, "alice").unwrap();
+        let first = sent(&mut alice);
+        let key = last_generation(&mut alice, &tea);
+        assert!(key.0 == used[0].0 && key.1 == used[0].1 + 1, "{name}: {key:?} after {used:?}");
+        // Bob reads both, whatever comes first.
+        assert_eq!(hear(&mut bob, &unsaved[0]), b"hello");
+        assert_eq!(hear(&mut bob, &first), b"hello");
+        assert_eq!(hear(&mut bob, &unsaved[unsaved.len() - 1]), b"hello");
+        // It is done once.
+        assert_eq!(hear(&mut bob, sent(&mut alice)), b"hello");
+        assert_eq!(last_generation(&mut alice, &tea).1, key.1 + 1);
+
+        // More than the members tolerate to be missing is not skipped.
+        let (_, manager) = keep();
+        let mut alice = make(&manager, &source, "alice");
+        block_on(alice.import_skipping(&source, u32::MAX)).unwrap();
+        let (_, mut bob) = imported(name, file);
+        assert_eq!(hear(&mut bob, sent(&mut alice)), b"hello");
+    }
+}
+
+#[test]
 fn a_group_without_its_signature_key_is_left() {
     let mut source = stored("sqlite-json", "alice.db");
     source.signature_keys.clear();
@@ -270,4 +309,104 @@ fn a_database_is_not_changed_by_reading() {
     writer.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; DELETE FROM openmls_psks").unwrap();
     writer.execute_batch("COMMIT; BEGIN EXCLUSIVE").unwrap();
     assert_eq!(mls_keep_import::read(&path, None).unwrap_err().kind(), ErrorKind::Busy);
+}
+
+/// A page of a B-tree that leads to one other page as often as it can (SQLite's file format, section 1.6).
+fn fan(page_len: usize, child: u32) -> Vec<u8> {
+    // An interior page of a table: no free blocks, the cells from the end.
+    let cell_len = 5;
+    let count = (page_len - 12) / (cell_len + 2);
+    let mut page = vec![0; page_len];
+    page[0] = 5;
+    page[3..5].copy_from_slice(&(count as u16).to_be_bytes());
+    page[5..7].copy_from_slice(&((page_len - count * cell_len) as u16).to_be_bytes());
+    page[8..12].copy_from_slice(&child.to_be_bytes());
+    for at in 0..count {
+        let cell = page_len - (at + 1) * cell_len;
+        page[12 + 2 * at..14 + 2 * at].copy_from_slice(&(cell as u16).to_be_bytes());
+        page[cell..cell + 4].copy_from_slice(&child.to_be_bytes());
+        page[cell + 4] = 1;
+    }
+    page
+}
+
+#[test]
+fn a_forged_tree_of_rows_without_end_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("alice.db");
+    let source = rusqlite::Connection::open(&path).unwrap();
+    source.execute_batch("PRAGMA page_size = 4096; PRAGMA journal_mode = OFF").unwrap();
+    source
+        .execute_batch(
+            "CREATE TABLE openmls_group_data (group_id, group_data, data_type);
+             CREATE TABLE openmls_key_packages (key_package);
+             INSERT INTO openmls_group_data VALUES (x'', x'', '')",
+        )
+        .unwrap();
+    let root: u32 = source
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'openmls_group_data'", [], |row| row.get(0))
+        .unwrap();
+    drop(source);
+    let mut file = fs::read(&path).unwrap();
+    let (page_len, pages) = (4096, (file.len() / 4096) as u32);
+    let leaf = file[(root as usize - 1) * page_len..root as usize * page_len].to_vec();
+    // Five levels, in each of which all children are one page.
+    for level in 1..=5 {
+        file.extend(fan(page_len, pages + level + 1));
+    }
+    file.extend(leaf);
+    file[(root as usize - 1) * page_len..root as usize * page_len].copy_from_slice(&fan(page_len, pages + 1));
+    file[28..32].copy_from_slice(&(pages + 6).to_be_bytes());
+    fs::write(&path, file).unwrap();
+    let error = mls_keep_import::read(&path, None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
+}
+
+#[test]
+fn what_a_database_could_run_is_not_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let tables = "CREATE TABLE openmls_group_data (group_id, group_data, data_type);
+        CREATE TABLE openmls_key_packages (key_package);
+        CREATE TABLE openmls_epoch_keys_pairs (group_id, epoch_id, key_pairs, leaf_index);
+        CREATE TABLE openmls_proposals (group_id, proposal);
+        CREATE TABLE openmls_own_leaf_nodes (id, group_id, leaf_node);
+        CREATE TABLE openmls_psks (psk_id, psk_bundle);
+        CREATE TABLE openmls_signature_keys (signature_key);";
+    let endless = "WITH RECURSIVE n(k) AS (SELECT x'' UNION ALL SELECT k FROM n) SELECT k";
+    for (what, sql) in [
+        ("a view", format!("CREATE VIEW openmls_encryption_keys AS {endless} AS public_key, k AS key_pair FROM n")),
+        (
+            "a view of the schema",
+            "CREATE VIEW openmls_encryption_keys AS SELECT sql AS public_key, sql AS key_pair FROM sqlite_schema"
+                .into(),
+        ),
+        (
+            "a row over the limit",
+            "CREATE TABLE openmls_encryption_keys (public_key, key_pair AS (zeroblob(1000000000)));
+             INSERT INTO openmls_encryption_keys VALUES (x'')"
+                .into(),
+        ),
+        ("another column", "CREATE TABLE openmls_encryption_keys (public_key)".into()),
+        (
+            "text in place of a number",
+            "CREATE TABLE openmls_encryption_keys (public_key, key_pair);
+            INSERT INTO openmls_epoch_keys_pairs VALUES (x'', x'', x'', 'text')"
+                .into(),
+        ),
+        (
+            "a number in place of bytes",
+            "CREATE TABLE openmls_encryption_keys (public_key, key_pair);
+            INSERT INTO openmls_encryption_keys VALUES (1, 2)"
+                .into(),
+        ),
+    ] {
+        let path = directory.path().join("other.db");
+        drop(fs::remove_file(&path));
+        let source = rusqlite::Connection::open(&path).unwrap();
+        source.execute_batch(tables).unwrap();
+        source.execute_batch(&sql).unwrap();
+        drop(source);
+        let error = mls_keep_import::read(&path, None).expect_err(what);
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error:?}");
+    }
 }

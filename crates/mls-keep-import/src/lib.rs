@@ -65,5 +65,8 @@ fn io_error(path: &Path, source: io::Error) -> Error {
 }
 
 fn too_large(path: &Path) -> Error {
-    Error::new(ErrorKind::Invalid, format!("{} holds more than {MAX_LEN} bytes", path.display()))
+    Error::new(
+        ErrorKind::Invalid,
+        format!("{} holds more than is read: {MAX_LEN} bytes, or a million rows", path.display()),
+    )
 }

@@ -18,6 +18,9 @@ use crate::{MAX_LEN, io_error, too_large};
 /// The storage version of OpenMLS, as it ends each key.
 const VERSION: [u8; 2] = [0, 1];
 
+/// What is stored, by its keys without their version.
+type Entries = BTreeMap<SecretBytes, SecretBytes>;
+
 #[derive(Deserialize)]
 struct Stored {
     values: BTreeMap<String, Zeroizing<String>>,
@@ -57,19 +60,19 @@ pub(crate) fn read(path: &Path) -> Result<StoredState> {
     }
     // Without its source: what it says can quote the file.
     let stored: Stored = serde_json::from_slice(&text).map_err(|_| damaged())?;
-    let mut entries = Vec::with_capacity(stored.values.len());
+    let mut entries = Entries::new();
     for (key, value) in &stored.values {
         let key = BASE64.decode(key.as_bytes()).map_err(|_| damaged())?;
         let value = BASE64.decode(value.as_bytes()).map_err(|_| damaged())?;
         // Of another version nothing is known.
         if let Some(key) = key.strip_suffix(&VERSION) {
-            entries.push((SecretBytes::from(key), SecretBytes::from(value)));
+            entries.insert(key.into(), value.into());
         }
     }
     assemble(&entries).ok_or_else(damaged)
 }
 
-fn assemble(entries: &[(SecretBytes, SecretBytes)]) -> Option<StoredState> {
+fn assemble(entries: &Entries) -> Option<StoredState> {
     let mut state = StoredState { encoding: Encoding::Json, ..StoredState::default() };
     let mut groups = BTreeMap::<SecretBytes, StoredGroup>::new();
     for (key, value) in entries {
@@ -102,13 +105,9 @@ fn assemble(entries: &[(SecretBytes, SecretBytes)]) -> Option<StoredState> {
 }
 
 /// The queued proposals of a group in order: a proposal is stored under the pair of the group id and its reference.
-fn proposals(entries: &[(SecretBytes, SecretBytes)], id: &[u8], references: &[SecretBytes]) -> Vec<SecretBytes> {
+fn proposals(entries: &Entries, id: &[u8], references: &[SecretBytes]) -> Vec<SecretBytes> {
     let key = |reference: &SecretBytes| SecretBytes::concat(&[b"QueuedProposal[", id, b",", reference, b"]"]);
-    let stored = references.iter().filter_map(|reference| {
-        let key = key(reference);
-        entries.iter().find(|(stored, _)| *stored == key).map(|(_, value)| value.clone())
-    });
-    stored.collect()
+    references.iter().filter_map(|reference| entries.get(&key(reference)).cloned()).collect()
 }
 
 /// A list of encoded values, each as a list of its bytes.
@@ -118,13 +117,12 @@ fn list(value: &[u8]) -> Option<Vec<SecretBytes>> {
 }
 
 /// The key pairs of a group's epoch. Where the epoch ends and the leaf index begins does not show in their key.
-fn key_pairs(entries: &[(SecretBytes, SecretBytes)], group: &StoredGroup) -> Option<(SecretBytes, u32, SecretBytes)> {
+fn key_pairs(entries: &Entries, group: &StoredGroup) -> Option<(SecretBytes, u32, SecretBytes)> {
     let context: Context = serde_json::from_slice(group.values.get(&GroupValue::Context)?).ok()?;
     let leaf: u32 = serde_json::from_slice(group.values.get(&GroupValue::OwnLeafIndex)?).ok()?;
     let epoch = SecretBytes::from(context.epoch.to_string().into_bytes());
     let key = SecretBytes::concat(&[b"EpochKeyPairs", &group.id, &epoch, leaf.to_string().as_bytes()]);
-    let (_, pairs) = entries.iter().find(|(stored, _)| *stored == key)?;
-    Some((epoch, leaf, pairs.clone()))
+    Some((epoch, leaf, entries.get(&key)?.clone()))
 }
 
 fn is_map(id: &[u8]) -> bool {

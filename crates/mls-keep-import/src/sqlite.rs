@@ -60,7 +60,7 @@ pub(crate) fn read(path: &Path, encoding: Option<Encoding>) -> Result<StoredStat
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let absolute = std::path::absolute(path).map_err(|source| crate::io_error(path, source))?;
     let connection = Connection::open_with_flags(absolute, flags).map_err(|error| failed(path, error))?;
-    let mut reader = Reader { path, connection, read: 0 };
+    let mut reader = Reader { path, connection, read: 0, rows: 0 };
     reader.read_all(encoding)
 }
 
@@ -69,6 +69,8 @@ struct Reader<'p> {
     connection: Connection,
     /// Bytes read so far.
     read: u64,
+    /// And rows.
+    rows: u64,
 }
 
 impl Reader<'_> {
@@ -163,7 +165,9 @@ impl Reader<'_> {
                 let value = row.get_ref(column).map_err(|error| failed(self.path, error))?;
                 self.read += value.as_bytes().map_or(8, |bytes| bytes.len() as u64);
             }
-            if self.read > MAX_LEN {
+            // A forged tree has rows without end, and nothing in them.
+            self.rows += 1;
+            if self.read > MAX_LEN || self.rows > MAX_ROWS {
                 return Err(too_large(self.path));
             }
             made.push(make(row).map_err(|error| failed(self.path, error))?);
@@ -171,6 +175,9 @@ impl Reader<'_> {
         Ok(made)
     }
 }
+
+/// Most rows that are read. A group has about a dozen.
+const MAX_ROWS: u64 = 1 << 20;
 
 /// A row has a few keys beside its value.
 const MAX_ROW_LEN: i32 = limits::MAX_VALUE_LEN as i32 * 2;

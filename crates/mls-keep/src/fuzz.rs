@@ -16,7 +16,9 @@ use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::RustCrypto;
 use serde::{Deserialize, Serialize};
 
+use crate::client::of_nobody;
 use crate::provider::{Provider, Records, TransactionStorage};
+use crate::records::Kind;
 use crate::{
     Change, Client, Encryption, ErrorKind, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received,
     StorageBackend, Value,
@@ -181,8 +183,11 @@ fn record() {
         let ours = records.iter().filter(|(key, _)| !(0x10..0x30).contains(&key[0]));
         places.extend(ours.map(|(key, value)| (scope.clone(), key, value)));
     }
+    // Bob has none: every operation of his is saved.
+    let reservation = (Kind::Reservation.only().to_vec(), of_nobody(3).unwrap().as_slice().to_vec());
+    places.push((ScopeId::group(&WORLD.group).unwrap(), &reservation.0, &reservation.1));
     let seeds = one_of_each_kind(places.iter().map(|(_, key, value)| (*key, *value)));
-    assert_eq!(seeds.len(), 6, "client, group, history, received, outgoing, list");
+    assert_eq!(seeds.len(), 7, "client, group, history, received, outgoing, list, reservation");
     Target::new(env!("CARGO_PKG_NAME"), "record").seeds(seeds).run(|input| {
         let Some((at, value)) = input.split_first() else { return };
         let (scope, key, _) = &places[usize::from(*at) % places.len()];
@@ -201,7 +206,7 @@ fn record() {
             drop(bob.receive(&WORLD.received).await);
             bob.set_outbox(true);
             // The counters are what says where there is room.
-            let counted = *key == crate::records::Kind::Group.only().as_slice();
+            let counted = *key == Kind::Group.only().as_slice();
             let before = bob.outbox(&group).await.map(|all| all.len());
             if bob.send(&group, "still here").await.is_ok() {
                 assert!(bob.history(&group, 1).await.is_ok());

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum, ValueHint};
+use mls_keep::import::SKIPPED;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportCommand {
@@ -20,6 +21,9 @@ pub(crate) enum ImportCommand {
         /// How a database encodes its values; what it looks like, if this is not given
         #[arg(long, value_enum)]
         codec: Option<Codec>,
+        /// In each group, skip the keys of so many messages, which may have been sent and are not in the file
+        #[arg(long, value_name = "MESSAGES", default_value_t = SKIPPED)]
+        skip: u32,
     },
 }
 

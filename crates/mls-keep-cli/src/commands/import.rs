@@ -14,7 +14,7 @@ use crate::session::{close, open_keep};
 use crate::store::Access;
 
 /// `import openmls`
-pub(super) async fn openmls(global: &Global, file: &Path, codec: Option<Codec>) -> Result<()> {
+pub(super) async fn openmls(global: &Global, file: &Path, codec: Option<Codec>, skip: u32) -> Result<()> {
     let encoding = codec.map(|codec| match codec {
         Codec::Json => Encoding::Json,
         Codec::Cbor => Encoding::Cbor,
@@ -26,7 +26,7 @@ pub(super) async fn openmls(global: &Global, file: &Path, codec: Option<Codec>) 
     let identity = identity(global, &stored)?;
     let manager = open_keep(global, Access::Create).await?;
     let mut client = client(&manager, &stored, &identity).await?;
-    let report = client.import(&stored).await?;
+    let report = client.import_skipping(&stored, skip).await?;
     drop(client);
     close(&manager).await;
     print(global, file, &identity, &report)

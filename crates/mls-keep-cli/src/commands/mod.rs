@@ -40,7 +40,9 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
         Command::Backup(command) => archives::backup(global, command).await,
         Command::Move(command) => archives::moving(global, command).await,
         Command::Copy { from, to } => copy::copy(global, from, to).await,
-        Command::Import(ImportCommand::Openmls { file, codec }) => import::openmls(global, file, *codec).await,
+        Command::Import(ImportCommand::Openmls { file, codec, skip }) => {
+            import::openmls(global, file, *codec, *skip).await
+        }
         Command::Demo { on, dir } => crate::demo::run(global.output(), on.clone(), dir.as_deref()).await,
         Command::Completions { shell } => completions(global, *shell),
         Command::KeyPackage { command: Some(KeyPackageCommand::List), .. } => {
@@ -123,6 +125,7 @@ async fn group(global: &Global, command: &GroupCommand) -> Result<()> {
     match command {
         GroupCommand::Create { name } => with_client(global, async |session| groups::create(session, name).await).await,
         GroupCommand::List => with_client(global, groups::list).await,
+        GroupCommand::Waiting => with_client(global, rejoin::waiting).await,
         GroupCommand::Members { group } => {
             with_client(global, async |session| groups::members(session, &group.group).await).await
         }

@@ -203,6 +203,8 @@ impl<'k> Ground<'k> {
             let names: Vec<_> = old.iter().filter_map(|key| builder.batch.store.name(key)).collect();
             root.garbage.extend(&mut builder.batch, names)?;
         }
+        // Also the pages of that list.
+        builder.batch.collect(true)?;
         root.nodes = builder.written + builder.batch.puts.len() as u64;
         let root = root.next(self.stored.as_deref());
         let stored = self.keep.seal(&root, &self.token)?;

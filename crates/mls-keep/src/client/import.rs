@@ -11,12 +11,16 @@ use tracing::instrument;
 
 use super::groups::{add_to_list, identity_of};
 use super::load::no_group;
+use super::reserve::of_nobody;
 use super::{Client, ClientBuilder, CryptoProvider};
 use crate::import::{
-    Assembled, ImportReport, ImportedGroup, KeyPackages, LeftGroup, StoredGroup, StoredState, WhyLeft, preshared_key,
-    signer,
+    Assembled, ImportReport, ImportedGroup, KeyPackages, LeftGroup, SKIPPED, StoredGroup, StoredState, WhyLeft,
+    preshared_key, signer,
 };
+use crate::policy::SavePolicy;
 use crate::provider::TransactionStorage;
+use crate::records::Kind;
+use crate::scope::Scope;
 
 /// Who has leaves in what is imported.
 #[derive(Clone, Debug)]
@@ -111,6 +115,10 @@ impl<C: CryptoProvider> Client<C> {
     /// **What is imported must not be used any more.** The application that it is from would send with the same keys, and
     /// receivers refuse what comes second. End that application first, import, and delete its storage.
     ///
+    /// The application may have sent messages that it had not stored, or not in this copy. So the keys of the next
+    /// [`SKIPPED`](crate::import::SKIPPED) messages are skipped in each group before anything is sent in it; the receivers see a gap. If it
+    /// sent more than that, or a commit, see [`import_skipping`](Self::import_skipping).
+    ///
     /// A group comes without a name and without a history, in the epoch that it is in, with its configuration. A commit that
     /// is staged in it can be [confirmed](Self::confirm) or [rejected](Self::reject).
     ///
@@ -118,6 +126,20 @@ impl<C: CryptoProvider> Client<C> {
     /// `Invalid` if the client belongs to no keep, `Conflict`; and the errors of the backend.
     #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn import(&mut self, stored: &StoredState) -> Result<ImportReport> {
+        self.import_skipping(stored, SKIPPED).await
+    }
+
+    /// As [`import`](Self::import), and skips the keys of so many messages in each group, but no more than half of what its
+    /// members tolerate to be missing (their [maximum forward distance](crate::GroupSettings::maximum_forward_distance), as far as
+    /// this client's own says so). 0 if it is certain that nothing was sent which is not in what is imported.
+    ///
+    /// Proposals and commits have keys of their own, of which none is skipped. A provider stores them before they are sent, unless
+    /// the application keeps back what it stores. If it may have sent some that are not in what is imported, have another
+    /// member commit in the group before this client does: the new epoch has other keys.
+    ///
+    /// # Errors
+    /// As [`import`](Self::import).
+    pub async fn import_skipping(&mut self, stored: &StoredState, messages: u32) -> Result<ImportReport> {
         if self.store.is_none() {
             return Err(super::not_kept());
         }
@@ -125,7 +147,7 @@ impl<C: CryptoProvider> Client<C> {
         self.import_keys(stored, &mut report).await?;
         for group in &stored.groups {
             let id = stored.encoding.decode(&group.id).map_or_else(|_| Vec::new(), |id: GroupId| id.to_vec());
-            match self.import_group(stored, group).await? {
+            match self.import_group(stored, group, messages).await? {
                 Outcome::Taken(group) => report.groups.push(group),
                 Outcome::Left(why) => report.left.push(LeftGroup { id, why }),
             }
@@ -172,7 +194,7 @@ impl<C: CryptoProvider> Client<C> {
         .await
     }
 
-    async fn import_group(&mut self, stored: &StoredState, group: &StoredGroup) -> Result<Outcome> {
+    async fn import_group(&mut self, stored: &StoredState, group: &StoredGroup, messages: u32) -> Result<Outcome> {
         let Ok(assembled) = Assembled::new(stored, group) else { return Ok(Outcome::Left(WhyLeft::Unreadable)) };
         let id = assembled.id.clone();
         match self.loaded_group(&id).await {
@@ -187,6 +209,11 @@ impl<C: CryptoProvider> Client<C> {
             assembled.store(provider.storage())?;
             let group = MlsGroup::load(provider.storage(), &id)?.ok_or_else(no_group)?;
             add_to_list(provider, &id, "", None)?;
+            let tolerated = group.configuration().sender_ratchet_configuration().maximum_forward_distance();
+            let skipped = messages.min(SavePolicy::most_reserved(tolerated));
+            if skipped > 0 {
+                provider.storage().put(&Scope::group(&id), Kind::Reservation.only(), Some(of_nobody(skipped)?));
+            }
             taken = Some(ImportedGroup {
                 id: id.clone(),
                 epoch: group.epoch().as_u64(),

@@ -17,6 +17,9 @@ use mls_keep_core::SecretBytes;
 pub(crate) use assemble::{Assembled, KeyPackages, preshared_key, signer};
 pub use encoding::Encoding;
 
+/// How many messages' keys [`Client::import`](crate::Client::import) skips in each group.
+pub const SKIPPED: u32 = 100;
+
 /// What an application has stored with OpenMLS's storage trait, each value encoded by itself.
 #[derive(Default)]
 pub struct StoredState {

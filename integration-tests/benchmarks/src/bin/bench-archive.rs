@@ -84,13 +84,22 @@ fn peak() -> String {
         .join(" ")
 }
 
+/// Seconds of processor time that the process has taken, on all of its threads.
+fn processor_time() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or("").split_whitespace().skip(11).take(2);
+    // Linux counts them in hundredths.
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
 fn timed<T>(bytes: u64, what: &str, work: impl FnOnce() -> T) -> T {
     // So that the peak is of this alone.
     drop(fs::write("/proc/self/clear_refs", "5"));
-    let begun = Instant::now();
+    let (begun, before) = (Instant::now(), processor_time());
     let done = work();
-    let seconds = begun.elapsed().as_secs_f64();
-    println!("  {what:<28} {:>8.0} MB/s   {seconds:>7.2} s   peak {}", bytes as f64 / 1e6 / seconds, peak());
+    let (seconds, taken) = (begun.elapsed().as_secs_f64(), processor_time() - before);
+    let rate = bytes as f64 / 1e6 / seconds;
+    println!("  {what:<28} {rate:>8.0} MB/s   {seconds:>7.2} s, {taken:>6.2} s of processor time   peak {}", peak());
     done
 }
 
