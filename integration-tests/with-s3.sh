@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs a command beside an S3 service on loopback: seaweedfs, ministack, moto or ceph, which it installs below target/.
+# Runs a command beside an S3 service on loopback: seaweedfs, ministack, moto, localstack or ceph, which it installs below
+# target/.
 #
 #     integration-tests/with-s3.sh SERVICE command ...
 #
@@ -11,11 +12,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 target=$here/../target
 export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=testsecret AWS_REGION=us-east-1
 
-# `venv NAME PACKAGE`: a folder of its own with a package of PyPI. A look into the folder says whether it is there.
+# `venv NAME PACKAGE...`: a folder of its own with packages of PyPI. A look into the folder says whether it is there.
 venv() {
     venv=$target/s3-services/$1
-    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "$2"
+    [ -x "$venv/bin/python" ] || "${python:-python3}" -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "${@:2}"
 }
 
 # `start NAME COMMAND...`: a process whose id is in $dir/NAME.pid and whose output is in $dir/NAME.log.

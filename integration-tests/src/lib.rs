@@ -5,6 +5,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
 pub mod adapter;
+pub mod bucket;
 pub mod generations;
 pub mod guarantees;
 pub mod interval;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use integration_tests::adapter::Adapter;
+use integration_tests::bucket;
 use integration_tests::needles::runs;
 use integration_tests::store::{Contents, Image, contents, image, load, open, open_shared, restore};
 use integration_tests::wait::block_on;
@@ -20,8 +21,9 @@ use mls_keep::{
     Archive, BackupOptions, Change, Client, Encryption, ErrorKind, ExportOptions, MasterKey, PersistenceManager,
     Received, RestoreOptions, Result, SavePolicy,
 };
-use mls_keep_conformance::fault::{Fault, FaultBackend, Faults, FourMethods, Stall, every_point};
+use mls_keep_conformance::fault::{Fault, FaultBackend, FaultPoint, Faults, FourMethods, Stall, every_point};
 use mls_keep_core::{MemoryBackend, ScopeId, StorageBackend, copy_store};
+use s3_test_server::Server;
 
 /// What goes wrong: a call that does nothing, one whose reply is lost, and a write that ends in the middle.
 const FAULTS: [Fault; 3] = [Fault::BeforeApplying, Fault::AfterApplying, Fault::Torn { parts: 1 }];
@@ -40,6 +42,8 @@ enum Ground {
     Memory,
     FourMethods,
     On(Adapter),
+    /// A bucket: what goes wrong is each single request.
+    S3,
 }
 
 /// A store that outlives its backends.
@@ -47,18 +51,31 @@ struct Place {
     ground: Ground,
     memory: MemoryBackend,
     directory: tempfile::TempDir,
+    server: Option<Server>,
 }
 
 impl Ground {
+    /// All of them, or those that `MLS_KEEP_ADAPTER` leaves.
     fn all() -> Vec<Self> {
+        if std::env::var("MLS_KEEP_ADAPTER").is_ok_and(|name| name == "s3") {
+            return vec![Self::S3];
+        }
         let adapters = Adapter::chosen().into_iter().map(Self::On);
-        [Self::Memory, Self::FourMethods].into_iter().chain(adapters).collect()
+        [Self::Memory, Self::FourMethods, Self::S3].into_iter().chain(adapters).collect()
+    }
+
+    /// Runs `try_one` with everything that can go wrong here.
+    fn every_point(self, try_one: impl FnMut(FaultPoint) -> bool) -> u64 {
+        // A request is one piece: it has no middle.
+        let faults = if matches!(self, Self::S3) { &FAULTS[..2] } else { &FAULTS };
+        every_point(faults, try_one)
     }
 }
 
 impl Place {
     fn new(ground: Ground, holds: &Image) -> Self {
-        let place = Self { ground, memory: MemoryBackend::new(), directory: tempfile::tempdir().unwrap() };
+        let server = matches!(ground, Ground::S3).then(Server::start);
+        let place = Self { ground, memory: MemoryBackend::new(), directory: tempfile::tempdir().unwrap(), server };
         if !holds.is_empty() {
             let target = place.backend();
             block_on(copy_store(&restore(holds), target.as_ref(), &mut |_| ())).unwrap();
@@ -71,6 +88,23 @@ impl Place {
         match self.ground {
             Ground::Memory | Ground::FourMethods => Arc::new(self.memory.clone()),
             Ground::On(adapter) => adapter.open(&adapter.path(Path::new(self.directory.path()), "keep")).unwrap(),
+            Ground::S3 => Arc::new(bucket::open(self.server.as_ref().unwrap())),
+        }
+    }
+
+    /// Lets what `point` says go wrong from here on.
+    fn arm(&self, faults: &Faults, point: FaultPoint) {
+        match &self.server {
+            Some(server) => bucket::arm(server, point),
+            None => faults.arm(point),
+        }
+    }
+
+    /// Ends that, and says whether it was met.
+    fn disarm(&self, faults: &Faults) -> bool {
+        match &self.server {
+            Some(server) => server.heal(),
+            None => faults.disarm() > 0,
         }
     }
 
@@ -92,7 +126,7 @@ impl Place {
 /// A client with more than fits one commit of a restoration, or, where each node of it is a point, with little.
 fn large_for(ground: Ground) -> (Image, Contents) {
     match ground {
-        Ground::FourMethods => with_values(1),
+        Ground::FourMethods | Ground::S3 => with_values(1),
         _ => with_values(20),
     }
 }
@@ -125,15 +159,15 @@ fn a_restoration_that_is_cut_anywhere_leaves_all_or_nothing() {
     for ground in Ground::all() {
         let (large, whole) = large_for(ground);
         let archive = block_on(back_up(&open(restore(&large)).unwrap()));
-        let points = every_point(&FAULTS, |point| {
+        let points = ground.every_point(|point| {
             let case = format!("{ground:?}, {point:?}");
             let place = Place::new(ground, &Image::new());
             let faults = Faults::new();
             let manager = place.failing(&faults);
             let mut archives = [block_on(opened(&archive)).unwrap()];
-            faults.arm(point);
+            place.arm(&faults, point);
             let restored = block_on(manager.restore_from_backup(&mut archives, RestoreOptions::new()));
-            let reached = faults.disarm() > 0;
+            let reached = place.disarm(&faults);
             let (is_ok, kind) = (restored.is_ok(), restored.as_ref().err().map(|error| error.kind()));
             drop(restored);
             drop(block_on(manager.close()));
@@ -175,16 +209,16 @@ fn a_replacement_that_is_cut_anywhere_leaves_the_old_client_or_the_restored_one(
     for ground in Ground::all() {
         let (large, whole) = large_for(ground);
         let archive = block_on(back_up(&open(restore(&large)).unwrap()));
-        every_point(&FAULTS, |point| {
+        ground.every_point(|point| {
             let case = format!("{ground:?}, {point:?}");
             let place = Place::new(ground, &holds);
             let faults = Faults::new();
             let manager = place.failing(&faults);
             let mut archives = [block_on(opened(&archive)).unwrap()];
-            faults.arm(point);
+            place.arm(&faults, point);
             let options = RestoreOptions::new().replace();
             let restored = block_on(manager.restore_from_backup(&mut archives, options)).map(drop);
-            let reached = faults.disarm() > 0;
+            let reached = place.disarm(&faults);
             drop(block_on(manager.close()));
             drop(manager);
             let manager = place.manager();
@@ -239,16 +273,16 @@ fn of_a_client_that_moves_never_two_can_send_and_never_none() {
     let (holds, group) = (image(&world.store), world.group.clone());
     for ground in Ground::all() {
         let mut outcomes = HashSet::new();
-        let points = every_point(&FAULTS, |point| {
+        let points = ground.every_point(|point| {
             let case = format!("{ground:?}, {point:?}");
             let place = Place::new(ground, &holds);
             let faults = Faults::new();
             let manager = place.failing(&faults);
             let mut alice = load(&manager, "alice").unwrap();
             let mut archive = Vec::new();
-            faults.arm(point);
+            place.arm(&faults, point);
             let exported = block_on(alice.export_state(&mut archive, ExportOptions::new(key())));
-            let reached = faults.disarm() > 0;
+            let reached = place.disarm(&faults);
             let here = can_send(&mut alice, &holds, &group);
             drop(alice);
             drop(block_on(manager.close()));
@@ -287,15 +321,15 @@ fn an_import_that_is_cut_anywhere_is_done_or_can_be_done_again_and_once() {
     let mut alice = world.alice;
     block_on(alice.export_state(&mut archive, ExportOptions::new(key()))).unwrap();
     for ground in Ground::all() {
-        every_point(&FAULTS, |point| {
+        ground.every_point(|point| {
             let case = format!("{ground:?}, {point:?}");
             let place = Place::new(ground, &Image::new());
             let faults = Faults::new();
             let manager = place.failing(&faults);
             let again = block_on(opened(&archive)).unwrap();
-            faults.arm(point);
+            place.arm(&faults, point);
             let imported = block_on(Client::import_state(&manager, again)).map(drop);
-            let reached = faults.disarm() > 0;
+            let reached = place.disarm(&faults);
             drop(block_on(manager.close()));
             drop(manager);
             let manager = place.manager();

@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use integration_tests::bucket;
 use integration_tests::generations::last_generation;
 use integration_tests::store::{load, open};
 use integration_tests::wait::block_on;
@@ -17,6 +18,7 @@ use mls_keep::openmls::prelude::OpenMlsProvider;
 use mls_keep::{Change, Client, ErrorKind, Persistence, PersistenceManager, Received, SavePolicy};
 use mls_keep_conformance::fault::{Fault, FaultBackend, Faults, every_point};
 use mls_keep_core::MemoryBackend;
+use s3_test_server::Server;
 
 const FIXTURES: [(&str, &str, Encoding); 4] = [
     ("sqlite-json", "alice.db", Encoding::Json),
@@ -177,6 +179,31 @@ fn an_import_that_is_interrupted_is_made_again() {
         for group in ["coffee", "staged", "tea"] {
             assert_eq!(block_on(alice.group(&id(group))).unwrap().members, 2);
         }
+        reached
+    });
+    assert!(points > 10, "only {points} points");
+}
+
+/// Into a bucket, cut at every request, once and for good.
+#[test]
+fn an_import_into_a_bucket_that_is_cut_at_any_request_is_made_again() {
+    let stored = stored("sqlite-json", "alice.db");
+    let points = every_point(&[Fault::BeforeApplying, Fault::AfterApplying], |point| {
+        let server = Server::start();
+        let manager = open(bucket::open(&server)).unwrap();
+        let mut alice = make(&manager, &stored, "alice");
+        bucket::arm(&server, point);
+        let first = block_on(alice.import(&stored));
+        let reached = server.heal();
+        drop((alice, first));
+        drop(block_on(manager.close()));
+        let mut alice = load(&open(bucket::open(&server)).unwrap(), "alice").unwrap();
+        block_on(alice.import(&stored)).unwrap();
+        for group in ["coffee", "staged", "tea"] {
+            assert_eq!(block_on(alice.group(&id(group))).unwrap().members, 2, "{point:?}");
+        }
+        let found = block_on(alice.store().unwrap().verify(&mut |_| ())).unwrap();
+        assert!(found.is_sound() && found.statistics.orphans == 0, "{point:?}: {found:?}");
         reached
     });
     assert!(points > 10, "only {points} points");

@@ -84,7 +84,7 @@ impl S3Backend {
         Ok(Self { store: Arc::new(store), closed: AtomicBool::new(false), runtime })
     }
 
-    /// The versions below the prefix that are not current. None in a bucket that keeps none.
+    /// The versions of the store's objects that are not current. None in a bucket that keeps none.
     ///
     /// # Errors
     /// `Unavailable` if the service cannot be reached.
@@ -101,7 +101,7 @@ impl S3Backend {
     /// `ReadOnly` if the credentials may not, `Unavailable` if the service cannot be reached.
     pub async fn purge_old_versions(&self) -> Result<usize> {
         let store = Arc::clone(&self.store);
-        self.run(async move { store.purge("").await }).await
+        self.run(async move { store.purge().await }).await
     }
 
     async fn run<T: Send + 'static>(&self, call: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {

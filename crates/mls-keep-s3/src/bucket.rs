@@ -1,5 +1,6 @@
 //! [`Bucket`]: requests for the objects below one prefix, each repeated until it has an answer or the deadline is there.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -60,6 +61,7 @@ pub(crate) struct Listed {
 }
 
 /// A version that is kept of an object.
+#[derive(Clone)]
 pub(crate) struct Version {
     pub(crate) name: String,
     pub(crate) id: String,
@@ -76,6 +78,7 @@ pub(crate) struct Bucket {
     prefix: String,
     encryption: Option<ServerSideEncryption>,
     permits: Semaphore,
+    attempt_timeout: Duration,
     deadline: Duration,
 }
 
@@ -87,6 +90,7 @@ impl Bucket {
             prefix,
             encryption: config.encryption.clone(),
             permits: Semaphore::new(config.connections),
+            attempt_timeout: config.attempt_timeout,
             deadline: config.deadline,
         }
     }
@@ -136,6 +140,12 @@ impl Bucket {
 
     /// One attempt to read the object `name`, unless its ETag is `known`.
     pub(crate) async fn get_once(&self, name: &str, known_etag: Option<&str>) -> Result<Read, Failure> {
+        // The SDK's own bound ends with the head of the answer.
+        let whole = tokio::time::timeout(self.attempt_timeout, self.get_whole(name, known_etag));
+        whole.await.unwrap_or_else(|_| Err(Failure::too_late()))
+    }
+
+    async fn get_whole(&self, name: &str, known_etag: Option<&str>) -> Result<Read, Failure> {
         let _permit = self.permits.acquire().await;
         let request = self.client.get_object().bucket(&self.name).key(self.key(name));
         let request = request.set_if_none_match(known_etag.map(str::to_owned));
@@ -154,15 +164,6 @@ impl Bucket {
             return Err(Failure::broken_off());
         }
         Ok(Read { body: body.freeze(), tag: Tag { etag, version: answer.version_id } })
-    }
-
-    /// The object `name`, or `None` if there is none.
-    pub(crate) async fn get(&self, name: &str, known_etag: Option<&str>) -> Result<Option<Read>, Failure> {
-        match self.patience().repeat(|| self.get_once(name, known_etag)).await {
-            Ok(read) => Ok(Some(read)),
-            Err(Failure::Missing) => Ok(None),
-            Err(failure) => Err(failure),
-        }
     }
 
     /// Writes an object that nobody else writes, or whose last writer wins.
@@ -190,8 +191,9 @@ impl Bucket {
     /// `start-after` is not used: services that keep directories walk them in another order than that of bytes, and leave
     /// out what comes later in byte order only. A whole listing has everything, in whatever order.
     pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Failure> {
-        let mut listed = Vec::new();
+        let mut listed = BTreeMap::new();
         let mut token = None::<String>;
+        let mut circles = Circles::default();
         loop {
             let attempt = || async {
                 let _permit = self.permits.acquire().await;
@@ -202,21 +204,19 @@ impl Bucket {
             };
             // Each page has the time of a call.
             let answer = self.patience().repeat(attempt).await?;
+            let before = listed.len();
             for object in answer.contents.unwrap_or_default() {
                 let name = object.key.as_deref().and_then(|key| key.strip_prefix(&self.prefix)).unwrap_or_default();
                 if name.starts_with(prefix) {
-                    listed.push(Listed {
-                        name: name.to_owned(),
-                        etag: object.e_tag.unwrap_or_default(),
-                        len: object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
-                    });
+                    let etag = object.e_tag.unwrap_or_default();
+                    let len = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
+                    listed.insert(name.to_owned(), Listed { name: name.to_owned(), etag, len });
                 }
             }
             if !answer.is_truncated.unwrap_or_default() {
-                listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-                listed.dedup_by(|a, b| a.name == b.name);
-                return Ok(listed);
+                return Ok(listed.into_values().collect());
             }
+            circles.page(listed.len() - before)?;
             if answer.next_continuation_token.is_none() || answer.next_continuation_token == token {
                 return Err(endless_listing());
             }
@@ -226,8 +226,9 @@ impl Bucket {
 
     /// All versions that are kept of the objects whose names begin with `prefix`.
     pub(crate) async fn versions(&self, prefix: &str) -> Result<Vec<Version>, Failure> {
-        let mut found = Vec::new();
+        let mut found = BTreeMap::new();
         let mut marker = (None, None);
+        let mut circles = Circles::default();
         loop {
             let attempt = || async {
                 let _permit = self.permits.acquire().await;
@@ -238,16 +239,18 @@ impl Bucket {
             };
             // Each page has the time of a call.
             let answer = self.patience().repeat(attempt).await?;
+            let before = found.len();
             let mut add = |key: Option<String>, id: Option<String>, is_latest: Option<bool>, len: Option<i64>| {
                 let name = key.as_deref().and_then(|key| key.strip_prefix(&self.prefix));
                 if let (Some(name), Some(id)) = (name, id) {
-                    found.push(Version {
+                    let version = Version {
                         name: name.to_owned(),
-                        id,
+                        id: id.clone(),
                         is_latest: is_latest.unwrap_or_default(),
                         is_marker: len.is_none(),
                         len: len.and_then(|len| u64::try_from(len).ok()).unwrap_or_default(),
-                    });
+                    };
+                    found.insert((name.to_owned(), id), version);
                 }
             };
             for version in answer.versions.unwrap_or_default() {
@@ -257,14 +260,32 @@ impl Bucket {
                 add(marker.key, marker.version_id, marker.is_latest, None);
             }
             if !answer.is_truncated.unwrap_or_default() {
-                return Ok(found);
+                return Ok(found.into_values().collect());
             }
+            circles.page(found.len() - before)?;
             let next = (answer.next_key_marker, answer.next_version_id_marker);
             if next.0.is_none() || next == marker {
                 return Err(endless_listing());
             }
             marker = next;
         }
+    }
+}
+
+/// Pages in a row that a listing may have with nothing that is new: of markers, or of what lies elsewhere.
+const MAX_EMPTY_PAGES: usize = 100;
+
+/// Looks whether a listing goes in circles.
+#[derive(Default)]
+struct Circles {
+    empty: usize,
+}
+
+impl Circles {
+    /// A page that is not the last one, with so many names that no page before had.
+    fn page(&mut self, new: usize) -> Result<(), Failure> {
+        self.empty = if new == 0 { self.empty + 1 } else { 0 };
+        if self.empty > MAX_EMPTY_PAGES { Err(endless_listing()) } else { Ok(()) }
     }
 }
 

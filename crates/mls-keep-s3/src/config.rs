@@ -69,7 +69,8 @@ pub enum ServerSideEncryption {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum OldVersions {
     /// They are deleted, right after they are replaced. An old root can then not be put back by who may only read versions,
-    /// and what was deleted is gone. Needs the permission `s3:DeleteObjectVersion`.
+    /// and what was deleted is gone. Needs the permission `s3:DeleteObjectVersion`. Do not suspend versioning while clients
+    /// write: a version without an id (`null`) that is deleted since one with an id replaced it could be a newer one by then.
     #[default]
     Purge,
     /// They stay. [`S3Backend::old_versions`](crate::S3Backend::old_versions) counts them.

@@ -78,7 +78,7 @@ impl Failure {
                     Self::for_now(format!("the service answered {status} and then nonsense, broke off, or did not end"))
                 }
             },
-            SdkError::TimeoutError(_) => Self::for_now("the service did not answer in time"),
+            SdkError::TimeoutError(_) => Self::too_late(),
             SdkError::DispatchFailure(failure) => {
                 Self::of_the_way(failure.as_connector_error().map(|error| error as &dyn StdError))
             }
@@ -155,6 +155,10 @@ impl Failure {
         Self::for_now("the service's answer broke off, or did not end")
     }
 
+    pub(crate) fn too_late() -> Self {
+        Self::for_now("the service did not answer in time")
+    }
+
     /// What is to be deleted may be gone already.
     pub(crate) fn if_missing<T: Default>(self) -> Result<T, Self> {
         if matches!(self, Self::Missing) { Ok(T::default()) } else { Err(self) }
@@ -176,7 +180,7 @@ impl Failure {
             ),
             Self::InTheWay => Error::new(ErrorKind::Busy, "other requests for the same object are in the way"),
             Self::Missing | Self::NotModified | Self::Lost => {
-                Error::new(ErrorKind::Internal, "the service answered what does not fit the request")
+                Error::new(ErrorKind::Unavailable, "the service answered what does not fit the request")
             }
         };
         error.with_source(OfTheService)

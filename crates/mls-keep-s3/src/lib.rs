@@ -11,12 +11,17 @@
 //!   ([`Config::inline_len`]), or are written before it.
 //! - A write whose answer is lost is looked for, not repeated blindly: it ends applied once, not applied, or as
 //!   [`OutcomeUnknown`](mls_keep_core::ErrorKind::OutcomeUnknown), in bounded time ([`Config::deadline`]).
-//! - Nothing is written to a service whose conditional writes do not compare. It can be read.
-//! - Old versions in a versioned bucket are deleted, or counted ([`Config::old_versions`]).
+//! - Whatever is replaced is replaced on a condition, so a write that the network holds back takes the place of no later one.
+//! - Nothing is written to a service whose conditional writes do not compare, or whose ETags repeat. It can be read.
+//! - An object that comes cut is asked for again, and never taken for a shorter one.
+//! - Old versions in a versioned bucket are deleted, or counted ([`Config::old_versions`]). Those of others' objects stay.
 //! - No error and no `Debug` shows a credential, a signature or an address.
 //!
 //! What the service promises it promises: durability is its own. A service whose conditional writes compare first and write
 //! later passes the probe, and loses commits; the conformance suite finds that.
+//!
+//! What S3 cannot give: a deletion has no condition. One that the network holds back until its key is saved again takes what is
+//! there then. A keep saves no key again that it has deleted; who copies a store to where the same store was deleted does.
 //!
 //! Credentials, region and endpoint come from AWS's default chain where [`Config`] names none.
 

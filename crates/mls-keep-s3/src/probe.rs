@@ -71,7 +71,10 @@ impl Probe<'_> {
             return refuse("it does not look at If-Match");
         }
         for quotes in [Quotes::With, Quotes::Without] {
-            if let Outcome::Done(_) = self.write(&Condition::Is(first.etag.clone(), quotes)).await? {
+            if let Outcome::Done(second) = self.write(&Condition::Is(first.etag.clone(), quotes)).await? {
+                if second.etag == first.etag {
+                    return refuse("it gives two objects the same ETag");
+                }
                 return Ok(Found { quotes, keeps_versions: first.kept().is_some() });
             }
         }

@@ -10,12 +10,16 @@ use crate::error::{Applied, Failure};
 /// How often a service may refuse what it should take before that is the answer: it may have been busy with another write.
 const MAX_REFUSALS: usize = 6;
 
+/// How often an object is read before it is called damaged: it may have been cut on the way.
+const MAX_READS: usize = 3;
+
 /// How long a call goes on repeating a request.
 pub(crate) struct Patience {
     until: Instant,
     delays: backon::ExponentialBackoff,
     applied: Applied,
     refusals: usize,
+    reads: usize,
 }
 
 impl Patience {
@@ -25,7 +29,7 @@ impl Patience {
             .with_max_delay(Duration::from_secs(2))
             .with_jitter()
             .without_max_times();
-        Self { until: Instant::now() + deadline, delays: delays.build(), applied: Applied::No, refusals: 0 }
+        Self { until: Instant::now() + deadline, delays: delays.build(), applied: Applied::No, refusals: 0, reads: 1 }
     }
 
     /// Whether an attempt that failed may have been applied.
@@ -55,6 +59,7 @@ impl Patience {
             Failure::ForNow { applied: Applied::Unknown, .. } => self.applied = Applied::Unknown,
             Failure::ForNow { .. } | Failure::InTheWay => {}
             Failure::Refused if self.refusals < MAX_REFUSALS => self.refusals += 1,
+            Failure::Unreadable(_) if self.reads < MAX_READS => self.reads += 1,
             _ => return Err(failure),
         }
         let delay = self.delays.next().unwrap_or(Duration::from_secs(2));

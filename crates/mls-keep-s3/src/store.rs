@@ -145,30 +145,39 @@ impl Store {
         if is_root(key) {
             return Ok(self.fetch(key).await?.and_then(|seen| seen.object.value.clone()));
         }
-        Ok(self.read(key).await?.and_then(|seen| seen.object.value.clone()))
+        let seen = self.read(key, None).await.map_err(Failure::into_error)?;
+        Ok(seen.and_then(|seen| seen.object.value))
     }
 
     /// The object of the root `key`, as it is now.
     pub(crate) async fn fetch(&self, key: &Key) -> Result<Option<Arc<Seen>>> {
         let cached = self.cache.get(key);
         let etag = cached.as_ref().map(|seen| seen.tag.etag.as_str());
-        let found = match self.bucket.get(&name(key), etag).await {
+        let found = match self.read(key, etag).await {
             Err(Failure::NotModified) => return Ok(cached),
             Err(failure) => return Err(failure.into_error()),
             Ok(found) => found,
         };
-        let Some(read) = found else {
+        let Some(seen) = found.map(Arc::new) else {
             self.cache.remove(key);
             return Ok(None);
         };
-        let seen = Arc::new(self.seen(read)?);
         self.cache.insert(key, Arc::clone(&seen));
         Ok(Some(seen))
     }
 
-    async fn read(&self, key: &Key) -> Result<Option<Seen>> {
-        let read = self.bucket.get(&name(key), None).await.map_err(Failure::into_error)?;
-        read.map(|read| self.seen(read)).transpose()
+    /// The object of `key`, unless its ETag is `known`.
+    async fn read(&self, key: &Key, known_etag: Option<&str>) -> Result<Option<Seen>, Failure> {
+        let name = name(key);
+        let attempt = || async {
+            let read = self.bucket.get_once(&name, known_etag).await?;
+            self.seen(read).map_err(Failure::Unreadable)
+        };
+        match self.bucket.patience().repeat(attempt).await {
+            Ok(seen) => Ok(Some(seen)),
+            Err(Failure::Missing) => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// What was read, after learning from it.
@@ -198,11 +207,12 @@ impl Store {
                 return Ok(());
             }
         }
-        self.save_own(key, data).await
+        self.replace(key, &data).await
     }
 
-    async fn save_own(&self, key: &Key, data: Bytes) -> Result<()> {
-        let body = Object::new(Some(data), BTreeMap::new())?.encode();
+    /// A write without a condition, of which the last one wins.
+    pub(crate) async fn put_blindly(&self, key: &Key, data: &Bytes) -> Result<()> {
+        let body = Object::new(Some(data.clone()), BTreeMap::new())?.encode();
         let tag = self.bucket.put(&name(key), body).await.map_err(unknown_if_for_now)?;
         if self.purges && (tag.version.is_some() || self.keeps_versions.load(Ordering::Relaxed)) {
             self.purge_others(key, &tag).await;

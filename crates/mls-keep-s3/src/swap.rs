@@ -1,6 +1,6 @@
 //! Replacing the object of a root: [`Store::commit`], and the conditional write below it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -53,13 +53,12 @@ impl Store {
             }
             Ok(Some(self.place(commit, seen)))
         };
-        let Some(done) = self.rewrite(&swap.key, seen, make).await? else {
+        let Some(before) = self.rewrite(&swap.key, seen, make).await? else {
             self.save_all(commit.puts.iter().cloned()).await?;
             return Ok(commit.deletes.clone());
         };
-        let rode = |key: &Key| done.before.as_ref().is_some_and(|seen| seen.object.nodes.contains_key(key));
-        let deletes = commit.deletes.iter().filter(|key| !rode(key)).cloned();
-        Ok(deletes.chain(done.written_in_vain).collect())
+        let rode = |key: &Key| before.as_ref().is_some_and(|seen| seen.object.nodes.contains_key(key));
+        Ok(commit.deletes.iter().filter(|key| !rode(key)).cloned().collect())
     }
 
     /// Which nodes ride with the root after `commit`, and which get objects of their own.
@@ -84,33 +83,52 @@ impl Store {
     }
 
     /// Replaces the object of a root by what `make` makes of the one that is there, `seen` at first, until nobody is in
-    /// between. If it makes `None`, all stays as it is.
+    /// between. Returns what was there before. If it makes `None`, all stays as it is.
     pub(crate) async fn rewrite(
         &self,
         key: &Key,
         mut seen: Option<Arc<Seen>>,
         make: impl Fn(Option<&Arc<Seen>>) -> Result<Option<Plan>>,
-    ) -> Result<Option<Rewritten>> {
+    ) -> Result<Option<Option<Arc<Seen>>>> {
         let mut patience = self.bucket.patience();
-        let mut written = HashSet::new();
+        let mut written = HashMap::new();
         loop {
-            let Some(Plan { value, nodes, own }) = make(seen.as_ref())? else { return Ok(None) };
+            let Some(Plan { value, mut nodes, own }) = make(seen.as_ref())? else { return Ok(None) };
+            // What was given an object of its own in an attempt that lost keeps it. If it rode again, that object would have to
+            // go, and a deletion that is held up could take it when it counts again.
+            nodes.retain(|key, data| written.get(key) != Some(data));
             // Objects first: the root names them.
-            let own: Vec<_> = own.into_iter().filter(|(key, _)| !written.contains(key)).collect();
-            written.extend(own.iter().map(|(key, _)| key.clone()));
+            let own: Vec<_> = own.into_iter().filter(|(key, data)| written.get(key) != Some(data)).collect();
+            written.extend(own.iter().cloned());
             self.save_all(own.into_iter()).await?;
-            let riding: HashSet<Key> = nodes.keys().cloned().collect();
             match self.swap(key, seen.as_ref(), Object::new(value, nodes)?).await? {
-                Swapped::Done => {
-                    let written_in_vain = written.into_iter().filter(|key| riding.contains(key)).collect();
-                    return Ok(Some(Rewritten { before: seen, written_in_vain }));
-                }
+                Swapped::Done => return Ok(Some(seen)),
                 Swapped::Lost(now) => seen = now,
             }
             // Before it waits: mostly there is nothing to be done any more.
             make(seen.as_ref())?;
             patience.after(Failure::InTheWay).await.map_err(Failure::into_error)?;
         }
+    }
+
+    /// Makes `data` the value of `key`, which is no root. On a condition, though there is nothing to compare: a write that is
+    /// held up is not to take the place of a later one.
+    pub(crate) async fn replace(&self, key: &Key, data: &Bytes) -> Result<()> {
+        let mut patience = self.bucket.patience();
+        let mut seen = None;
+        loop {
+            let object = Object::new(Some(data.clone()), BTreeMap::new())?;
+            match self.swap(key, seen.as_ref(), object).await? {
+                Swapped::Done => break,
+                // Refused, and nothing is there: SeaweedFS takes what lies below the key for an object of the key.
+                Swapped::Lost(None) if seen.is_none() => return self.put_blindly(key, data).await,
+                Swapped::Lost(now) => seen = now,
+            }
+            patience.after(Failure::InTheWay).await.map_err(Failure::into_error)?;
+        }
+        // Others write it, too, and nobody asks for it before that.
+        self.cache.remove(key);
+        Ok(())
     }
 
     /// Writes `object` in place of what was `seen`. A write whose answer is lost is looked for before it is repeated.
@@ -132,14 +150,15 @@ impl Store {
             // Whose object is there?
             match self.bucket.get_once(&name, None).await {
                 Ok(now) if now.body == body => Ok(Answer::Taken(now.tag)),
-                Ok(read) => {
-                    let now = self.seen(read).map_err(Failure::Unreadable)?;
-                    match seen.filter(|seen| seen.object.id == now.object.id) {
+                Ok(read) => match self.seen(read) {
+                    Ok(now) => match seen.filter(|seen| seen.object.id == now.object.id) {
                         Some(seen) if lost && seen.tag.etag == now.tag.etag => Err(Failure::Refused),
                         Some(_) if !lost => Err(failure),
                         _ => Ok(Answer::Other { now: Some(Arc::new(now)), lost }),
-                    }
-                }
+                    },
+                    Err(error) if lost => Err(Failure::Unreadable(error)),
+                    Err(_) => Err(failure),
+                },
                 Err(Failure::Missing) if lost || seen.is_some() => Ok(Answer::Other { now: None, lost }),
                 Err(_) if lost => Err(failed_to_compare()),
                 // Not there yet, or it cannot be asked: the same write once more.
@@ -194,14 +213,6 @@ enum Answer {
     Taken(Tag),
     /// Another one is there, or none. `lost` if the service refused the write.
     Other { now: Option<Arc<Seen>>, lost: bool },
-}
-
-/// What [`Store::rewrite`] did.
-pub(crate) struct Rewritten {
-    /// What was there before.
-    pub(crate) before: Option<Arc<Seen>>,
-    /// Nodes that were given objects of their own in a lost attempt, and for which there was room in the end.
-    written_in_vain: Vec<Key>,
 }
 
 pub(crate) fn nodes_of(seen: Option<&Arc<Seen>>) -> BTreeMap<Key, Bytes> {

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use futures_util::future::{join_all, try_join_all};
 use mls_keep_core::{Key, Result};
 
-use crate::bucket::{NULL, Tag};
+use crate::bucket::{NULL, Tag, Version};
 use crate::error::Failure;
-use crate::layout::name;
+use crate::layout::{PROBES, VALUES, name};
 use crate::store::Store;
 
 impl Store {
@@ -33,14 +33,11 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes all versions of the objects whose names begin with `prefix` that are not current. Returns how many.
-    pub(crate) async fn purge(&self, prefix: &str) -> Result<usize> {
-        let versions = self.bucket.versions(prefix).await.map_err(Failure::into_error)?;
+    /// Deletes all versions of the store's objects that are not current. Returns how many.
+    pub(crate) async fn purge(&self) -> Result<usize> {
+        let versions = self.versions_that_are_old().await?;
         // A marker of deletion goes after what it hides.
-        let (markers, old): (Vec<_>, Vec<_>) = versions
-            .iter()
-            .filter(|version| !version.is_latest || version.is_marker)
-            .partition(|version| version.is_latest);
+        let (markers, old): (Vec<_>, Vec<_>) = versions.iter().partition(|version| version.is_latest);
         for group in [&old, &markers] {
             try_join_all(group.iter().map(|version| self.bucket.delete(&version.name, Some(&version.id))))
                 .await
@@ -49,11 +46,18 @@ impl Store {
         Ok(old.len() + markers.len())
     }
 
-    /// How many versions below the prefix are not current, and how many bytes they hold.
+    /// How many versions of the store's objects are not current, and how many bytes they hold.
     pub(crate) async fn old_versions(&self) -> Result<(usize, u64)> {
-        let versions = self.bucket.versions("").await.map_err(Failure::into_error)?;
-        let old = versions.iter().filter(|version| !version.is_latest || version.is_marker);
-        Ok(old.fold((0, 0), |(count, len), version| (count + 1, len + version.len)))
+        let old = self.versions_that_are_old().await?;
+        Ok(old.iter().fold((0, 0), |(count, len), version| (count + 1, len + version.len)))
+    }
+
+    /// Of what others keep below the prefix nothing is looked at.
+    async fn versions_that_are_old(&self) -> Result<Vec<Version>> {
+        let ours = try_join_all([VALUES, PROBES].map(|names| self.bucket.versions(names)));
+        let mut versions = ours.await.map_err(Failure::into_error)?.concat();
+        versions.retain(|version| !version.is_latest || version.is_marker);
+        Ok(versions)
     }
 
     /// Deletes the version `old` of the object of `key`, which one of the tag `new` has replaced. The commit stands; a version

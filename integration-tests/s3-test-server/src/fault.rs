@@ -30,6 +30,13 @@ pub enum Fault {
     Hold(Hold),
     /// Waits until the test lets it go on, then the connection is cut. Applied only if it waited after that.
     HoldThenReset(Hold),
+    /// Not applied yet, and the connection is cut. It takes effect when the test lets it
+    /// ([`Server::land`](crate::Server::land)), or, among random faults, before some later request.
+    Late,
+    /// The head of the answer and half of its body come, and then nothing more.
+    Stalled,
+    /// Applied; half of the answer's body comes, in an answer that says that this is all.
+    CutShort,
     /// Answered with this status, this code and these headers, not applied.
     Answer(u16, &'static str, &'static [(&'static str, &'static str)]),
 }
@@ -71,18 +78,32 @@ impl Hold {
     }
 }
 
-/// The fault that is to come.
+/// The faults that are to come.
 #[derive(Default)]
 pub(crate) struct Script {
     left: usize,
     fault: Option<Fault>,
-    sticky: bool,
+    /// What all requests meet after it.
+    then: Option<Fault>,
     met: bool,
+    random: Option<Random>,
+}
+
+/// Faults without a plan.
+struct Random {
+    faults: Vec<Fault>,
+    /// Of a thousand requests so many meet one.
+    permille: u64,
+    seed: u64,
 }
 
 impl Script {
-    pub(crate) fn set(&mut self, k: usize, fault: Fault, sticky: bool) {
-        *self = Self { left: k, fault: Some(fault), sticky, met: false };
+    pub(crate) fn set(&mut self, k: usize, fault: Fault, then: Option<Fault>) {
+        *self = Self { left: k, fault: Some(fault), then, ..Self::default() };
+    }
+
+    pub(crate) fn set_random(&mut self, seed: u64, permille: u64, faults: Vec<Fault>) {
+        *self = Self { random: Some(Random { faults, permille, seed }), ..Self::default() };
     }
 
     pub(crate) fn clear(&mut self) -> bool {
@@ -95,12 +116,41 @@ impl Script {
 
     /// What the next request meets.
     pub(crate) fn next(&mut self) -> Option<Fault> {
-        self.fault.as_ref()?;
-        self.left = self.left.saturating_sub(1);
-        if self.left > 0 {
+        if let Some(random) = &mut self.random {
+            return random.next();
+        }
+        if self.fault.is_some() {
+            self.left = self.left.saturating_sub(1);
+            if self.left > 0 {
+                return None;
+            }
+            self.met = true;
+            return self.fault.take();
+        }
+        self.then.clone()
+    }
+
+    /// Whether what is late takes effect before the next request.
+    pub(crate) fn lands(&mut self) -> bool {
+        self.random.as_mut().is_some_and(|random| random.below(4) == 0)
+    }
+}
+
+impl Random {
+    fn next(&mut self) -> Option<Fault> {
+        if self.below(1000) >= self.permille {
             return None;
         }
-        self.met = true;
-        if self.sticky { self.fault.clone() } else { self.fault.take() }
+        let chosen = self.below(self.faults.len() as u64);
+        self.faults.get(usize::try_from(chosen).ok()?).cloned()
+    }
+
+    /// A number below `sides` (xorshift64).
+    fn below(&mut self, sides: u64) -> u64 {
+        self.seed |= 1;
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        (self.seed >> 11) % sides
     }
 }

@@ -47,10 +47,23 @@ struct Shared {
     objects: Mutex<Objects>,
     script: Mutex<Script>,
     requests: Mutex<Vec<Request>>,
+    /// What a policy forbids: a method, or `LIST`.
+    forbidden: Mutex<Option<String>>,
+    /// What requests that met [`Fault::Late`] do when they take effect.
+    late: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
     /// How many requests there were in all.
     arrived: AtomicUsize,
     /// How many bytes went into bodies that have no end.
     endless: AtomicUsize,
+}
+
+impl Shared {
+    fn land(&self) -> usize {
+        let late = std::mem::take(&mut *self.late.lock().unwrap());
+        let count = late.len();
+        late.into_iter().for_each(|land| land());
+        count
+    }
 }
 
 impl Server {
@@ -99,7 +112,23 @@ impl Server {
 
     /// Lets the `k`-th request from now meet `fault`, 1 being the next one; and all later ones as well if `sticky`.
     pub fn fail(&self, k: usize, fault: Fault, sticky: bool) {
-        self.shared.script.lock().unwrap().set(k, fault, sticky);
+        let then = sticky.then(|| fault.clone());
+        self.fail_then(k, fault, then);
+    }
+
+    /// Lets the `k`-th request from now meet `fault`, and all later ones `then`.
+    pub fn fail_then(&self, k: usize, fault: Fault, then: Option<Fault>) {
+        self.shared.script.lock().unwrap().set(k, fault, then);
+    }
+
+    /// Lets `permille` of a thousand requests meet one of `faults`, different ones for each seed.
+    pub fn fail_at_random(&self, seed: u64, permille: u64, faults: &[Fault]) {
+        self.shared.script.lock().unwrap().set_random(seed, permille, faults.to_vec());
+    }
+
+    /// Lets the requests that met [`Fault::Late`] take effect, in their order. Returns how many there were.
+    pub fn land(&self) -> usize {
+        self.shared.land()
     }
 
     /// Ends all faults. Returns whether the last one that was set has been met.
@@ -139,6 +168,11 @@ impl Server {
     /// Whether no `If-Match` holds from here on.
     pub fn refuse_conditions(&self, refuse: bool) {
         self.shared.objects.lock().unwrap().quirks.refuses_if_match = refuse;
+    }
+
+    /// Forbids all requests of this kind from here on, `GET`, `PUT`, `DELETE` or `LIST`, as a policy does.
+    pub fn forbid(&self, kind: Option<&str>) {
+        *self.shared.forbidden.lock().unwrap() = kind.map(str::to_owned);
     }
 
     /// Whether versions are kept from here on: `Some(false)` where that was suspended, `None` where it never was.

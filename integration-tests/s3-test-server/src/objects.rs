@@ -28,6 +28,14 @@ pub struct Quirks {
     pub reversed_pages: bool,
     /// Most keys or versions on a page of a listing; 1000 if it is 0.
     pub page_len: usize,
+    /// ETags say no more than how long an object is.
+    pub etags_of_length: bool,
+    /// What ETags end with.
+    pub etag_end: &'static str,
+    /// What lies below `KEY/` counts as an object `KEY` when that is to be made, as SeaweedFS has it.
+    pub directories: bool,
+    /// A listing that has more pages gives the first one again and again, each time with another mark.
+    pub circling: bool,
     /// A listing of versions that has more pages gives the first one again and again.
     pub stuck_versions: bool,
 }
@@ -93,15 +101,30 @@ impl Objects {
     pub(crate) fn get(&self, key: &str) -> Option<(Bytes, String, Option<String>)> {
         let version = self.versions.get(key)?.last()?;
         let body = version.body.clone()?;
-        let etag = etag(&body);
+        let etag = self.etag(&body);
         Some((body, etag, self.versioning.map(|_| version.name())))
+    }
+
+    /// The same bytes have the same ETag, as on AWS.
+    fn etag(&self, body: &[u8]) -> String {
+        if self.quirks.etags_of_length {
+            return format!("\"{}\"", body.len());
+        }
+        // Of 128 bits, as MD5 has; nobody attacks it here.
+        let hash = |seed: u64| {
+            body.iter().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(5)
+            })
+        };
+        format!("\"{:016x}{:016x}{}\"", hash(1), hash(2), self.quirks.etag_end)
     }
 
     pub(crate) fn put_if(&mut self, key: &str, body: Bytes, matches: Option<&str>, none: bool) -> Written {
         let current = self.get(key).map(|(_, etag, _)| etag);
         let ignores = self.quirks.ignores_if_none_match
             || self.quirks.ignores_if_none_match_with_versions && self.versioning == Some(true);
-        if none && !ignores && current.is_some() {
+        let is_directory = self.quirks.directories && !self.list(&format!("{key}/"), "", 1).0.is_empty();
+        if none && !ignores && (current.is_some() || is_directory) {
             return Written::PreconditionFailed;
         }
         if let Some(wanted) = matches.filter(|_| !self.quirks.ignores_if_match) {
@@ -111,7 +134,7 @@ impl Objects {
                 return Written::PreconditionFailed;
             }
         }
-        let etag = etag(&body);
+        let etag = self.etag(&body);
         let version = self.push(key, Some(body), none || matches.is_some());
         Written::Done { etag, version: self.versioning.map(|_| version) }
     }
@@ -172,7 +195,7 @@ impl Objects {
             .filter(|(key, _)| key.as_str() > after)
             .filter_map(|(key, versions)| {
                 let body = versions.last()?.body.as_ref()?;
-                Some(Entry { key: key.clone(), etag: etag(body), len: body.len() })
+                Some(Entry { key: key.clone(), etag: self.etag(body), len: body.len() })
             });
         let entries: Vec<Entry> = found.by_ref().take(page).collect();
         (entries, found.next().is_some())
@@ -223,15 +246,4 @@ impl Objects {
         let bodies = self.versions.values().flatten().filter_map(|version| version.body.as_ref());
         bodies.into_iter().any(|body| body.windows(marker.len()).any(|window| window == marker))
     }
-}
-
-/// The same bytes have the same ETag, as on AWS.
-fn etag(body: &[u8]) -> String {
-    // Of 128 bits, as MD5 has; nobody attacks it here.
-    let hash = |seed: u64| {
-        body.iter().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(5)
-        })
-    };
-    format!("\"{:016x}{:016x}\"", hash(1), hash(2))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
@@ -68,7 +69,13 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming
     let apply =
         || apply(&shared, &parts.method, bucket, key, &query, body.clone(), matches.as_deref(), none.as_deref());
     let cut = || Err(io::Error::other("cut by the script"));
-    let fault = shared.script.lock().unwrap().next();
+    let (fault, lands) = {
+        let mut script = shared.script.lock().unwrap();
+        (script.next(), script.lands())
+    };
+    if lands {
+        shared.land();
+    }
     match fault {
         None => {
             let answer = apply();
@@ -90,7 +97,23 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming
             apply();
             cut()
         }
+        Some(Fault::Late) => {
+            let (state, method, bucket, key) = (Arc::clone(&shared), parts.method, bucket.to_owned(), key.to_owned());
+            let land = move || {
+                let _ = self::apply(&state, &method, &bucket, &key, &query, body, matches.as_deref(), none.as_deref());
+            };
+            shared.late.lock().unwrap().push(Box::new(land));
+            cut()
+        }
         Some(Fault::Truncated) => truncated(apply()).await,
+        Some(Fault::Stalled) => stalled(apply()).await,
+        Some(Fault::CutShort) => {
+            let (mut parts, body) = apply().into_parts();
+            let body = body.collect().await?.to_bytes();
+            let half = body.slice(..body.len() / 2);
+            parts.headers.insert(CONTENT_LENGTH, half.len().into());
+            Ok(Response::from_parts(parts, body_of(half)))
+        }
         Some(Fault::Endless) => Ok(endless(apply(), shared)),
         Some(Fault::ErrorInside200) => {
             let mut answer = error(500, "InternalError");
@@ -137,6 +160,10 @@ fn apply(
     matches: Option<&str>,
     none: Option<&str>,
 ) -> Answer {
+    let what = if *method == Method::GET && key.is_empty() { "LIST" } else { method.as_str() };
+    if *shared.forbidden.lock().unwrap() == Some(what.to_owned()) {
+        return error(403, "AccessDenied");
+    }
     let mut objects = shared.objects.lock().unwrap();
     if bucket != BUCKET {
         return error(404, "NoSuchBucket");
@@ -149,7 +176,9 @@ fn apply(
     match *method {
         Method::GET if key.is_empty() && asks_for("versions") => {
             let prefix = parameter("prefix").unwrap_or_default();
-            let marker = parameter("key-marker").filter(|_| !objects.quirks.stuck_versions).unwrap_or_default();
+            let first_again = objects.quirks.stuck_versions || objects.quirks.circling;
+            let mark = parameter("key-marker");
+            let marker = mark.clone().filter(|_| !first_again).unwrap_or_default();
             let id = parameter("version-id-marker");
             let (page, more) = objects.list_versions(&prefix, &marker, id.as_deref());
             let next = page.last().filter(|_| more).map(|version| (version.key.clone(), version.id.clone()));
@@ -163,7 +192,10 @@ fn apply(
                     "<{tag}><Key>{key}</Key><VersionId>{id}</VersionId><IsLatest>{is_latest}</IsLatest>{size}</{tag}>"
                 );
             }
-            if let Some((key, id)) = next {
+            if let Some((mut key, id)) = next {
+                if objects.quirks.circling {
+                    key = format!("{}+", mark.unwrap_or_default());
+                }
                 let _ =
                     write!(text, "<NextKeyMarker>{key}</NextKeyMarker><NextVersionIdMarker>{id}</NextVersionIdMarker>");
             }
@@ -171,7 +203,9 @@ fn apply(
         }
         Method::GET if key.is_empty() && asks_for("list-type") => {
             let prefix = parameter("prefix").unwrap_or_default();
-            let after = parameter("continuation-token").or(parameter("start-after")).unwrap_or_default();
+            let mark = parameter("continuation-token");
+            let after =
+                mark.clone().or(parameter("start-after")).filter(|_| !objects.quirks.circling).unwrap_or_default();
             let limit = parameter("max-keys").and_then(|text| text.parse().ok()).unwrap_or(1000);
             let (mut entries, more) = objects.list(&prefix, &after, limit);
             let next = entries.last().filter(|_| more).map(|entry| entry.key.clone());
@@ -183,7 +217,10 @@ fn apply(
                 let (key, etag, len) = (entry.key, entry.etag.replace('"', "&quot;"), entry.len);
                 let _ = write!(text, "<Contents><Key>{key}</Key><ETag>{etag}</ETag><Size>{len}</Size></Contents>");
             }
-            if let Some(next) = next {
+            if let Some(mut next) = next {
+                if objects.quirks.circling {
+                    next = format!("{}+", mark.unwrap_or_default());
+                }
                 let _ = write!(text, "<NextContinuationToken>{next}</NextContinuationToken>");
             }
             xml(&(text + "</ListBucketResult>"))
@@ -253,6 +290,16 @@ async fn truncated(answer: Answer) -> io::Result<Answer> {
     let half = body.slice(..body.len() / 2);
     let frames = [Ok(Frame::data(half)), Err(io::Error::other("cut by the script"))];
     let body = StreamBody::new(futures_util::stream::iter(frames));
+    Ok(Response::from_parts(parts, BodyExt::boxed(body)))
+}
+
+/// The same answer with half of its body, and then nothing for as long as the connection lasts.
+async fn stalled(answer: Answer) -> io::Result<Answer> {
+    let (mut parts, body) = answer.into_parts();
+    let body = body.collect().await?.to_bytes();
+    parts.headers.insert(CONTENT_LENGTH, (body.len() + 1).into());
+    let half = futures_util::stream::iter([Ok(Frame::data(body.slice(..body.len() / 2)))]);
+    let body = StreamBody::new(half.chain(futures_util::stream::pending()));
     Ok(Response::from_parts(parts, BodyExt::boxed(body)))
 }
 

@@ -15,6 +15,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use integration_tests::bucket::of_the_service;
 use integration_tests::store::{encryption, load};
 use integration_tests::wait::block_on;
 use mls_keep::openmls::group::GroupId;
@@ -30,9 +31,7 @@ fn random() -> u64 {
 
 /// The service's place of this name, at the endpoint if that is another one.
 fn location(endpoint: Option<&str>) -> Location {
-    let url = std::env::var("MLS_KEEP_TEST_S3").expect("with-s3.sh sets MLS_KEEP_TEST_S3");
-    let mut location: Location = url.parse().unwrap();
-    location.prefix = format!("{}/{:016x}", location.prefix, random());
+    let mut location = of_the_service();
     if let Some(endpoint) = endpoint {
         location.config.endpoint = Some(endpoint.to_owned());
     }

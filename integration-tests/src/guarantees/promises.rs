@@ -700,6 +700,47 @@ pub const SECTIONS: &[Section] = &[
                 &["bucket.rs::a_command_asks_for_little", "requests.rs::the_service_is_looked_at_once"],
             ),
             promise(
+                "What is told of a commit holds in any mixture of 409, 412, 500, 503, cut connections and answers, and writes that land late",
+                &["attacks.rs::what_is_told_holds_in_any_mixture_of_faults"],
+            ),
+            promise(
+                "A write that the network holds back takes the place of no later one, and a deletion takes no node that counts",
+                &[
+                    "attacks.rs::a_save_that_lands_late_changes_nothing",
+                    "attacks.rs::a_deletion_that_lands_late_takes_no_node",
+                ],
+            ),
+            promise(
+                "An answer that stops coming ends an attempt; an object that comes cut is asked for again, and never passes for a shorter one",
+                &[
+                    "attacks.rs::an_answer_that_stops_coming_is_the_end_of_an_attempt",
+                    "attacks.rs::an_object_that_comes_cut_is_asked_for_again",
+                    "object.rs::damage_is_told_and_never_panics",
+                ],
+            ),
+            promise(
+                "A policy that forbids deleting, or listing, loses nothing",
+                &["attacks.rs::a_policy_that_forbids_deleting_or_listing_loses_nothing"],
+            ),
+            promise(
+                "ETags may be anything that differs; a service whose ETags repeat is refused",
+                &["attacks.rs::etags_that_are_no_digests_are_taken", "attacks.rs::etags_that_repeat_are_refused"],
+            ),
+            promise(
+                "Purging deletes versions of the store's objects only",
+                &["attacks.rs::purging_leaves_what_others_keep"],
+            ),
+            promise(
+                "Archives and imports, cut at every request: all or nothing, and never two that can send",
+                &[
+                    "archives.rs::a_restoration_that_is_cut_anywhere_leaves_all_or_nothing",
+                    "archives.rs::a_replacement_that_is_cut_anywhere_leaves_the_old_client_or_the_restored_one",
+                    "archives.rs::of_a_client_that_moves_never_two_can_send_and_never_none",
+                    "archives.rs::an_import_that_is_cut_anywhere_is_done_or_can_be_done_again_and_once",
+                    "import.rs::an_import_into_a_bucket_that_is_cut_at_any_request_is_made_again",
+                ],
+            ),
+            promise(
                 "A listing waits for deletions below its prefix that began before it, and for no others; a deletion that panics is over",
                 &[
                     "requests.rs::a_listing_waits_for_what_it_lists_and_is_made_once",
@@ -708,7 +749,7 @@ pub const SECTIONS: &[Section] = &[
                 ],
             ),
         ],
-        note: "Durability is the service's. A service whose conditional writes race is found with a probability: racing cases go on until racers have met 40 times, or to a bound. Of twenty runs against one that compares first and writes later, `one_winner_among_backends`, `increments_among_backends_add_up` and `racing_writers_on_two_backends` each found it in twenty; moto, whose race is narrow, lost one increment of 80 in one of four earlier runs of the suite. A crash between the requests of a commit leaves objects that no root names, which the next opening of the client collects, and in a versioned bucket old versions, which `purge_old_versions` deletes.",
+        note: "Durability is the service's. A service whose conditional writes race is found with a probability: racing cases go on until racers have met 40 times, or to a bound. Of twenty runs against one that compares first and writes later, `one_winner_among_backends`, `increments_among_backends_add_up` and `racing_writers_on_two_backends` each found it in twenty; moto, which does that as it starts by itself, was found in two runs of six of the whole suite. A deletion has no condition: one that the network holds back until its key is saved again takes what is there then; a keep saves no key again that it has deleted, and who copies a store to where the same store was deleted does. A crash between the requests of a commit leaves objects that no root names, which the next opening of the client collects, and in a versioned bucket old versions, which `purge_old_versions` deletes.",
     },
 ];
 
