@@ -17,6 +17,7 @@ mod progress;
 mod session;
 mod store;
 mod time;
+mod typed;
 mod words;
 
 use std::panic::AssertUnwindSafe;
