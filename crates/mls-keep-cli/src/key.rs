@@ -24,7 +24,8 @@ pub(crate) fn from_key_file(path: &Path) -> Result<Encryption> {
     Ok(Encryption::hkdf_sha256(MasterKey::from_text(text).map_err(invalid)?))
 }
 
-const KEY_ADVICE: &str = "Name a file that `mls-keep keygen` made; a passphrase goes with --passphrase-file.";
+const KEY_ADVICE: &str =
+    "Name a file that `mls-keep keygen` made; a passphrase goes with --passphrase-file or --passphrase.";
 
 /// A passphrase: the bytes of a file up to the first line end.
 pub(crate) fn from_passphrase_file(path: &Path) -> Result<Encryption> {

@@ -18,6 +18,7 @@ mod session;
 mod signals;
 mod store;
 mod time;
+mod typed;
 mod verbose;
 mod words;
 

@@ -1,7 +1,7 @@
 //! An opened keep, and the client that a command is about.
 
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Client, ErrorKind, PersistenceManager};
+use mls_keep::{Client, Encryption, ErrorKind, PersistenceManager};
 
 use crate::cli::Global;
 use crate::failure::{Failure, Result};
@@ -10,6 +10,7 @@ use crate::key;
 use crate::output::{Output, note};
 use crate::printed::{self, escape};
 use crate::store::{Access, Store, forms};
+use crate::typed::{self, Purpose};
 
 /// A client with its keep.
 pub(crate) struct Session {
@@ -64,19 +65,7 @@ pub(crate) fn store(global: &Global) -> Result<(&str, Store)> {
 /// Opens the keep that `global` names. With [`Access::Create`] it is made if there is none.
 pub(crate) async fn open_keep(global: &Global, access: Access) -> Result<PersistenceManager> {
     let (url, store) = store(global)?;
-    let encryption = match (&global.key, &global.passphrase_file) {
-        (Some(path), None) => key::from_key_file(path)?,
-        (None, Some(path)) => key::from_passphrase_file(path)?,
-        (Some(_), Some(_)) => {
-            return Err(Failure::usage("both a key and a passphrase are named", "Name the one that opens the keep."));
-        }
-        (None, None) => {
-            return Err(Failure::usage(
-                "no key is named",
-                "Say --key FILE or --passphrase-file FILE, or set MLS_KEEP_KEY; `mls-keep keygen FILE` makes a key.",
-            ));
-        }
-    };
+    let encryption = encryption(global, &store, access).await?;
     let missing = |failure: Failure| match access {
         Access::Existing => failure.advise(ErrorKind::NotFound, "`mls-keep init NAME` makes a keep with a client."),
         Access::Create => failure.advise(ErrorKind::NotFound, "Make the directory first."),
@@ -88,6 +77,46 @@ pub(crate) async fn open_keep(global: &Global, access: Access) -> Result<Persist
         Access::Create => builder.open().await,
     };
     opened.map_err(|error| missing(Failure::from(error).about(url)))
+}
+
+/// What was named, or is typed now.
+async fn encryption(global: &Global, store: &Store, access: Access) -> Result<Encryption> {
+    const INSTEAD: &str = "--key FILE or --passphrase-file FILE";
+    match (&global.key, &global.passphrase_file, global.passphrase) {
+        (Some(path), None, false) => key::from_key_file(path),
+        (None, Some(path), false) => key::from_passphrase_file(path),
+        (None, None, asked) if typed::can_ask() => {
+            let purpose = match access {
+                Access::Create if is_empty(store).await? => Purpose::Create,
+                _ => Purpose::Open,
+            };
+            if !asked {
+                note(&format!("no key is named, so that a passphrase opens the keep; else say {INSTEAD}"));
+            }
+            let words = typed::passphrase("keep", purpose, INSTEAD)?;
+            Ok(Encryption::passphrase(words.as_bytes()))
+        }
+        (None, None, true) => Err(Failure::usage(
+            "a passphrase is typed at a terminal, and there is none",
+            "Say --passphrase-file FILE: its first line is the passphrase.",
+        )),
+        (None, None, false) => Err(Failure::usage(
+            "no key is named",
+            "Say --key FILE or --passphrase-file FILE, or set MLS_KEEP_KEY; `mls-keep keygen FILE` makes a key.",
+        )),
+        _ => Err(Failure::usage("both a key and a passphrase are named", "Name the one that opens the keep.")),
+    }
+}
+
+/// Whether nothing is in the store, so that a keep is to be made. It is not kept open while somebody types.
+async fn is_empty(store: &Store) -> Result<bool> {
+    let backend = match store.open(Access::Existing).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+        opened => opened?,
+    };
+    let first = backend.list_page("", None, 1).await;
+    backend.close().await?;
+    Ok(first?.is_empty())
 }
 
 /// Closes a keep. Everything is durable before that, so that a failure is worth a note only.

@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 
-use common::{Town, bare, finish, names, ran};
+use common::{Town, bare, finish, names, private, ran};
 
 #[test]
 fn a_newcomers_mistakes_say_what_to_do() {
@@ -220,12 +220,3 @@ fn databases_of_others_stay_as_they_are() {
         assert_eq!(fs::read(alice.dir.join(file)).unwrap(), before, "{file} was changed");
     }
 }
-
-#[cfg(unix)]
-fn private(path: &std::path::Path) {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("permissions");
-}
-
-#[cfg(not(unix))]
-fn private(_path: &std::path::Path) {}

@@ -59,6 +59,9 @@ pub(crate) struct Global {
     /// The file with a passphrase in its first line, instead of a master key
     #[arg(long, value_name = "FILE", global = true, value_hint = ValueHint::FilePath)]
     pub(crate) passphrase_file: Option<PathBuf>,
+    /// Ask for a passphrase at the terminal. The same if no key is named at all
+    #[arg(long, global = true)]
+    pub(crate) passphrase: bool,
     /// The client, if the keep has several
     #[arg(long, value_name = "NAME", env = "MLS_KEEP_IDENTITY", global = true)]
     pub(crate) identity: Option<String>,
@@ -328,7 +331,9 @@ impl Cli {
         let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         let global = &mut cli.global;
         // What is typed wins over what the environment says.
-        if global.passphrase_file.is_some() && source_of_key(&matches) == Some(ValueSource::EnvVariable) {
+        if (global.passphrase || global.passphrase_file.is_some())
+            && source_of_key(&matches) == Some(ValueSource::EnvVariable)
+        {
             global.key = None;
         }
         // An empty variable is how shells say that there is none.

@@ -200,3 +200,13 @@ fn prints(found: &str, expected: &str) -> bool {
             None => found == expected,
         })
 }
+
+/// Takes a file away from others.
+#[cfg(unix)]
+pub(crate) fn private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("permissions");
+}
+
+#[cfg(not(unix))]
+pub(crate) fn private(_path: &Path) {}
