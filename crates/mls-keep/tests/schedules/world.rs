@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker};
 use futures_executor::block_on;
 use mls_keep::openmls::group::GroupId;
 use mls_keep::{
-    Change, Client, Encryption, GroupSettings, MasterKey, MemoryBackend, OwnCommit, Persistence, PersistenceManager,
-    Result, StorageBackend,
+    Change, Client, Encryption, GroupSettings, MasterKey, MemoryBackend, OwnCommit, PersistenceManager, Result,
+    StorageBackend,
 };
 use mls_keep_core::{Commit, Key};
 
