@@ -541,3 +541,104 @@ fn a_history_of_any_length_comes_back_on_every_adapter() {
         block_on(manager.close()).unwrap();
     }
 }
+
+/// What another process does at a store of its own keep while a client is restored there.
+#[derive(Clone, Copy, Debug)]
+enum Meanwhile {
+    Creates,
+    Restores,
+    Sweeps,
+    Sends,
+    Deletes,
+}
+
+#[test]
+fn another_process_meanwhile_is_a_conflict_and_what_it_did_stays() {
+    let world = block_on(World::new());
+    let (live, group) = (image(&world.store), world.group.clone());
+    let (large, whole) = with_values(40);
+    let archive = block_on(back_up(&open(restore(&large)).unwrap()));
+    let bytes = block_on(opened(&archive)).unwrap().summary().value_bytes;
+    for ground in [Ground::Memory, Ground::FourMethods] {
+        for (meanwhile, replaces) in [
+            (Meanwhile::Creates, false),
+            (Meanwhile::Restores, false),
+            (Meanwhile::Sweeps, false),
+            (Meanwhile::Sends, true),
+            (Meanwhile::Deletes, true),
+            (Meanwhile::Sweeps, true),
+        ] {
+            // At the beginning, in the middle, and before the last commit.
+            for at in [1, bytes / 2, bytes] {
+                let case = format!("{ground:?}: {meanwhile:?} at {at} of {bytes}");
+                let place = Place::new(ground, if replaces { &live } else { &large });
+                let here = place.failing(&Faults::new());
+                if !replaces {
+                    block_on(here.delete_client("alice")).unwrap();
+                }
+                let there = place.failing(&Faults::new());
+                let mut done = false;
+                let options = RestoreOptions::new().progress(|read| {
+                    if read < at || std::mem::replace(&mut done, true) {
+                        return;
+                    }
+                    block_on(async {
+                        match meanwhile {
+                            Meanwhile::Creates => {
+                                let mut alice = client(&there, "alice", SavePolicy::EveryOperation).await;
+                                alice.create_group("made meanwhile").await.unwrap();
+                            }
+                            Meanwhile::Restores => {
+                                let mut archives = [opened(&archive).await.unwrap()];
+                                there.restore_from_backup(&mut archives, RestoreOptions::new()).await.unwrap();
+                            }
+                            Meanwhile::Sweeps => drop(there.keep().sweep(&mut |_| ()).await.unwrap()),
+                            Meanwhile::Sends => {
+                                let mut alice = there.load_client_state("alice").await.unwrap();
+                                assert!(can_send(&mut alice, &live, &group), "{case}");
+                            }
+                            Meanwhile::Deletes => there.delete_client("alice").await.unwrap(),
+                        }
+                    });
+                });
+                let options = if replaces { options.replace() } else { options };
+                let mut archives = [block_on(opened(&archive)).unwrap()];
+                let restored = block_on(here.restore_from_backup(&mut archives, options)).map(drop);
+                assert!(done, "{case}: it was never done");
+                let kind = restored.err().map(|error| error.kind());
+                let next = place.manager();
+                let found = contents(next.keep(), "alice");
+                match meanwhile {
+                    // Where there is nothing to sweep, nothing is in the way.
+                    Meanwhile::Sweeps if kind.is_none() => assert!(found.unwrap() == whole, "{case}"),
+                    Meanwhile::Sweeps => {
+                        assert_eq!(kind, Some(ErrorKind::Conflict), "{case}");
+                        assert_eq!(found.is_ok(), replaces, "{case}: what was there before is there");
+                    }
+                    Meanwhile::Creates => {
+                        assert_eq!(kind, Some(ErrorKind::Conflict), "{case}");
+                        let mut alice = load(&next, "alice").unwrap();
+                        assert_eq!(block_on(alice.groups()).unwrap()[0].1, "made meanwhile", "{case}");
+                    }
+                    Meanwhile::Restores => {
+                        assert_eq!(kind, Some(ErrorKind::Conflict), "{case}");
+                        assert!(found.unwrap() == whole, "{case}");
+                    }
+                    Meanwhile::Sends => {
+                        assert_eq!(kind, Some(ErrorKind::Conflict), "{case}");
+                        assert!(can_send(&mut load(&next, "alice").unwrap(), &live, &group), "{case}");
+                    }
+                    Meanwhile::Deletes => {
+                        assert_eq!(kind, Some(ErrorKind::Conflict), "{case}");
+                        assert!(found.is_err(), "{case}: a client that was deleted is there");
+                    }
+                }
+                for identity in block_on(next.clients()).unwrap() {
+                    let store = block_on(next.keep().open_client(&identity)).unwrap();
+                    let verified = block_on(store.verify(&mut |_| ())).unwrap();
+                    assert!(verified.is_sound(), "{case}: {verified:?}");
+                }
+            }
+        }
+    }
+}

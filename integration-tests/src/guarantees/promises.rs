@@ -143,6 +143,7 @@ pub const SECTIONS: &[Section] = &[
                     "wiped.rs::loading_wipes",
                     "wiped.rs::an_error_half_way_through_loading_wipes",
                     "wiped.rs::keys_and_passphrases_are_wiped",
+                    "wiped.rs::archives_are_made_and_read_in_memory_that_is_wiped",
                 ],
             ),
         ],
@@ -179,6 +180,10 @@ pub const SECTIONS: &[Section] = &[
             promise(
                 "What is not a message is durable before its result is returned, with everything that waited",
                 &["interval.rs::what_is_not_a_message_is_durable_at_once_with_all_that_waited"],
+            ),
+            promise(
+                "`receive --watch --save every:SECONDS` saves when it is due and at the end that is asked for, and removes a file when what it says is saved, not before",
+                &["watch.rs::a_file_is_removed_when_what_it_says_is_saved_and_not_before"],
             ),
             promise(
                 "A message that was received and acknowledged when its save had come is there; one that was not can be received again",
@@ -225,6 +230,17 @@ pub const SECTIONS: &[Section] = &[
             ),
             promise("The file is only read", &["import.rs::a_database_is_not_changed_by_reading"]),
             promise(
+                "The keys of the next 100 messages of each group are skipped, which may have been sent and are not in the file",
+                &["import.rs::what_was_sent_after_the_last_save_costs_no_key_twice"],
+            ),
+            promise(
+                "What a database could run is not run, and a forged one ends in bounded memory; the readers of files are fuzzed",
+                &[
+                    "import.rs::what_a_database_could_run_is_not_run",
+                    "import.rs::a_forged_tree_of_rows_without_end_is_refused",
+                ],
+            ),
+            promise(
                 "A damaged file is refused, or what is damaged in it is left",
                 &["import.rs::what_is_damaged_is_left_or_refused_and_nothing_panics"],
             ),
@@ -254,6 +270,18 @@ pub const SECTIONS: &[Section] = &[
                 ],
             ),
             promise(
+                "The same of the program, killed at every system call with which it makes something durable, on every local adapter; and of a restoration, which sends nothing",
+                &[
+                    "killed_moves.rs::a_move_out_that_is_killed_anywhere_leaves_one_client_that_can_send",
+                    "killed_moves.rs::a_move_in_that_is_killed_anywhere_is_done_or_can_be_done_again",
+                    "killed_moves.rs::a_restoration_that_is_killed_anywhere_is_done_or_can_be_done_again_and_sends_nothing",
+                ],
+            ),
+            promise(
+                "What another process does at a client while it is restored stays, and the restoration is a conflict",
+                &["archives.rs::another_process_meanwhile_is_a_conflict_and_what_it_did_stays"],
+            ),
+            promise(
                 "From the export on, the source sends nothing, in no process; the importer's first message is read",
                 &["moving.rs::what_a_client_sends_first_on_a_new_device_is_read_and_the_old_one_sends_nothing"],
             ),
@@ -271,6 +299,13 @@ pub const SECTIONS: &[Section] = &[
                 ],
             ),
             promise(
+                "A restored client says which groups it must enter anew, and who can let it in, also without the secrets of groups",
+                &[
+                    "backups.rs::a_restored_client_knows_whom_to_ask",
+                    "backup_and_move.rs::a_restored_client_lists_its_groups_and_whom_to_ask",
+                ],
+            ),
+            promise(
                 "A backup without the secrets of groups has none of them",
                 &["archives.rs::a_backup_without_the_secrets_of_groups_has_none_of_them"],
             ),
@@ -284,6 +319,13 @@ pub const SECTIONS: &[Section] = &[
             promise(
                 "A full disk ends a backup and a move with nothing changed; a client whose last bytes could not be written stays fenced, and is written again or reclaimed",
                 &["archives.rs::a_full_disk_ends_a_backup_and_a_move_with_nothing_changed"],
+            ),
+            promise(
+                "On a disk that is full, the program leaves neither half an archive nor a temporary file, and no client; with room the same command restores it, on every local adapter",
+                &[
+                    "full_disk.rs::a_backup_and_a_move_onto_a_full_disk_leave_nothing_there",
+                    "full_disk.rs::a_restoration_and_a_move_onto_a_full_disk_are_done_again_when_there_is_room",
+                ],
             ),
             promise(
                 "Archives of version 1 of the format open, for ever",
