@@ -1,9 +1,8 @@
 //! A disk that is full, in the middle of a backup, a restoration and a move: an error that says so, and nothing half made.
 
+#![cfg(target_os = "linux")]
 // A test fails by panicking.
 #![allow(clippy::unwrap_used)]
-
-#![cfg(target_os = "linux")]
 
 mod common;
 

@@ -1,6 +1,8 @@
 //! `receive --watch`, and what is saved of it when.
 
 #![cfg(unix)]
+// A test fails by panicking.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -129,7 +129,6 @@ async fn group(global: &Global, command: &GroupCommand) -> Result<()> {
         GroupCommand::Members { group } => {
             with_client(global, async |session| groups::members(session, &group.group).await).await
         }
-        GroupCommand::Waiting => with_client(global, rejoin::waiting).await,
         GroupCommand::Show { group } => {
             with_client(global, async |session| groups::show(session, &group.group).await).await
         }

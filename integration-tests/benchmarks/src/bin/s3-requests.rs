@@ -23,6 +23,7 @@ struct Cost {
     reads: usize,
     deletes: usize,
     bytes: usize,
+    received: usize,
     /// How many operations took one round trip, two, or more.
     trips: [usize; 3],
 }
@@ -37,6 +38,7 @@ impl Cost {
         self.reads += of("GET");
         self.deletes += of("DELETE");
         self.bytes += requests.iter().map(|request| request.len).sum::<usize>();
+        self.received += requests.iter().map(|request| request.answer_len).sum::<usize>();
         // Nodes go side by side; roots and reads follow one another. Nobody waits for deletions.
         let trips = usize::from(nodes > 0) + roots + of("GET");
         if let Some(count) = self.trips.get_mut(trips.clamp(1, 3) - 1) {
@@ -48,11 +50,12 @@ impl Cost {
         let each = |sum: usize| sum as f64 / self.operations as f64;
         let [one, two, more] = self.trips;
         println!(
-            "| {members} | {name} | {:.2} | {:.2} | {:.2} | {:.1} | {one} | {two} | {more} |",
+            "| {members} | {name} | {:.2} | {:.2} | {:.2} | {:.1} | {:.1} | {one} | {two} | {more} |",
             each(self.writes),
             each(self.reads),
             each(self.deletes),
             each(self.bytes) / 1024.0,
+            each(self.received) / 1024.0,
         );
     }
 }
@@ -62,8 +65,10 @@ fn client(manager: &PersistenceManager, name: &str) -> Client {
 }
 
 fn main() {
-    println!("| members | operation | writes | reads | deletes after it | KiB sent | one round trip | two | more |");
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!(
+        "| members | operation | writes | reads | deletes after it | KiB sent | KiB received | one round trip | two | more |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for members in [2, 10, 100, 1000] {
         measure(members);
     }
@@ -74,8 +79,11 @@ fn measure(members: usize) {
     let credentials =
         Credentials { access_key_id: "id".to_owned(), secret_access_key: "secret".to_owned(), session_token: None };
     let config = Config { endpoint: Some(server.endpoint()), credentials: Some(credentials), ..Config::default() };
-    let backend = block_on(S3Backend::open(BUCKET, "keep", config)).unwrap();
-    let manager = block_on(PersistenceManager::builder(backend).encryption(encryption()).open()).unwrap();
+    let opened = || {
+        let backend = block_on(S3Backend::open(BUCKET, "keep", config.clone())).unwrap();
+        block_on(PersistenceManager::builder(backend).encryption(encryption()).open()).unwrap()
+    };
+    let manager = opened();
     let others = open(MemoryBackend::new()).unwrap();
 
     let (mut alice, mut bob) = (client(&manager, "alice"), client(&others, "bob"));
@@ -90,6 +98,7 @@ fn measure(members: usize) {
     block_on(bob.join(welcome)).unwrap();
 
     let (mut send, mut receive, mut update) = (Cost::default(), Cost::default(), Cost::default());
+    let mut open_and_load = Cost::default();
     let settled = || {
         // Deletions go on in the background: until no request came for a while.
         let mut before = server.count();
@@ -114,7 +123,13 @@ fn measure(members: usize) {
         update.add(&settled());
         block_on(bob.receive(&commit)).unwrap();
     }
+    for _ in 0..TIMES {
+        let client = block_on(opened().load_client_state("alice")).unwrap();
+        let _ = client.identity();
+        open_and_load.add(&settled());
+    }
     send.print(members, "send");
     receive.print(members, "receive a message");
     update.print(members, "own update");
+    open_and_load.print(members, "open, and load the client");
 }
