@@ -41,7 +41,7 @@ mod fuzz {
         });
     }
 
-    fn changed(target: &str, name: &str, file: &str) {
+    fn changed(target: &'static str, name: &str, file: &str) {
         let directory = tempfile::tempdir_in(fuzzing::directory()).unwrap();
         let path = directory.path().join("changed");
         let files = fixture(name, file, &directory.path().join("whole"));
