@@ -117,7 +117,10 @@ fn a_restored_client_knows_whom_to_ask() {
     let manager = keep();
     let (mut alice, mut bob, tea) = friends(&manager);
     let mut carol = client(&manager, "carol", SavePolicy::EveryOperation);
-    gather(&mut alice, &tea, &mut [&mut carol, &mut bob]);
+    let package = bytes(&block_on(carol.key_package()).unwrap());
+    let made = block_on(alice.commit_at_once(&tea, Change::new().invite([package]))).unwrap();
+    block_on(bob.receive(&made.commit)).unwrap();
+    block_on(carol.join(made.welcome.unwrap())).unwrap();
     let alone = block_on(alice.create_group("alone")).unwrap();
     assert!(block_on(alice.rejoin_plan()).unwrap().is_empty());
     for without in [false, true] {
