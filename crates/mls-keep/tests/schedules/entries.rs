@@ -1,8 +1,6 @@
 //! Members who lose letters for good, are removed, and enter the group again by external commits, in any order, with lost
 //! answers and kills: in the end all are members, once each, in the same epoch, and no message was sent under a key of
 //! another one.
-//!
-//! 10,000 schedules were run once, with `MLS_KEEP_SCHEDULES=10000 MLS_KEEP_SEED=1`.
 
 use std::sync::atomic::Ordering;
 

@@ -11,12 +11,14 @@ pub(crate) struct Args {
     pub(crate) dir: PathBuf,
     /// Whether a trace of system calls is taken.
     pub(crate) marks: bool,
+    /// Who lives a day, in place of what `subject` measures.
+    pub(crate) day: Option<String>,
 }
 
 impl Args {
     pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Self> {
         let plan = Plan { members: 2, past_epochs: 0, repetitions: 10 };
-        let mut parsed = Self { subject: String::new(), plan, dir: PathBuf::new(), marks: false };
+        let mut parsed = Self { subject: String::new(), plan, dir: PathBuf::new(), marks: false, day: None };
         while let Some(name) = args.next() {
             let mut value = || args.next().ok_or(format!("{name} wants a value"));
             match name.as_str() {
@@ -25,6 +27,7 @@ impl Args {
                 "--past-epochs" => parsed.plan.past_epochs = value()?.parse()?,
                 "--repetitions" => parsed.plan.repetitions = value()?.parse()?,
                 "--dir" => parsed.dir = value()?.into(),
+                "--day" => parsed.day = Some(value()?),
                 "--marks" => parsed.marks = true,
                 _ => return Err(format!("no argument is called {name}").into()),
             }

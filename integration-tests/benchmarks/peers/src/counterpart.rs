@@ -1,4 +1,7 @@
-//! The other members of a group. Shared by both benchmark programs: each includes this file.
+//! The other members of a group. Shared by the benchmark programs: each includes this file.
+
+// Each program uses a part of it.
+#![allow(dead_code)]
 
 use openmls::prelude::tls_codec::{Deserialize as _, Serialize as _};
 use openmls::prelude::*;
@@ -74,6 +77,15 @@ impl Counterpart {
                 Ok(self.group.merge_staged_commit(&self.provider, *commit)?)
             }
             _ => Err("this is no commit".into()),
+        }
+    }
+
+    /// What a message says.
+    pub(crate) fn hear(&mut self, message: &[u8]) -> Result<Vec<u8>> {
+        let processed = self.group.process_message(&self.provider, protocol_message(message)?)?;
+        match processed.into_content() {
+            ProcessedMessageContent::ApplicationMessage(message) => Ok(message.into_bytes()),
+            _ => Err("this is no application message".into()),
         }
     }
 

@@ -6,7 +6,9 @@
 mod args;
 mod codec;
 mod counterpart;
+mod day;
 mod discard;
+mod hex;
 mod measure;
 mod peer;
 mod scenario;
@@ -25,6 +27,12 @@ use stores::{Nowhere, Practice, Sqlite, WholeFile};
 fn main() -> Result<()> {
     let args = Args::parse(std::env::args().skip(1))?;
     let (dir, plan) = (args.dir.as_path(), args.plan);
+    match args.day.as_deref() {
+        Some("sqlite-best-json") => return day::serve(&mut Peer::of_a_day(Sqlite::<Json>::new(dir, Practice::Best))?),
+        Some("sqlite-best-cbor") => return day::serve(&mut Peer::of_a_day(Sqlite::<Cbor>::new(dir, Practice::Best))?),
+        Some(other) => return Err(format!("no day is lived by {other}").into()),
+        None => {}
+    }
     let figures = match args.subject.as_str() {
         "sqlite-as-shipped" => measure(Sqlite::<Json>::new(dir, Practice::AsShipped), &args),
         "sqlite-best-json" => measure(Sqlite::<Json>::new(dir, Practice::Best), &args),

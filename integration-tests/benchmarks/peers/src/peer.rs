@@ -9,6 +9,7 @@ use openmls_rust_crypto::RustCrypto;
 use openmls_traits::storage::{CURRENT_VERSION, StorageProvider};
 
 use crate::counterpart::{CIPHERSUITE, identity, parse_key_package, protocol_message};
+use crate::day::Day;
 use crate::scenario::{Result, Subject};
 
 /// A way to keep the state of OpenMLS.
@@ -23,6 +24,18 @@ pub(crate) trait Store {
     fn begin(&self) -> Result<()>;
     /// Called after an operation. When it returns, the operation is durable, as far as this store can.
     fn commit(&self) -> Result<()>;
+    /// Whether there is one that another process has made.
+    fn is_made(&self) -> bool {
+        false
+    }
+    /// Keeps the public key by which the application finds its signature key again.
+    fn remember(&self, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+    /// That public key.
+    fn remembered(&self) -> Result<Vec<u8>> {
+        Err("nothing is remembered".into())
+    }
     /// Closes the store. `false` if it would not know the group again.
     fn close(&mut self) -> Result<bool>;
     fn stored_len(&self) -> Result<u64>;
@@ -80,17 +93,46 @@ impl<S: Store> Peer<S> {
         Ok(Self { store, past_epochs, signer, credential, groups: BTreeMap::new() })
     }
 
+    /// As it lives a day: it goes on from its store, if there is one.
+    pub(crate) fn of_a_day(mut store: S) -> Result<Self> {
+        let past_epochs = 3;
+        if !store.is_made() {
+            let new = Self::new(store, past_epochs)?;
+            let public_key = new.signer.to_public_vec();
+            new.store.remember(&public_key)?;
+            return Ok(new);
+        }
+        store.open(false)?;
+        let public_key = store.remembered()?;
+        let storage = store.provider().storage();
+        let signer = SignatureKeyPair::read(storage, &public_key, CIPHERSUITE.signature_algorithm());
+        let signer = signer.ok_or("the signature key is not in the store")?;
+        let credential = BasicCredential::new(b"alice@example.com".to_vec()).into();
+        let credential = CredentialWithKey { credential, signature_key: public_key.into() };
+        Ok(Self { store, past_epochs, signer, credential, groups: BTreeMap::new() })
+    }
+
     /// One operation with the group in memory, made durable.
     fn operation<T>(
         &mut self,
         group: &GroupId,
         f: impl FnOnce(&mut MlsGroup, &Provider<S::Storage>, &SignatureKeyPair) -> Result<T>,
     ) -> Result<T> {
+        self.load_if_needed(group)?;
         self.store.begin()?;
         let group = self.groups.get_mut(group.as_slice()).ok_or("the group is not loaded")?;
         let result = f(group, self.store.provider(), &self.signer)?;
         self.store.commit()?;
         Ok(result)
+    }
+
+    fn load_if_needed(&mut self, group: &GroupId) -> Result<()> {
+        if !self.groups.contains_key(group.as_slice()) {
+            let loaded = MlsGroup::load(self.store.provider().storage(), group);
+            let loaded = loaded.map_err(|error| error.to_string())?.ok_or("the group is not in the store")?;
+            self.groups.insert(group.to_vec(), loaded);
+        }
+        Ok(())
     }
 }
 
@@ -198,15 +240,75 @@ impl<S: Store> Subject for Peer<S> {
 
     fn load(&mut self, group: &GroupId) -> Result<()> {
         self.store.open(false)?;
-        if !self.groups.contains_key(group.as_slice()) {
-            let loaded = MlsGroup::load(self.store.provider().storage(), group);
-            let loaded = checked!(loaded).ok_or("the group is not in the store")?;
-            self.groups.insert(group.to_vec(), loaded);
-        }
-        Ok(())
+        self.load_if_needed(group)
     }
 
     fn stored_len(&self) -> Result<u64> {
         self.store.stored_len()
+    }
+}
+
+/// Messages that are taken in by one transaction.
+const BATCH: usize = 64;
+
+impl<S: Store> Day for Peer<S> {
+    fn key_package(&mut self) -> Result<Vec<u8>> {
+        Subject::key_package(self)
+    }
+
+    fn join(&mut self, welcome: &[u8]) -> Result<GroupId> {
+        Subject::join(self, welcome)
+    }
+
+    fn send(&mut self, group: &GroupId, content: &[u8]) -> Result<Vec<u8>> {
+        Subject::send(self, group, content)
+    }
+
+    fn receive(&mut self, group: &GroupId, message: &[u8]) -> Result<()> {
+        self.operation(group, take_in(message))
+    }
+
+    fn receive_many(&mut self, messages: &[(GroupId, Vec<u8>)]) -> Result<()> {
+        for batch in messages.chunks(BATCH) {
+            for (group, _) in batch {
+                self.load_if_needed(group)?;
+            }
+            self.store.begin()?;
+            for (group, message) in batch {
+                let group = self.groups.get_mut(group.as_slice()).ok_or("the group is not loaded")?;
+                take_in(message)(group, self.store.provider(), &self.signer)?;
+            }
+            self.store.commit()?;
+        }
+        Ok(())
+    }
+
+    fn stage(&mut self, group: &GroupId) -> Result<Vec<u8>> {
+        self.operation(group, |group, provider, signer| {
+            let bundle = checked!(group.self_update(provider, signer, LeafNodeParameters::default()));
+            Ok(bundle.into_commit().to_bytes()?)
+        })
+    }
+
+    fn confirm(&mut self, group: &GroupId) -> Result<()> {
+        self.operation(group, |group, provider, _| Ok(checked!(group.merge_pending_commit(provider))))
+    }
+
+    fn reject(&mut self, group: &GroupId) -> Result<()> {
+        self.operation(group, |group, provider, _| Ok(checked!(group.clear_pending_commit(provider.storage()))))
+    }
+}
+
+/// Takes in a message or a commit of somebody else's.
+fn take_in<T: StorageProvider<CURRENT_VERSION>>(
+    message: &[u8],
+) -> impl FnOnce(&mut MlsGroup, &Provider<T>, &SignatureKeyPair) -> Result<()> {
+    move |group, provider, _| {
+        let processed = checked!(group.process_message(provider, protocol_message(message)?));
+        if let ProcessedMessageContent::StagedCommitMessage(commit) = processed.into_content() {
+            checked!(group.clear_pending_commit(provider.storage()));
+            checked!(group.merge_staged_commit(provider, *commit));
+        }
+        Ok(())
     }
 }

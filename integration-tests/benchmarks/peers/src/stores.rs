@@ -84,6 +84,22 @@ impl<C: Codec> Store for Sqlite<C> {
         Ok(true)
     }
 
+    fn is_made(&self) -> bool {
+        self.path.exists()
+    }
+
+    fn remember(&self, public_key: &[u8]) -> Result<()> {
+        let Some(open) = &self.open else { return Err("the store is closed".into()) };
+        open.connection.execute_batch("CREATE TABLE application (public_key BLOB NOT NULL)")?;
+        open.connection.execute("INSERT INTO application VALUES (?)", [public_key])?;
+        Ok(())
+    }
+
+    fn remembered(&self) -> Result<Vec<u8>> {
+        let Some(open) = &self.open else { return Err("the store is closed".into()) };
+        Ok(open.connection.query_one("SELECT public_key FROM application", [], |row| row.get(0))?)
+    }
+
     fn stored_len(&self) -> Result<u64> {
         Ok(fs::metadata(&self.path)?.len())
     }

@@ -5,12 +5,18 @@
 //!
 //! Subjects: `keep`; `many-groups` (`--members` is how many groups); `many-clients` and `many-clients-unflushed`
 //! (`--members` is how many clients).
+//!
+//! `bench-keep --day keep --dir DIR` does what `bench-day` asks it for.
 
 #[path = "../../../peers/src/args.rs"]
 mod args;
 #[path = "../../../peers/src/counterpart.rs"]
 mod counterpart;
 mod counting;
+#[path = "../../../peers/src/day.rs"]
+mod day;
+#[path = "../../../peers/src/hex.rs"]
+mod hex;
 mod many;
 #[path = "../../../peers/src/measure.rs"]
 mod measure;
@@ -25,6 +31,11 @@ use scenario::Result;
 
 fn main() -> Result<()> {
     let args = Args::parse(std::env::args().skip(1))?;
+    match args.day.as_deref() {
+        Some("keep") => return day::serve(&mut subject::DaySubject::new(&args.dir)?),
+        Some(other) => return Err(format!("no day is lived by {other}").into()),
+        None => {}
+    }
     let figures = match args.subject.as_str() {
         "keep" => {
             let mut keep = subject::KeepSubject::new(&args.dir, args.plan.past_epochs)?;

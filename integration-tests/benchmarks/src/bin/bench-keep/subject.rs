@@ -11,6 +11,7 @@ use mls_keep_core::{Durability, StorageBackend};
 use mls_keep_sqlite::{Config, SqliteBackend};
 
 use crate::counting::Counting;
+use crate::day::Day;
 use crate::scenario::{Result, Subject};
 
 pub(crate) const IDENTITY: &str = "alice@example.com";
@@ -35,6 +36,66 @@ impl KeepSubject {
     fn client(&mut self) -> Result<&mut Client> {
         let (_, client) = self.open.as_mut().ok_or("the keep is closed")?;
         Ok(client)
+    }
+}
+
+/// A client as applications have it, with the settings that mls-keep comes with.
+pub(crate) struct DaySubject(Client);
+
+impl DaySubject {
+    /// It goes on from its store, if there is one.
+    pub(crate) fn new(dir: &Path) -> Result<Self> {
+        let path = dir.join("alice.keep");
+        let is_made = path.exists();
+        let manager = block_on(open(sqlite(&path, Durability::PowerLoss)?))?;
+        if is_made {
+            return Ok(Self(block_on(manager.load_client_state(IDENTITY))?));
+        }
+        let persistence = Persistence { manager, save: SavePolicy::EveryOperation };
+        Ok(Self(block_on(Client::builder(IDENTITY).persistence(persistence).create())?))
+    }
+}
+
+impl Day for DaySubject {
+    fn key_package(&mut self) -> Result<Vec<u8>> {
+        Ok(block_on(self.0.key_package())?.to_bytes()?)
+    }
+
+    fn join(&mut self, welcome: &[u8]) -> Result<GroupId> {
+        Ok(block_on(self.0.join(welcome))?.id)
+    }
+
+    fn send(&mut self, group: &GroupId, content: &[u8]) -> Result<Vec<u8>> {
+        Ok(block_on(self.0.send(group, content))?.to_bytes()?)
+    }
+
+    fn receive(&mut self, _: &GroupId, message: &[u8]) -> Result<()> {
+        received(block_on(self.0.receive(message))?)
+    }
+
+    fn receive_many(&mut self, messages: &[(GroupId, Vec<u8>)]) -> Result<()> {
+        let messages: Vec<_> = messages.iter().map(|(_, message)| message).collect();
+        block_on(self.0.receive_many(&messages)).into_iter().try_for_each(|outcome| received(outcome?))
+    }
+
+    fn stage(&mut self, group: &GroupId) -> Result<Vec<u8>> {
+        Ok(block_on(self.0.stage(group, Change::new().update()))?.commit)
+    }
+
+    fn confirm(&mut self, group: &GroupId) -> Result<()> {
+        block_on(self.0.confirm(group))?;
+        Ok(())
+    }
+
+    fn reject(&mut self, group: &GroupId) -> Result<()> {
+        Ok(block_on(self.0.reject(group))?)
+    }
+}
+
+fn received(received: Received) -> Result<()> {
+    match received {
+        Received::Message(_) | Received::Commit(_) => Ok(()),
+        other => Err(format!("received {other:?}").into()),
     }
 }
 
