@@ -84,6 +84,10 @@ impl StorageBackend for Slot {
         self.backend()?.list_page(prefix, after, limit).await
     }
 
+    async fn list_loosely(&self, prefix: &str) -> Result<Vec<Key>> {
+        self.backend()?.list_loosely(prefix).await
+    }
+
     async fn load_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
         self.backend()?.load_many(keys).await
     }
