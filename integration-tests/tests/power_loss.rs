@@ -80,8 +80,8 @@ fn the_model_finds_what_is_known_to_be_lost_after_a_kill_or_a_failed_flush() {
 }
 
 #[test]
-fn an_acknowledged_commit_survives_power_loss_where_that_is_claimed() {
-    let test = "an_acknowledged_commit_survives_power_loss_where_that_is_claimed";
+fn an_acknowledged_commit_survives_power_loss_where_that_is_promised() {
+    let test = "an_acknowledged_commit_survives_power_loss_where_that_is_promised";
     nothing_is_lost_after(Before::Nothing, test);
 }
 
@@ -110,8 +110,8 @@ fn nothing_is_lost_after(before: Before, test: &str) {
     let mut lost = Vec::new();
     for adapter in Adapter::chosen() {
         let directory = tempfile::tempdir().unwrap();
-        let claimed = adapter.open(&adapter.path(directory.path(), "keep")).unwrap().capabilities().durability;
-        assert_eq!(claimed, Durability::PowerLoss, "{adapter} claims less: say here what is lost");
+        let promised = adapter.open(&adapter.path(directory.path(), "keep")).unwrap().capabilities().durability;
+        assert_eq!(promised, Durability::PowerLoss, "{adapter} promises less: say here what is lost");
         // After a kill or a failed flush most names are old, and the stricter order is the one that finds more.
         let both = matches!(before, Before::Nothing) || again::is_long();
         let metadata = [Metadata::Strict, Metadata::Journal].into_iter().take(if both { 2 } else { 1 });

@@ -25,7 +25,7 @@ pub type CaseFuture<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 pub trait Harness: Send + Sync {
     /// Opens this harness's store: empty the first time, with everything that is in it later on.
     ///
-    /// The suite calls it again after it has closed and dropped the backend, and, where the backend claims more than
+    /// The suite calls it again after it has closed and dropped the backend, and, where the backend promises more than
     /// [`SwapScope::Handle`](mls_keep_core::SwapScope::Handle), while an earlier one is still open.
     async fn open(&self) -> Result<Arc<dyn StorageBackend>>;
 
@@ -38,14 +38,14 @@ pub trait Harness: Send + Sync {
     }
 
     /// Whether `marker` stands anywhere in the bytes that the store has on its medium. Asked after a close, of backends
-    /// that claim [`erases_deleted`](mls_keep_core::Capabilities::erases_deleted) and durability;
+    /// that promise [`erases_deleted`](mls_keep_core::Capabilities::erases_deleted) and durability;
     /// [`directory_contains`] answers it for files.
     ///
     /// # Panics
-    /// The provided body panics: a claim that nothing checks is no claim.
+    /// The provided body panics: a promise that nothing checks is no promise.
     async fn medium_contains(&self, marker: &[u8]) -> bool {
         let _ = marker;
-        panic!("the backend claims erases_deleted: implement Harness::medium_contains")
+        panic!("the backend promises erases_deleted: implement Harness::medium_contains")
     }
 
     /// A harness on a copy of the store, made of what its medium has now, while the store is open: what a kill at this moment

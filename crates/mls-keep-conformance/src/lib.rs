@@ -5,8 +5,8 @@
 //! [`conformance_suite!`], and `cargo test` shows each case by its name.
 //!
 //! **What it asserts.** The contract of `StorageBackend` as far as it can be seen from outside: each key, commits and
-//! conflicts, order and paging, limits, opening again, races, futures that are dropped, and every claim that the backend
-//! makes in its [`Capabilities`](mls_keep_core::Capabilities); and that a [`Keep`](mls_keep_core::Keep) on top of it works. A case whose claim a backend does not make is not run, and
+//! conflicts, order and paging, limits, opening again, races, futures that are dropped, and every promise that the backend
+//! makes in its [`Capabilities`](mls_keep_core::Capabilities); and that a [`Keep`](mls_keep_core::Keep) on top of it works. A case whose promise a backend does not make is not run, and
 //! standard error says so; the test `every_case_is_a_test` counts them.
 //!
 //! **What it cannot assert.** That an acknowledged commit survives power loss, a full disk or a kill at any point: that

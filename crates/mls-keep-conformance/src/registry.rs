@@ -22,7 +22,7 @@ pub enum Hook {
 pub struct Case {
     /// `subject::case`, as the test is named.
     pub name: &'static str,
-    /// Whether a backend with these claims must pass the case.
+    /// Whether a backend with these promises must pass the case.
     pub needs: fn(&Capabilities) -> bool,
     /// What the harness must offer for the case to be run.
     pub hook: Option<Hook>,
@@ -30,7 +30,7 @@ pub struct Case {
     pub run: for<'a> fn(&'a dyn Harness) -> CaseFuture<'a>,
 }
 
-/// Hands the list to the macro `$with`, after `$args`: each subject with its cases, what a case needs to be claimed, and the
+/// Hands the list to the macro `$with`, after `$args`: each subject with its cases, what a case needs to be promised, and the
 /// hook that it needs.
 #[doc(hidden)]
 #[macro_export]
@@ -112,9 +112,9 @@ macro_rules! __cases {
             limits {
                 least_value_len: anything,
                 largest_nodes: anything,
-                claims_are_fixed: anything,
-                longest_claimed_value: a_testable_max_value_len,
-                longer_than_claimed: a_testable_max_value_len,
+                promises_are_fixed: anything,
+                longest_promised_value: a_testable_max_value_len,
+                longer_than_promised: a_testable_max_value_len,
             }
             reopen {
                 everything_acknowledged_is_there: durability,
@@ -205,7 +205,7 @@ impl std::fmt::Display for Hook {
     }
 }
 
-/// What a backend has to claim for a case to be run on it.
+/// What a backend has to promise for a case to be run on it.
 mod needs {
     use super::{Capabilities, Durability, SwapScope};
 
@@ -216,32 +216,32 @@ mod needs {
         true
     }
 
-    pub(super) fn atomic_commit(claimed: &Capabilities) -> bool {
-        claimed.atomic_commit
+    pub(super) fn atomic_commit(promised: &Capabilities) -> bool {
+        promised.atomic_commit
     }
 
-    pub(super) fn a_testable_max_value_len(claimed: &Capabilities) -> bool {
-        claimed.max_value_len.is_some_and(|len| len <= MAX_TESTED_LEN)
+    pub(super) fn a_testable_max_value_len(promised: &Capabilities) -> bool {
+        promised.max_value_len.is_some_and(|len| len <= MAX_TESTED_LEN)
     }
 
-    pub(super) fn durability(claimed: &Capabilities) -> bool {
-        claimed.durability > Durability::None
+    pub(super) fn durability(promised: &Capabilities) -> bool {
+        promised.durability > Durability::None
     }
 
-    pub(super) fn erased_files(claimed: &Capabilities) -> bool {
-        claimed.erases_deleted && claimed.durability > Durability::None
+    pub(super) fn erased_files(promised: &Capabilities) -> bool {
+        promised.erases_deleted && promised.durability > Durability::None
     }
 
     /// The provided `commit` compares and then saves, so it is safe for a single writer only.
-    pub(super) fn races_within_a_handle(claimed: &Capabilities) -> bool {
-        claimed.swap >= SwapScope::Handle
+    pub(super) fn races_within_a_handle(promised: &Capabilities) -> bool {
+        promised.swap >= SwapScope::Handle
     }
 
-    pub(super) fn races_between_backends(claimed: &Capabilities) -> bool {
-        claimed.swap == SwapScope::Everyone
+    pub(super) fn races_between_backends(promised: &Capabilities) -> bool {
+        promised.swap == SwapScope::Everyone
     }
 
-    pub(super) fn exclusive_use(claimed: &Capabilities) -> bool {
-        claimed.swap == SwapScope::ExclusiveProcess
+    pub(super) fn exclusive_use(promised: &Capabilities) -> bool {
+        promised.swap == SwapScope::ExclusiveProcess
     }
 }

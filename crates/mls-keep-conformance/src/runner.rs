@@ -17,13 +17,13 @@ use crate::support::wait;
 pub struct Summary {
     /// The cases that were run to their end.
     pub run: Vec<&'static str>,
-    /// The cases that were not run: the backend does not claim to pass them, or the harness lacks a hook.
+    /// The cases that were not run: the backend does not promise to pass them, or the harness lacks a hook.
     pub not_run: Vec<&'static str>,
     /// The hooks for want of which some of them were not run.
     pub missing_hooks: Vec<Hook>,
 }
 
-/// Runs the case `name` on `harness`. Says whether it was run; if the backend does not claim what the case needs, or the
+/// Runs the case `name` on `harness`. Says whether it was run; if the backend does not promise what the case needs, or the
 /// harness lacks the hook for it, it is not, and standard error says so.
 ///
 /// # Panics
@@ -51,13 +51,13 @@ fn find(name: &str) -> &'static Case {
     CASES.iter().find(|case| case.name == name).unwrap_or_else(|| panic!("there is no case {name:?}"))
 }
 
-/// Runs `case` on `observed`, if `asked` claims and offers what it needs.
+/// Runs `case` on `observed`, if `asked` promises and offers what it needs.
 fn run(case: &Case, asked: &Observed<'_>, observed: &Observed<'_>) -> bool {
     let name = case.name;
-    let claimed = claims(asked);
+    let promised = promises(asked);
     let missing = case.hook.filter(|hook| !offers(asked, *hook));
-    if !(case.needs)(&claimed) {
-        say(&format!("NOT RUN: {name}: capability not claimed"));
+    if !(case.needs)(&promised) {
+        say(&format!("NOT RUN: {name}: capability not promised"));
         return false;
     }
     if let Some(hook) = missing {
@@ -71,7 +71,7 @@ fn run(case: &Case, asked: &Observed<'_>, observed: &Observed<'_>) -> bool {
     true
 }
 
-/// Runs every case that the backend claims to pass, each on a harness that `make` makes for it, and prints a summary to
+/// Runs every case that the backend promises to pass, each on a harness that `make` makes for it, and prints a summary to
 /// standard error.
 ///
 /// [`conformance_suite!`](crate::conformance_suite) makes a test of each case instead; this is for where one test is all
@@ -87,12 +87,12 @@ pub fn run_all<H: Harness>(make: impl Fn() -> H) -> Summary {
         let list = if run_case_of(None, case.name, &make) { &mut summary.run } else { &mut summary.not_run };
         list.push(case.name);
     }
-    assert_eq!(summary, planned, "the cases that were run are those that the claims and hooks ask for");
+    assert_eq!(summary, planned, "the cases that were run are those that the promises and hooks ask for");
     say(&summary.to_string());
     summary
 }
 
-/// Asserts that `tests`, which were made in `module` from the list of cases, are all of [`CASES`], and prints what the claims
+/// Asserts that `tests`, which were made in `module` from the list of cases, are all of [`CASES`], and prints what the promises
 /// of `harness` ask for.
 #[doc(hidden)]
 pub fn check_suite(module: &str, tests: &[&str], harness: &dyn Harness) {
@@ -105,29 +105,29 @@ pub fn check_suite(module: &str, tests: &[&str], harness: &dyn Harness) {
 
 /// What would become of the cases on `harness`.
 fn select(harness: &Observed<'_>) -> Summary {
-    let claimed = claims(harness);
+    let promised = promises(harness);
     let missing = [Hook::Copy, Hook::Processes, Hook::CutConnections].map(|hook| (hook, offers(harness, hook)));
     let is_missing = |hook: Hook| missing.contains(&(hook, false));
     let mut summary = Summary::default();
     for case in CASES {
         let hook = case.hook.filter(|hook| is_missing(*hook));
-        let claims_it = (case.needs)(&claimed);
-        let list = if claims_it && hook.is_none() { &mut summary.run } else { &mut summary.not_run };
+        let promises_it = (case.needs)(&promised);
+        let list = if promises_it && hook.is_none() { &mut summary.run } else { &mut summary.not_run };
         list.push(case.name);
-        summary.missing_hooks.extend(hook.filter(|hook| claims_it && !summary.missing_hooks.contains(hook)));
+        summary.missing_hooks.extend(hook.filter(|hook| promises_it && !summary.missing_hooks.contains(hook)));
     }
     summary
 }
 
-/// Opens the store, to see that it is empty and what the backend claims.
-fn claims(harness: &dyn Harness) -> Capabilities {
+/// Opens the store, to see that it is empty and what the backend promises.
+fn promises(harness: &dyn Harness) -> Capabilities {
     wait(harness, async {
         let backend = harness.open().await.expect("the harness opens its store");
         let keys = backend.list("").await.expect("listing succeeds");
         assert!(keys.is_empty(), "a harness begins with an empty store, this one has {keys:?}");
-        let claimed = backend.capabilities();
+        let promised = backend.capabilities();
         backend.close().await.expect("closing succeeds");
-        claimed
+        promised
     })
 }
 

@@ -51,7 +51,7 @@ fn a_torn_commit_is_applied_as_far_as_its_parts_go() {
 }
 
 #[test]
-fn a_backend_that_claims_atomic_commits_is_not_torn() {
+fn a_backend_that_promises_atomic_commits_is_not_torn() {
     for (parts, left) in [(0, &["n/0"][..]), (2, &["n/0"]), (3, &["n/1", "n/2", "root"]), (4, &["n/1", "n/2", "root"])]
     {
         let (store, faults) = (store(), Faults::new());

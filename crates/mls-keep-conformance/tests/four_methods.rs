@@ -52,7 +52,7 @@ impl Harness for Store {
 conformance_suite!(Store(FourMethods::default()));
 
 #[test]
-fn what_four_methods_do_not_claim() {
+fn what_four_methods_do_not_promise() {
     let not_run = run_all(|| Store(FourMethods::default())).not_run;
     for case in ["commit::conflict_changes_nothing", "concurrency::one_winner_each_round"] {
         assert!(not_run.contains(&case), "the provided commit cannot keep {case}");

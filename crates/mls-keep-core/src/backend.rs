@@ -35,7 +35,7 @@ use crate::key::Key;
 /// applied: after that the late swap finds another root.
 ///
 /// A write without a condition has nothing that holds it back: a save, a delete, the provided [`commit`](Self::commit), or
-/// whatever else claims no more than [`SwapScope::OneWriter`](crate::SwapScope::OneWriter). There the backend itself must
+/// whatever else promises no more than [`SwapScope::OneWriter`](crate::SwapScope::OneWriter). There the backend itself must
 /// not acknowledge a later write of the same key while the earlier one may still land: it waits for it, ends the connection
 /// on which it travels and learns that the other side has ended it too, or is [`ErrorKind::Poisoned`](crate::ErrorKind::Poisoned) from then on.
 ///
@@ -80,7 +80,7 @@ pub trait StorageBackend: Send + Sync + 'static {
     }
 
     /// The values of `keys`, in their order. All of one moment where [`atomic_commit`](Capabilities::atomic_commit) is
-    /// claimed: no commit lies between two of them. Otherwise each is of a moment of its own during the call, and a reader
+    /// promised: no commit lies between two of them. Otherwise each is of a moment of its own during the call, and a reader
     /// that misses a node loads the root again.
     async fn load_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
         let mut values = Vec::with_capacity(keys.len());
@@ -94,7 +94,7 @@ pub trait StorageBackend: Send + Sync + 'static {
     /// of the root sees the old root with all of its nodes or the new root with all of its nodes, also after a crash at any
     /// point.
     ///
-    /// Its deletes come with or after the swap. Where [`atomic_commit`](Capabilities::atomic_commit) is claimed they are part
+    /// Its deletes come with or after the swap. Where [`atomic_commit`](Capabilities::atomic_commit) is promised they are part
     /// of the commit. Otherwise they are best effort, and `Ok` says nothing about them: the caller deletes again what it
     /// still finds.
     ///

@@ -1,6 +1,6 @@
-//! [`Capabilities`]: what a backend really promises. The conformance suite tests each claim.
+//! [`Capabilities`]: what a backend really promises. The conformance suite tests each promise.
 
-/// What a backend really promises. The weakest promise is the default, so a claim is always spelled out.
+/// What a backend really promises. The weakest promise is the default, so a promise is always spelled out.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Capabilities {

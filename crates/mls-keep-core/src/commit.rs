@@ -23,7 +23,7 @@ pub struct Commit {
     pub puts: Vec<(Key, Bytes)>,
     /// The commit point.
     pub swap: Swap,
-    /// Nodes that the new root no longer names. Deleting what is absent is no error. Best effort, unless the backend claims
+    /// Nodes that the new root no longer names. Deleting what is absent is no error. Best effort, unless the backend promises
     /// [`atomic_commit`](crate::Capabilities::atomic_commit).
     pub deletes: Vec<Key>,
 }

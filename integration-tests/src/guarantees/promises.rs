@@ -93,7 +93,7 @@ pub const SECTIONS: &[Section] = &[
                 ],
             ),
             promise(
-                "Two writers of one client never fork and lose no update: one is redone or gets `Conflict`. Not on a backend that claims one writer only: there the application sees to it that there is one",
+                "Two writers of one client never fork and lose no update: one is redone or gets `Conflict`. Not on a backend that promises one writer only: there the application sees to it that there is one",
                 &[
                     "copies.rs::two_copies_of_a_client_never_fork",
                     "copies.rs::a_transaction_on_a_stale_copy_is_a_conflict_and_can_be_repeated",
@@ -531,7 +531,7 @@ pub const SECTIONS: &[Section] = &[
             ),
             promise(
                 "An acknowledged commit survives power loss at any moment, on a medium that honours flushes and may lose, tear or reorder what was not flushed",
-                &["power_loss.rs::an_acknowledged_commit_survives_power_loss_where_that_is_claimed"],
+                &["power_loss.rs::an_acknowledged_commit_survives_power_loss_where_that_is_promised"],
             ),
             promise(
                 "The model of power loss finds what is known to be lost: SQLite with a rollback journal and FULL, files and directories without their flush, sled as it is; and nothing with EXTRA",
@@ -542,7 +542,7 @@ pub const SECTIONS: &[Section] = &[
                 &["full_disk.rs::a_full_or_read_only_disk_is_told_and_loses_nothing"],
             ),
             promise(
-                "Every case of the conformance suite that their claims ask for",
+                "Every case of the conformance suite that their promises ask for",
                 &["suite.rs::every_case_is_a_test"],
             ),
             promise(

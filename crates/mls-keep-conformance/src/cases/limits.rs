@@ -1,4 +1,4 @@
-//! Large values, and the limits that a backend claims.
+//! Large values, and the limits that a backend promises.
 
 use bytes::Bytes;
 use mls_keep_core::ErrorKind;
@@ -31,23 +31,23 @@ pub async fn largest_nodes(harness: &dyn Harness) {
     assert!(found.into_iter().eq(data.into_iter().map(Some)), "all nodes come back as they were committed");
 }
 
-/// What a backend claims does not change while it is open, and its longest value is long enough.
-pub async fn claims_are_fixed(harness: &dyn Harness) {
+/// What a backend promises does not change while it is open, and its longest value is long enough.
+pub async fn promises_are_fixed(harness: &dyn Harness) {
     let backend = open(harness).await;
-    let claimed = backend.capabilities();
+    let promised = backend.capabilities();
     assert!(
-        claimed.max_value_len.is_none_or(|len| len >= MIN_BACKEND_VALUE_LEN),
-        "max_value_len is at least {MIN_BACKEND_VALUE_LEN}: {claimed:?}"
+        promised.max_value_len.is_none_or(|len| len >= MIN_BACKEND_VALUE_LEN),
+        "max_value_len is at least {MIN_BACKEND_VALUE_LEN}: {promised:?}"
     );
     save(&*backend, "k", &value("x")).await;
     backend.commit(swap(&key("root"), None, Some(&value("r")))).await.expect("the commit succeeds");
-    assert_eq!(backend.capabilities(), claimed, "the claims after writing");
+    assert_eq!(backend.capabilities(), promised, "the promises after writing");
     let again = reopen(harness, backend).await;
-    assert_eq!(again.capabilities(), claimed, "the claims after opening again");
+    assert_eq!(again.capabilities(), promised, "the promises after opening again");
 }
 
-/// The longest value that the backend claims is stored.
-pub async fn longest_claimed_value(harness: &dyn Harness) {
+/// The longest value that the backend promises is stored.
+pub async fn longest_promised_value(harness: &dyn Harness) {
     let backend = open(harness).await;
     let Some(longest) = backend.capabilities().max_value_len else { return };
     let data = noise(1, longest);
@@ -55,8 +55,8 @@ pub async fn longest_claimed_value(harness: &dyn Harness) {
     assert!(load(&*backend, "k").await == Some(data), "the longest value comes back as it was saved");
 }
 
-/// A value that is longer than the backend claims is refused before anything changes, alone and in a commit.
-pub async fn longer_than_claimed(harness: &dyn Harness) {
+/// A value that is longer than the backend promises is refused before anything changes, alone and in a commit.
+pub async fn longer_than_promised(harness: &dyn Harness) {
     let backend = open(harness).await;
     let Some(longest) = backend.capabilities().max_value_len else { return };
     let data = Bytes::from(vec![1; longest + 1]);

@@ -63,7 +63,7 @@ pub enum Fault {
     /// The first `parts` parts of a write are applied, and it is `OutcomeUnknown`; reading is `Unavailable`.
     ///
     /// A commit's parts are its puts, its root and its deletes, in this order. A save or a delete is one part. A backend
-    /// that claims [`atomic_commit`](mls_keep_core::Capabilities::atomic_commit) keeps its word: the commit is applied wholly if its root
+    /// that promises [`atomic_commit`](mls_keep_core::Capabilities::atomic_commit) keeps its word: the commit is applied wholly if its root
     /// is among the parts, else not at all. Put [`FourMethods`] *inside* to tear it.
     Torn {
         /// How many parts are applied.

@@ -44,8 +44,8 @@ impl Default for ModelConfig {
 /// faults injected by a [`FaultBackend`], and compares every answer with [`MemoryBackend`](mls_keep_core::MemoryBackend).
 ///
 /// After `OutcomeUnknown` both are possible, that the write happened and that it did not, until what is read decides. A
-/// backend that claims no [`atomic_commit`](mls_keep_core::Capabilities::atomic_commit) may also have applied a part, as
-/// the contract allows it; one that claims no durability may come back empty.
+/// backend that promises no [`atomic_commit`](mls_keep_core::Capabilities::atomic_commit) may also have applied a part, as
+/// the contract allows it; one that promises no durability may come back empty.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -107,8 +107,8 @@ fn seed(configured: Option<u64>) -> u64 {
 async fn run(harness: &dyn Harness, steps: &[Step], seen: Option<&AtomicUsize>) -> Result<(), String> {
     let faults = Faults::new();
     let mut backend = open(harness, &faults).await?;
-    let claimed = backend.capabilities();
-    let mut worlds = Worlds::new(claimed);
+    let promised = backend.capabilities();
+    let mut worlds = Worlds::new(promised);
     for (number, step) in (1..).zip(steps) {
         if let Some(seen) = seen {
             seen.fetch_add(1, Ordering::SeqCst);
@@ -117,7 +117,7 @@ async fn run(harness: &dyn Harness, steps: &[Step], seen: Option<&AtomicUsize>) 
         match &step.action {
             Action::Close | Action::Drop => {
                 // Where a commit is several steps, deletions may still be under way, and a drop leaves them undone.
-                if step.action == Action::Close || !claimed.atomic_commit {
+                if step.action == Action::Close || !promised.atomic_commit {
                     backend.close().await.map_err(|error| failed(format!("closing: {error:?}")))?;
                 }
                 drop(backend);

@@ -16,13 +16,13 @@ const MAX_WORLDS: usize = 16;
 
 /// The states that the store may be in: one, unless a write did not say whether it happened.
 pub(super) struct Worlds {
-    claimed: Capabilities,
+    promised: Capabilities,
     worlds: BTreeSet<World>,
 }
 
 impl Worlds {
-    pub(super) fn new(claimed: Capabilities) -> Self {
-        Self { claimed, worlds: BTreeSet::from([World::new()]) }
+    pub(super) fn new(promised: Capabilities) -> Self {
+        Self { promised, worlds: BTreeSet::from([World::new()]) }
     }
 
     /// The call that `action` is now: its commits expect a root that may be there.
@@ -59,9 +59,9 @@ impl Worlds {
         }
     }
 
-    /// What was acknowledged is there, unless nothing of that kind was claimed.
+    /// What was acknowledged is there, unless nothing of that kind was promised.
     pub(super) fn reopened(&mut self) {
-        if self.claimed.durability == Durability::None {
+        if self.promised.durability == Durability::None {
             self.worlds.insert(World::new());
         }
     }
@@ -157,10 +157,10 @@ impl Worlds {
             states.push((world.clone(), result.clone()));
         }
         let puts = || commit.puts.iter().map(|(key, data)| (key, Some(data)));
-        if !self.claimed.atomic_commit && (unknown || result.is_err()) {
+        if !self.promised.atomic_commit && (unknown || result.is_err()) {
             states.extend(some_of(world, puts()).map(|world| (world, result.clone())));
         }
-        if !self.claimed.atomic_commit && unknown && result.is_ok() {
+        if !self.promised.atomic_commit && unknown && result.is_ok() {
             let mut swapped = world.clone();
             let root = (&commit.swap.key, commit.swap.replacement.as_ref());
             puts().chain([root]).for_each(|change| apply(&mut swapped, change));

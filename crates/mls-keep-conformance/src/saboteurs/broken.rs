@@ -41,7 +41,7 @@ defects! {
     LimitZeroIsNoLimit ListsThousand ListsNothingLoosely
     LoadManySorts LoadManySkipsMissing LoadManyOfNoneFails LoadsThousand
     BatchAnswersOnce BatchStopsAtConflict BatchComparesFirst BatchSeesOnlyTheStart CutsLongBatches
-    CutsLongValues ClaimsShortValues ClaimsMoreThanItKeeps TakesMoreThanItClaims
+    CutsLongValues PromisesShortValues PromisesMoreThanItKeeps TakesMoreThanItPromises
     ForgetsAtClose LosesTheLastCommit SavesWithTheNextSave WritesAtClose TearsTheLastValue DeletedReturns
     BatchIsNotFlushed CloseTwiceFails PartlyPoisoned LeavesDeletedBytes
     ErrorShowsRoot PoisonedByConflicts
@@ -52,7 +52,7 @@ defects! {
 }
 
 /// A few bytes more than every backend has to store.
-const CLAIMED_LEN: usize = MIN_BACKEND_VALUE_LEN + 4096;
+const PROMISED_LEN: usize = MIN_BACKEND_VALUE_LEN + 4096;
 
 pub(super) struct Broken {
     pub(super) inner: MemoryBackend,
@@ -159,7 +159,7 @@ impl Broken {
     async fn mangle(&self, key: &Key, data: Bytes) -> Result<Bytes> {
         Ok(match self.defect {
             Some(Defect::CutsLongValues) => data.slice(..data.len().min(1 << 19)),
-            Some(Defect::ClaimsMoreThanItKeeps) => data.slice(..data.len().min(MIN_BACKEND_VALUE_LEN)),
+            Some(Defect::PromisesMoreThanItKeeps) => data.slice(..data.len().min(MIN_BACKEND_VALUE_LEN)),
             Some(Defect::DropsAPartBlock) if data.len() > 4096 && data.len() % 4096 == 1 => {
                 data.slice(..data.len() - 1)
             }
@@ -173,7 +173,7 @@ impl Broken {
     }
 
     fn refuse_too_long(&self, data: &Bytes) -> Result<()> {
-        if self.has(Defect::ClaimsMoreThanItKeeps) && data.len() > CLAIMED_LEN {
+        if self.has(Defect::PromisesMoreThanItKeeps) && data.len() > PROMISED_LEN {
             return Err(Error::new(ErrorKind::Invalid, "too long"));
         }
         Ok(())
@@ -391,15 +391,15 @@ impl StorageBackend for Broken {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let claimed = Capabilities::weakest().with_swap(SwapScope::Everyone).with_atomic_commit(true);
-        let durable = claimed.with_durability(Durability::ProcessCrash);
+        let promised = Capabilities::weakest().with_swap(SwapScope::Everyone).with_atomic_commit(true);
+        let durable = promised.with_durability(Durability::ProcessCrash);
         match self.defect {
-            Some(Defect::ClaimsShortValues) => claimed.with_max_value_len(1 << 16),
-            Some(Defect::ClaimsMoreThanItKeeps | Defect::TakesMoreThanItClaims) => {
-                claimed.with_max_value_len(CLAIMED_LEN)
+            Some(Defect::PromisesShortValues) => promised.with_max_value_len(1 << 16),
+            Some(Defect::PromisesMoreThanItKeeps | Defect::TakesMoreThanItPromises) => {
+                promised.with_max_value_len(PROMISED_LEN)
             }
-            Some(Defect::SharesAnExclusiveStore) => claimed.with_swap(SwapScope::ExclusiveProcess),
-            Some(Defect::TwoStores) => claimed,
+            Some(Defect::SharesAnExclusiveStore) => promised.with_swap(SwapScope::ExclusiveProcess),
+            Some(Defect::TwoStores) => promised,
             Some(Defect::LeavesDeletedBytes) => durable.with_erases_deleted(true),
             _ => durable,
         }

@@ -217,8 +217,8 @@ impl StorageBackend for OneFile {
 
     fn capabilities(&self) -> Capabilities {
         let swap = if self.exclusive { SwapScope::ExclusiveProcess } else { SwapScope::Everyone };
-        let claimed = Capabilities::weakest().with_swap(swap).with_atomic_commit(true);
-        claimed.with_durability(Durability::ProcessCrash)
+        let promised = Capabilities::weakest().with_swap(swap).with_atomic_commit(true);
+        promised.with_durability(Durability::ProcessCrash)
     }
 
     async fn close(&self) -> Result<()> {

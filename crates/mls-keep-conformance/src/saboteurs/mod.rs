@@ -151,9 +151,9 @@ saboteurs! {
     CutsLongBatches: "many::commit_many_of_hundreds";
 
     CutsLongValues: "limits::least_value_len";
-    ClaimsShortValues: "limits::claims_are_fixed";
-    ClaimsMoreThanItKeeps: "limits::longest_claimed_value";
-    TakesMoreThanItClaims: "limits::longer_than_claimed";
+    PromisesShortValues: "limits::promises_are_fixed";
+    PromisesMoreThanItKeeps: "limits::longest_promised_value";
+    TakesMoreThanItPromises: "limits::longer_than_promised";
 
     ForgetsAtClose: "reopen::everything_acknowledged_is_there" "reopen::dropped_without_a_close";
     LosesTheLastCommit: "reopen::everything_acknowledged_is_there" "reopen::again_and_again" "keep::opens_again";

@@ -20,7 +20,7 @@ use crate::key::Key;
 ///
 /// [`EngineThread`] makes a [`StorageBackend`](crate::StorageBackend) of it.
 pub trait Engine: 'static {
-    /// The values of `keys`, in their order. All of one moment where the engine claims
+    /// The values of `keys`, in their order. All of one moment where the engine promises
     /// [`atomic_commit`](Capabilities::atomic_commit).
     ///
     /// # Errors

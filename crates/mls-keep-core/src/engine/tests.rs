@@ -46,7 +46,7 @@ impl Engine for Map {
 }
 
 #[test]
-fn what_is_claimed_is_what_the_engine_found_when_it_was_opened() {
+fn what_is_promised_is_what_the_engine_found_when_it_was_opened() {
     for (setting, durability) in [("on", Durability::PowerLoss), ("off", Durability::None)] {
         let thread = EngineThread::start("map", move || Ok(with_flushes(setting))).unwrap();
         let forget = WriteBatch::put(Key::new("setting/flush").unwrap(), Bytes::new());

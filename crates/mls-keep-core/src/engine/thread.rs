@@ -33,7 +33,7 @@ use crate::key::Key;
 /// [`storage_backend!`](crate::storage_backend) implements the methods of a backend through one.
 pub struct EngineThread<E: Engine> {
     name: &'static str,
-    claimed: Capabilities,
+    promised: Capabilities,
     queue: mpsc::Sender<Request<E>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     closed: Arc<AtomicBool>,
@@ -63,17 +63,17 @@ impl<E: Engine> EngineThread<E> {
             let text = format!("the thread for {name} cannot be started: try again later");
             Error::new(ErrorKind::Unavailable, text).with_source(source)
         })?;
-        let claimed = result.recv().unwrap_or_else(|_| {
+        let promised = result.recv().unwrap_or_else(|_| {
             let text = format!("the thread for {name} ended while it opened the store: please report it");
             Err(Error::new(ErrorKind::Internal, text))
         })?;
-        Ok(Self { name, claimed, queue, thread: Mutex::new(Some(thread)), closed })
+        Ok(Self { name, promised, queue, thread: Mutex::new(Some(thread)), closed })
     }
 
     /// What the engine promised when it had been opened.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        self.claimed
+        self.promised
     }
 
     /// As [`Engine::load_many`].

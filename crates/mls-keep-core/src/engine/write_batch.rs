@@ -54,7 +54,7 @@ impl WriteBatch {
         self.stored().map(|(_, data)| data.len()).sum()
     }
 
-    /// Whether no value is longer than `max`, the longest that an engine claims to store.
+    /// Whether no value is longer than `max`, the longest that an engine promises to store.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`].

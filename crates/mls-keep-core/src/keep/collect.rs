@@ -131,7 +131,7 @@ impl ClientStore {
         let batch = Batch::new(&self.nodes, self.keep.entropy());
         let directory = self.root.directory.clone();
         let (root, commit, written) = self.prepare(directory, batch, orphans, Some(&pages), &|_| ()).await?;
-        match self.land(root, commit, None).await {
+        match self.hand_over(root, commit, None).await {
             Ok(_) => {
                 self.nodes.applied(written);
                 debug!(nodes = count, "deleted nodes that no root names");

@@ -98,7 +98,7 @@ impl ClientStore {
         let (root, commit, written) = self.checked(prepared).await?;
         let committed =
             Committed { number: root.number, nodes: commit.puts.len(), stored_bytes: commit.stored_bytes(), scopes };
-        let committed = self.land(root, commit, Some(committed)).await?;
+        let committed = self.hand_over(root, commit, Some(committed)).await?;
         self.nodes.applied(written);
         if let Some(Committed { number, nodes, stored_bytes, .. }) = &committed {
             debug!(number, nodes, bytes = stored_bytes, "committed");

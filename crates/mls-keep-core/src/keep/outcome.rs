@@ -41,7 +41,7 @@ impl ClientStore {
     /// # Errors
     /// `Unavailable` and what else the backend says: not applied, now or later. `Conflict`: not applied, since somebody
     /// else was faster. `OutcomeUnknown` if it cannot be found out now.
-    pub(super) async fn land(
+    pub(super) async fn hand_over(
         &mut self,
         root: Root,
         commit: Commit,

@@ -93,7 +93,7 @@ impl Keep {
         let landed = match (built, written) {
             (Ok(directory), Ok(())) => {
                 root.directory = directory;
-                ground.land(root, builder).await
+                ground.hand_over(root, builder).await
             }
             (Err(error), _) | (_, Err(error)) => Err(error),
         };
@@ -197,7 +197,7 @@ impl<'k> Ground<'k> {
     }
 
     /// Makes the restored client the one that is there.
-    async fn land(&mut self, mut root: Root, mut builder: Builder<'_>) -> Result<(Root, Bytes)> {
+    async fn hand_over(&mut self, mut root: Root, mut builder: Builder<'_>) -> Result<(Root, Bytes)> {
         let old = std::mem::take(&mut self.old);
         if !self.keep.capabilities().atomic_commit {
             let names: Vec<_> = old.iter().filter_map(|key| builder.batch.store.name(key)).collect();

@@ -51,8 +51,7 @@ impl DaySubject {
         if is_made {
             return Ok(Self(block_on(manager.load_client_state(IDENTITY))?));
         }
-        let persistence = Persistence { manager, save: SavePolicy::EveryOperation };
-        Ok(Self(block_on(Client::builder(IDENTITY).persistence(persistence).create())?))
+        Ok(Self(block_on(manager.client_builder(IDENTITY).create())?))
     }
 }
 
