@@ -14,6 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// How many pieces are with a thread at once.
 const UNDERWAY: usize = 8;
 
+/// So much of the stack is overwritten after the work, bytes. Compressing takes less than half of it.
+const STACK_LEN: usize = 128 << 10;
+
 type Work<I, O> = Box<dyn FnMut(I) -> Result<O> + Send>;
 
 /// Does one kind of work, in the order of the pieces. The first piece is done by its owner, since what is small has no second
@@ -50,7 +53,10 @@ impl<I: Send + 'static, O: Send + 'static> Helper<I, O> {
             self.start();
         }
         match &mut self.worker {
-            Worker::Here(work) => self.done.push_back(work(piece)),
+            Worker::Here(work) => {
+                self.done.push_back(work(piece));
+                wipe_stack();
+            }
             Worker::Thread(hand) => {
                 while hand.underway >= UNDERWAY {
                     self.done.push_back(hand.wait());
@@ -96,6 +102,7 @@ impl<I: Send + 'static, O: Send + 'static> Helper<I, O> {
                     break;
                 }
             }
+            wipe_stack();
         });
         match spawned {
             Ok(thread) => {
@@ -148,6 +155,13 @@ impl<'f, T> Begun<'f, T> {
             Self::Done(done) => done,
         }
     }
+}
+
+/// Overwrites what the calls before this one have left on the stack: the compressor keeps pieces of what it compresses there.
+/// A thread's stack outlives the thread.
+#[inline(never)]
+fn wipe_stack() {
+    std::hint::black_box(&mut [0_u8; STACK_LEN]);
 }
 
 fn ended() -> Error {

@@ -138,6 +138,7 @@ fn every_future_is_send<C: CryptoProvider>(client: &mut Client<C>, manager: &Per
     is_send(client.forget_group(group));
     is_send(client.groups());
     is_send(client.groups_to_rejoin());
+    is_send(client.rejoin_plan());
     is_send(client.group(group));
     is_send(client.with_group(group, |_| ()));
     is_send(client.members(group));
@@ -158,6 +159,8 @@ fn every_future_is_send<C: CryptoProvider>(client: &mut Client<C>, manager: &Per
     is_send(any::<Session<'_, C>>().commit());
     #[cfg(feature = "import")]
     is_send(client.import(&Default::default()));
+    #[cfg(feature = "import")]
+    is_send(client.import_skipping(&Default::default(), 1));
 }
 
 /// Of all files of the crate.
