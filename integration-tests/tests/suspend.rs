@@ -98,7 +98,7 @@ fn a_suspended_client_holds_nothing_of_its_store_and_goes_on_behind_another_proc
     }
 }
 
-/// Another handle of the keep's may still be there: what holds the files is closed, whoever has it.
+/// Other handles of the keep may still exist: the files are closed all the same.
 #[test]
 fn a_backend_that_the_application_has_too_is_closed() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

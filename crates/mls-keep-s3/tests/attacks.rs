@@ -1,5 +1,5 @@
-//! What can go wrong in the hands of others: of whoever holds the bucket or its policy, of the way to it, and of a request that is
-//! held up and takes effect after all that came later.
+//! Attacks: by the owner of the bucket or of its policy, on the connection, and by requests that are held up and take effect
+//! after later ones.
 
 // A test fails by panicking.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
@@ -297,7 +297,7 @@ const FAULTS: [Fault; 11] = [
 ];
 
 /// Two writers in turn, each from the root that is there, through a service that answers at random, and applies what is late at
-/// random. What is told holds: applied, not applied and never will be, or not known.
+/// random. What is reported holds: applied, not applied and never will be, or not known.
 #[test]
 fn what_is_told_holds_in_any_mixture_of_faults() {
     const STEPS: u64 = 12;
@@ -352,7 +352,7 @@ fn what_is_told_holds_in_any_mixture_of_faults() {
                     endings[if kind == ErrorKind::Conflict { 2 } else { 3 }] += 1;
                 }
             }
-            assert!(!never.contains(&found), "{case}: {found} was told as not applied");
+            assert!(!never.contains(&found), "{case}: {found} was reported as not applied");
             let number: u64 = found.parse().unwrap();
             for (key, data) in (0..3).map(|index| node(number, index)) {
                 assert_eq!(block_on(observer.load(&key)).unwrap(), Some(data), "{case}: {key} of the root {found}");

@@ -742,7 +742,7 @@ pub const SECTIONS: &[Section] = &[
                 &["bucket.rs::a_command_asks_for_little", "requests.rs::the_service_is_looked_at_once"],
             ),
             promise(
-                "What is told of a commit holds in any mixture of 409, 412, 500, 503, cut connections and answers, and writes that land late",
+                "What is reported of a commit holds in any mixture of 409, 412, 500, 503, cut connections and answers, and writes that land late",
                 &["attacks.rs::what_is_told_holds_in_any_mixture_of_faults"],
             ),
             promise(

@@ -124,8 +124,8 @@ impl ClientStore {
         &self.root.identity
     }
 
-    /// What `scope` is called in events: a short keyed hash, which says nothing to whoever does not have the keep's key. It is
-    /// the same in every process that opens the keep.
+    /// What `scope` is called in events: a short keyed hash. Without the keep's key it reveals nothing. It is the same in every
+    /// process that opens the keep.
     #[must_use]
     pub fn label(&self, scope: &ScopeId) -> String {
         match self.keep.header().label(&self.token, scope.as_key()) {

@@ -20,8 +20,8 @@ use crate::scope::Scope;
 /// How often it is read again, when somebody else is faster.
 const ATTEMPTS: usize = 8;
 
-/// Reads what is stored of a client, beside the client and whoever uses it: a conversation is shown while a message is being
-/// sent. Each call reads the newest state; what the client has not [saved](crate::SavePolicy) is not in it. Cloning is cheap.
+/// Reads what is stored of a client while the client is in use: a conversation can be shown while a message is being sent.
+/// Each call reads the newest state; what the client has not [saved](crate::SavePolicy) is not in it. Cloning is cheap.
 ///
 /// ```
 /// # use mls_keep::{Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager};

@@ -234,7 +234,7 @@ impl<C: CryptoProvider> Client<C> {
     }
 }
 
-/// A reservation of nobody's: whoever sends next in its group skips so many messages before.
+/// A reservation that no process holds: the next sender in its group skips that many messages first.
 #[cfg(any(feature = "import", test))]
 pub(crate) fn of_nobody(messages: u32) -> Result<Value> {
     codec::encode(Kind::Reservation, &ReservationRecord { messages, holder: Vec::new() }, 0)

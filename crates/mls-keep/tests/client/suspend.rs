@@ -217,7 +217,7 @@ fn what_another_process_did_meanwhile_is_taken_over() {
     }
 }
 
-/// Of several clients of a keep, each takes over what there is, whoever resumes it, before it uses a key.
+/// Each of several clients of a keep reads the newest state before it uses a key, whichever of them has resumed the keep.
 #[test]
 fn every_client_of_the_keep_goes_on_from_what_is_there_then() {
     let mut world = World::new(INTERVAL);

@@ -239,7 +239,7 @@ fn info(member: &mut Member, group: &GroupId) -> Option<Vec<u8>> {
     block_on(member.process.client.group_info(group, true)).ok()
 }
 
-/// The day ends: all answers come, and all letters but those that are lost, and whoever is not a member enters.
+/// The day ends: all answers and all letters that are not lost arrive, and those who are no members enter.
 fn settle(
     members: &mut [Member],
     group: &GroupId,
