@@ -14,8 +14,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// How many pieces are with a thread at once.
 const UNDERWAY: usize = 8;
 
-/// So much of the stack is overwritten after the work, bytes. Compressing takes less than half of it.
-const STACK_LEN: usize = 128 << 10;
+/// So much of the stack is overwritten after the work, bytes: what compressing takes, and little enough for threads of others.
+const STACK_LEN: usize = 64 << 10;
 
 type Work<I, O> = Box<dyn FnMut(I) -> Result<O> + Send>;
 
