@@ -162,6 +162,18 @@ fn friends(town: &Town, adapter: &str) -> Person {
     alice
 }
 
+/// Runs `test` on a scene of [`friends`] for each adapter. `name` is what is said if it cannot run.
+fn on_each_adapter(name: &str, test: impl Fn(&mut Scene<'_>)) {
+    if !can_trace(name) {
+        return;
+    }
+    for adapter in adapters() {
+        let town = Town::new();
+        let before = friends(&town, &adapter);
+        test(&mut Scene { town: &town, adapter: &adapter, before, kills: 0 });
+    }
+}
+
 fn archives_of(alice: &Person) -> Vec<String> {
     names(&alice.dir).into_iter().filter(|name| name.ends_with(".move")).collect()
 }
@@ -172,20 +184,15 @@ fn is_whole(alice: &Person, archive: &str) -> bool {
 
 #[test]
 fn a_move_out_that_is_killed_anywhere_leaves_one_client_that_can_send() {
-    if !can_trace("a_move_out_that_is_killed_anywhere_leaves_one_client_that_can_send") {
-        return;
-    }
-    for adapter in adapters() {
-        let town = Town::new();
-        let before = friends(&town, &adapter);
-        let mut scene = Scene { town: &town, adapter: &adapter, before, kills: 0 };
+    on_each_adapter("a_move_out_that_is_killed_anywhere_leaves_one_client_that_can_send", |scene| {
+        let (town, adapter) = (scene.town, scene.adapter);
         let (phone, tablet) = (scene.url("phone"), scene.url("tablet"));
         let mut outcomes = std::collections::BTreeSet::new();
         let out = [&on(&phone, &["move", "out", "--out", "1.move"])[..], &KEY].concat();
         scene.kill_everywhere(&out, &mut |case, alice| {
             let mut archives = archives_of(alice);
             assert!(archives.iter().all(|archive| is_whole(alice, archive)), "{case}: half an archive under its name");
-            let bob = Bob::new(&town);
+            let bob = Bob::new(town);
             let here = bob.hears(alice, &phone);
             assert!(!here || archives.is_empty(), "{case}: both can send");
             outcomes.insert((here, archives.is_empty()));
@@ -203,23 +210,18 @@ fn a_move_out_that_is_killed_anywhere_leaves_one_client_that_can_send() {
         println!("{adapter}: moved out, {} kills", scene.kills);
         assert!(scene.kills >= 4, "{adapter}: {} kills are too few", scene.kills);
         assert!(outcomes.contains(&(true, true)) && outcomes.contains(&(false, false)), "{adapter}: {outcomes:?}");
-    }
+    });
 }
 
 #[test]
 fn a_move_in_that_is_killed_anywhere_is_done_or_can_be_done_again() {
-    if !can_trace("a_move_in_that_is_killed_anywhere_is_done_or_can_be_done_again") {
-        return;
-    }
-    for adapter in adapters() {
-        let town = Town::new();
-        let before = friends(&town, &adapter);
-        let mut scene = Scene { town: &town, adapter: &adapter, before, kills: 0 };
+    on_each_adapter("a_move_in_that_is_killed_anywhere_is_done_or_can_be_done_again", |scene| {
+        let (town, adapter) = (scene.town, scene.adapter);
         let (phone, tablet) = (scene.url("phone"), scene.url("tablet"));
         scene.before.ok(&[&on(&phone, &["move", "out", "--out", "1.move"])[..], &KEY].concat());
         let into = [&on(&tablet, &["move", "in", "1.move"])[..], &KEY].concat();
         scene.kill_everywhere(&into, &mut |case, alice| {
-            let bob = Bob::new(&town);
+            let bob = Bob::new(town);
             let is_there = bob.hears(alice, &tablet);
             let again = alice.run(&into);
             assert_eq!(again.code, Some(i32::from(is_there)), "{case}: {again:?}");
@@ -228,23 +230,18 @@ fn a_move_in_that_is_killed_anywhere_is_done_or_can_be_done_again() {
         });
         println!("{adapter}: moved in, {} kills", scene.kills);
         assert!(scene.kills >= 4, "{adapter}: {} kills are too few", scene.kills);
-    }
+    });
 }
 
 #[test]
 fn a_restoration_that_is_killed_anywhere_is_done_or_can_be_done_again_and_sends_nothing() {
-    if !can_trace("a_restoration_that_is_killed_anywhere_is_done_or_can_be_done_again_and_sends_nothing") {
-        return;
-    }
-    for adapter in adapters() {
-        let town = Town::new();
-        let before = friends(&town, &adapter);
-        let mut scene = Scene { town: &town, adapter: &adapter, before, kills: 0 };
+    on_each_adapter("a_restoration_that_is_killed_anywhere_is_done_or_can_be_done_again_and_sends_nothing", |scene| {
+        let (town, adapter) = (scene.town, scene.adapter);
         let (phone, tablet) = (scene.url("phone"), scene.url("tablet"));
         scene.before.ok(&on(&phone, &["send", "tea", "before", "--out", "1.mls"]));
         scene.before.ok(&[&on(&phone, &["backup", "create", "--out", "1.backup"])[..], &KEY].concat());
         let restored = |alice: &Person, store: &str| {
-            assert!(!Bob::new(&town).hears(alice, store), "{store}: a restored client sends");
+            assert!(!Bob::new(town).hears(alice, store), "{store}: a restored client sends");
             alice.ok(&on(store, &["history", "tea"])) == "alice\tbefore\n"
                 && alice.ok(&on(store, &["group", "waiting"])).starts_with("tea\t")
         };
@@ -261,12 +258,12 @@ fn a_restoration_that_is_killed_anywhere_is_done_or_can_be_done_again_and_sends_
         let mut outcomes = std::collections::BTreeSet::new();
         let replace = [&on(&phone, &["backup", "restore", "1.backup", "--replace"])[..], &KEY].concat();
         scene.kill_everywhere(&replace, &mut |case, alice| {
-            let is_old = Bob::new(&town).hears(alice, &phone);
+            let is_old = Bob::new(town).hears(alice, &phone);
             assert!(is_old || restored(alice, &phone), "{case}");
             assert!(sound(alice, &phone), "{case}");
             outcomes.insert(is_old);
         });
         println!("{adapter}: restored, {} kills", scene.kills);
         assert!(scene.kills >= 8 && outcomes.len() == 2, "{adapter}: {} kills, {outcomes:?}", scene.kills);
-    }
+    });
 }

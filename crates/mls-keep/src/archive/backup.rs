@@ -109,13 +109,12 @@ impl PersistenceManager {
     /// KiB. When this returns, `out` was flushed, and is for the caller to make durable.
     ///
     /// ```
-    /// # use mls_keep::{Archive, BackupOptions, Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, RestoreOptions, SystemEntropy};
+    /// # use mls_keep::{Archive, BackupOptions, Client, Encryption, MasterKey, MemoryBackend, PersistenceManager, RestoreOptions, SystemEntropy};
     /// # use std::io::Cursor;
     /// # futures_executor::block_on(async {
     /// # let open = || PersistenceManager::builder(MemoryBackend::new()).encryption(Encryption::hkdf_sha256(MasterKey::new([1; 32]))).open();
     /// # let manager = open().await?;
-    /// # let persistence = Persistence { manager: manager.clone(), save: Default::default() };
-    /// # let mut alice = Client::builder("alice").persistence(persistence).create().await?;
+    /// # let mut alice = manager.client_builder("alice").create().await?;
     /// # let group = alice.create_group("tea").await?;
     /// let words = || Encryption::passphrase("six words that nobody will guess");
     /// let mut file = Vec::new(); // or a std::fs::File

@@ -24,12 +24,11 @@ const ATTEMPTS: usize = 8;
 /// Each call reads the newest state; what the client has not [saved](crate::SavePolicy) is not in it. Cloning is cheap.
 ///
 /// ```
-/// # use mls_keep::{Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager};
+/// # use mls_keep::{Client, Encryption, MasterKey, MemoryBackend, PersistenceManager};
 /// # futures_executor::block_on(async {
 /// # let encryption = Encryption::hkdf_sha256(MasterKey::new([1; 32]));
 /// # let manager = PersistenceManager::builder(MemoryBackend::new()).encryption(encryption).open().await?;
-/// # let persistence = Persistence { manager, save: Default::default() };
-/// # let mut alice = Client::builder("alice").persistence(persistence).create().await?;
+/// # let mut alice = manager.client_builder("alice").create().await?;
 /// # let group = alice.create_group("tea").await?;
 /// let reader = alice.reader()?; // for the thread that draws
 /// let sending = alice.send(&group, "at five?");

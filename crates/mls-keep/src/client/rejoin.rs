@@ -36,14 +36,13 @@ impl<C: CryptoProvider> Client<C> {
     /// were their members when the client last heard of them. Also known from a backup without the secrets of groups.
     ///
     /// ```
-    /// # use mls_keep::{Archive, BackupOptions, Change, Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, RestoreOptions};
+    /// # use mls_keep::{Archive, BackupOptions, Change, Client, Encryption, MasterKey, MemoryBackend, PersistenceManager, RestoreOptions};
     /// # use std::io::Cursor;
     /// # futures_executor::block_on(async {
     /// # let open = || PersistenceManager::builder(MemoryBackend::new()).encryption(Encryption::hkdf_sha256(MasterKey::new([1; 32]))).open();
     /// # let manager = open().await?;
-    /// # let persistence = Persistence { manager: manager.clone(), save: Default::default() };
-    /// # let mut alice = Client::builder("alice").persistence(persistence.clone()).create().await?;
-    /// # let mut bob = Client::builder("bob").persistence(persistence).create().await?;
+    /// # let mut alice = manager.client_builder("alice").create().await?;
+    /// # let mut bob = manager.client_builder("bob").create().await?;
     /// # let group = alice.create_group("tea").await?;
     /// # let package = bob.key_package().await?.to_bytes().unwrap();
     /// # alice.commit_at_once(&group, Change::new().invite([package])).await?;

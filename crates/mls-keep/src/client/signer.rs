@@ -39,7 +39,7 @@ type Verifier = Arc<dyn Fn(&[u8], &[u8]) -> bool + Send + Sync>;
 /// use std::sync::Arc;
 /// use mls_keep::openmls::prelude::{Ciphersuite, SignatureScheme};
 /// use mls_keep::{Client, ClientSigner, ErrorKind, Signer, SignerError};
-/// # use mls_keep::{Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, SignatureKeyPair};
+/// # use mls_keep::{Encryption, MasterKey, MemoryBackend, PersistenceManager, SignatureKeyPair};
 ///
 /// struct Enclave {
 ///     // a handle of the platform's
@@ -59,12 +59,11 @@ type Verifier = Arc<dyn Fn(&[u8], &[u8]) -> bool + Send + Sync>;
 /// # futures_executor::block_on(async {
 /// # let encryption = Encryption::hkdf_sha256(MasterKey::new([1; 32]));
 /// # let manager = PersistenceManager::builder(MemoryBackend::new()).encryption(encryption).open().await?;
-/// # let persistence = Persistence { manager: manager.clone(), save: Default::default() };
 /// # let key = SignatureKeyPair::new(SignatureScheme::ED25519).unwrap();
 /// # let public_key = key.to_public_vec();
 /// # let enclave = Arc::new(Enclave { key });
 /// let signer = || ClientSigner::external(public_key.clone(), enclave.clone());
-/// let mut alice = Client::builder("alice").signer(signer()).persistence(persistence).create().await?;
+/// let mut alice = manager.client_builder("alice").signer(signer()).create().await?;
 /// let group = alice.create_group("tea").await?;
 /// drop(alice);
 ///

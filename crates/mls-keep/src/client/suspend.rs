@@ -16,13 +16,12 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// ```
     /// # use std::sync::Arc;
-    /// # use mls_keep::{Client, Encryption, ErrorKind, MasterKey, MemoryBackend, Persistence, PersistenceManager};
+    /// # use mls_keep::{Client, Encryption, ErrorKind, MasterKey, MemoryBackend, PersistenceManager};
     /// # futures_executor::block_on(async {
     /// # let store = MemoryBackend::new();
     /// # let encryption = Encryption::hkdf_sha256(MasterKey::new([1; 32]));
     /// # let manager = PersistenceManager::builder(store.clone()).encryption(encryption).open().await?;
-    /// # let persistence = Persistence { manager, save: Default::default() };
-    /// # let mut alice = Client::builder("alice").persistence(persistence).create().await?;
+    /// # let mut alice = manager.client_builder("alice").create().await?;
     /// # let group = alice.create_group("tea").await?;
     /// alice.suspend().await?; // the application goes to the background
     /// assert_eq!(alice.send(&group, "x").await.unwrap_err().kind(), ErrorKind::Poisoned);
