@@ -124,7 +124,6 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// `Invalid` if the client belongs to no keep, `Conflict`; and the errors of the backend.
-    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn import(&mut self, stored: &StoredState) -> Result<ImportReport> {
         self.import_skipping(stored, SKIPPED).await
     }
@@ -139,6 +138,7 @@ impl<C: CryptoProvider> Client<C> {
     ///
     /// # Errors
     /// As [`import`](Self::import).
+    #[instrument(level = "debug", skip_all, err(level = "debug"))]
     pub async fn import_skipping(&mut self, stored: &StoredState, messages: u32) -> Result<ImportReport> {
         if self.store.is_none() {
             return Err(super::not_kept());
