@@ -11,7 +11,8 @@
 //!   ([`Config::inline_len`]), or are written before it.
 //! - A write whose answer is lost is looked for, not repeated blindly: it ends applied once, not applied, or as
 //!   [`OutcomeUnknown`](mls_keep_core::ErrorKind::OutcomeUnknown), in bounded time ([`Config::deadline`]).
-//! - Whatever is replaced is replaced on a condition, so a write that the network holds back takes the place of no later one.
+//! - Every write has a condition, so one that the network holds back takes the place of no later one. (SeaweedFS refuses that
+//!   for a key that is also the folder of others; a keep has no such key, and there the last write wins.)
 //! - Nothing is written to a service whose conditional writes do not compare, or whose ETags repeat. It can be read.
 //! - An object that comes cut is asked for again, and never taken for a shorter one.
 //! - Old versions in a versioned bucket are deleted, or counted ([`Config::old_versions`]). Those of others' objects stay.
@@ -21,7 +22,7 @@
 //! later passes the probe, and loses commits; the conformance suite finds that.
 //!
 //! What S3 cannot give: a deletion has no condition. One that the network holds back until its key is saved again takes what is
-//! there then. A keep saves no key again that it has deleted; who copies a store to where the same store was deleted does.
+//! there then. A keep never saves a key again that it has deleted. Copying a store back to where it was deleted does.
 //!
 //! Credentials, region and endpoint come from AWS's default chain where [`Config`] names none.
 
