@@ -257,16 +257,16 @@ pub const SECTIONS: &[Section] = &[
             promise(
                 "A restoration that is cut anywhere, on every local adapter, leaves the whole client or none, and can be done again; one that replaces a client leaves the old one or the restored one",
                 &[
-                    "archives.rs::a_restoration_that_is_cut_anywhere_leaves_all_or_nothing",
-                    "archives.rs::a_replacement_that_is_cut_anywhere_leaves_the_old_client_or_the_restored_one",
+                    "cuts.rs::a_restoration_that_is_cut_anywhere_leaves_all_or_nothing",
+                    "cuts.rs::a_replacement_that_is_cut_anywhere_leaves_the_old_client_or_the_restored_one",
                 ],
             ),
             promise(
                 "Of a client that moves never two can send, and never none while there is an archive: the export cut at every point, dropped at every poll, and the import cut at every point",
                 &[
-                    "archives.rs::of_a_client_that_moves_never_two_can_send_and_never_none",
-                    "archives.rs::an_export_whose_future_is_dropped_leaves_one_that_can_send",
-                    "archives.rs::an_import_that_is_cut_anywhere_is_done_or_can_be_done_again_and_once",
+                    "cuts.rs::of_a_client_that_moves_never_two_can_send_and_never_none",
+                    "cuts.rs::an_export_whose_future_is_dropped_leaves_one_that_can_send",
+                    "cuts.rs::an_import_that_is_cut_anywhere_is_done_or_can_be_done_again_and_once",
                 ],
             ),
             promise(
@@ -279,7 +279,7 @@ pub const SECTIONS: &[Section] = &[
             ),
             promise(
                 "What another process does at a client while it is restored stays, and the restoration is a conflict",
-                &["archives.rs::another_process_meanwhile_is_a_conflict_and_what_it_did_stays"],
+                &["cuts.rs::another_process_meanwhile_is_a_conflict_and_what_it_did_stays"],
             ),
             promise(
                 "From the export on, the source sends nothing, in no process; the importer's first message is read",
@@ -307,7 +307,7 @@ pub const SECTIONS: &[Section] = &[
             ),
             promise(
                 "A backup without the secrets of groups has none of them",
-                &["archives.rs::a_backup_without_the_secrets_of_groups_has_none_of_them"],
+                &["secrets.rs::a_backup_without_the_secrets_of_groups_has_none_of_them"],
             ),
             promise(
                 "Every flipped bit, truncation and extension of an archive is refused, a wrong key is distinguished from damage, and a hostile header costs nothing",
@@ -775,10 +775,10 @@ pub const SECTIONS: &[Section] = &[
             promise(
                 "Archives and imports, cut at every request: all or nothing, and never two that can send",
                 &[
-                    "archives.rs::a_restoration_that_is_cut_anywhere_leaves_all_or_nothing",
-                    "archives.rs::a_replacement_that_is_cut_anywhere_leaves_the_old_client_or_the_restored_one",
-                    "archives.rs::of_a_client_that_moves_never_two_can_send_and_never_none",
-                    "archives.rs::an_import_that_is_cut_anywhere_is_done_or_can_be_done_again_and_once",
+                    "cuts.rs::a_restoration_that_is_cut_anywhere_leaves_all_or_nothing",
+                    "cuts.rs::a_replacement_that_is_cut_anywhere_leaves_the_old_client_or_the_restored_one",
+                    "cuts.rs::of_a_client_that_moves_never_two_can_send_and_never_none",
+                    "cuts.rs::an_import_that_is_cut_anywhere_is_done_or_can_be_done_again_and_once",
                     "import.rs::an_import_into_a_bucket_that_is_cut_at_any_request_is_made_again",
                 ],
             ),
