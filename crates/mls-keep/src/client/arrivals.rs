@@ -3,6 +3,8 @@
 //! They stand in pages that are written over in turn, so that they take the same room however long a group lives. A message
 //! that arrives again later than that is refused by OpenMLS, as its key is used up.
 
+use std::borrow::Cow;
+
 use mls_keep_core::{Result, Value};
 use openmls::group::GroupId;
 use serde::{Deserialize, Serialize};
@@ -18,13 +20,16 @@ const PER_PAGE: u64 = 32;
 /// Stands for a message that is not in the history.
 const NO_NUMBER: u64 = u64::MAX;
 
-/// Some of the messages that were received: record `04` of their group's scope.
+/// Some of the messages that were received: record `04` of their group's scope. All pages are looked through for each message
+/// that arrives, so that they are read where they stand.
 #[derive(Default, Deserialize, Serialize)]
-struct Page {
+struct Page<'r> {
     /// The first 16 bytes of the SHA-256 of each.
-    digests: Vec<u8>,
+    #[serde(borrow)]
+    digests: Cow<'r, [u8]>,
     /// The number of each in the history, 8 bytes, all ones if it is not there.
-    numbers: Vec<u8>,
+    #[serde(borrow)]
+    numbers: Cow<'r, [u8]>,
 }
 
 /// What is known of a message that was received.
@@ -38,7 +43,7 @@ pub(super) struct Arrival {
 pub(super) fn find(record: impl Fn(&[u8]) -> Option<Value>, digest: &Digest) -> Result<Option<Arrival>> {
     for page in 0..PAGES {
         let Some(page) = record(&Kind::Arrivals.with(&[page])) else { continue };
-        let page: Page = codec::decode(Kind::Arrivals, &page)?;
+        let page: Page<'_> = codec::decode(Kind::Arrivals, &page)?;
         if let Some(at) = page.position(digest) {
             let number = page.numbers.as_chunks().0.get(at).map(|number| u64::from_be_bytes(*number));
             return Ok(Some(Arrival { number: number.filter(|number| *number != NO_NUMBER) }));
@@ -58,9 +63,9 @@ pub(super) fn note(storage: &TransactionStorage, group: &GroupId, digest: &Diges
     let scope = Scope::group(group);
     for index in 0..PAGES {
         let Some(page) = storage.get(&scope, &Kind::Arrivals.with(&[index])) else { continue };
-        let mut page: Page = codec::decode(Kind::Arrivals, &page)?;
+        let mut page: Page<'_> = codec::decode(Kind::Arrivals, &page)?;
         if let Some(at) = page.position(digest) {
-            if let Some(number) = page.numbers.as_chunks_mut().0.get_mut(at) {
+            if let Some(number) = page.numbers.to_mut().as_chunks_mut().0.get_mut(at) {
                 *number = arrival.to_bytes();
             }
             return page.write(storage, &scope, index);
@@ -71,12 +76,11 @@ pub(super) fn note(storage: &TransactionStorage, group: &GroupId, digest: &Diges
     counters.next_arrival = after(place)?;
     counters.write(storage, group)?;
     let index = ((place / PER_PAGE) % u64::from(PAGES)) as u8;
-    let mut page = match storage.get(&scope, &Kind::Arrivals.with(&[index])) {
-        Some(page) if place % PER_PAGE != 0 => codec::decode(Kind::Arrivals, &page)?,
-        _ => Page::default(),
-    };
-    page.digests.extend_from_slice(digest);
-    page.numbers.extend_from_slice(&arrival.to_bytes());
+    let begun = storage.get(&scope, &Kind::Arrivals.with(&[index])).filter(|_| place % PER_PAGE != 0);
+    let mut page: Page<'_> =
+        begun.as_ref().map(|page| codec::decode(Kind::Arrivals, page)).transpose()?.unwrap_or_default();
+    page.digests.to_mut().extend_from_slice(digest);
+    page.numbers.to_mut().extend_from_slice(&arrival.to_bytes());
     page.write(storage, &scope, index)
 }
 
@@ -86,7 +90,7 @@ impl Arrival {
     }
 }
 
-impl Page {
+impl Page<'_> {
     fn position(&self, digest: &Digest) -> Option<usize> {
         self.digests.as_chunks().0.iter().position(|known: &Digest| known == digest)
     }

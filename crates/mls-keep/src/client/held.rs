@@ -24,6 +24,7 @@ const MAX_HELD_LEN: u64 = 4 << 20;
 #[derive(Deserialize, Serialize)]
 pub(super) struct HeldRecord {
     pub(super) epoch: u64,
+    #[serde(with = "serde_bytes")]
     pub(super) message: Vec<u8>,
 }
 

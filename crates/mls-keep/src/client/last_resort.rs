@@ -18,6 +18,7 @@ use crate::scope::Scope;
 #[derive(Default, Deserialize, Serialize)]
 struct LastResortRecord {
     /// Of each the first 16 bytes of the SHA-256 of its confirmation tag when it was joined.
+    #[serde(with = "serde_bytes")]
     joined: Vec<u8>,
 }
 

@@ -38,8 +38,11 @@ pub struct Outgoing {
 /// A message of the outbox: record `32` of its group's scope.
 #[derive(Deserialize, Serialize)]
 pub(super) struct OutgoingRecord {
+    #[serde(with = "serde_bytes")]
     pub(super) message: Option<Vec<u8>>,
+    #[serde(with = "serde_bytes")]
     pub(super) welcome: Option<Vec<u8>>,
+    #[serde(with = "serde_bytes")]
     pub(super) group_info: Option<Vec<u8>>,
 }
 

@@ -224,7 +224,7 @@ impl StorageProvider<V> for TransactionStorage {
         &self,
         group_id: &GroupId,
     ) -> Result<Vec<LeafNode>> {
-        self.with(|overlay| overlay.read_list(group_id, Kind::OwnLeafNode, codec::decode))
+        self.with(|overlay| overlay.read_list(group_id, Kind::OwnLeafNode, |kind, value| codec::decode(kind, value)))
     }
 
     fn delete_own_leaf_nodes<GroupId: traits::GroupId<V>>(&self, group_id: &GroupId) -> Result<()> {
@@ -263,7 +263,7 @@ impl StorageProvider<V> for TransactionStorage {
         &self,
         group_id: &GroupId,
     ) -> Result<Vec<(ProposalRef, QueuedProposal)>> {
-        self.with(|overlay| overlay.read_list(group_id, Kind::QueuedProposal, codec::decode))
+        self.with(|overlay| overlay.read_list(group_id, Kind::QueuedProposal, |kind, value| codec::decode(kind, value)))
     }
 
     fn remove_proposal<GroupId: traits::GroupId<V>, ProposalRef: traits::ProposalRef<V>>(

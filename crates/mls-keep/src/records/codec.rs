@@ -38,7 +38,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(kind: Kind, value: &T, expected: usi
 }
 
 /// What the record of `kind` holds.
-pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, value: &Value) -> Result<T> {
+pub(crate) fn decode<'r, T: Deserialize<'r>>(kind: Kind, value: &'r Value) -> Result<T> {
     let mut input = reader(body(kind, value)?);
     let decoded = T::deserialize(&mut input).map_err(|_| corrupt(kind))?;
     match IgnoredAny::deserialize(&mut input) {
