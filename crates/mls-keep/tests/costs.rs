@@ -1,25 +1,69 @@
-//! What an operation costs does not depend on how much else a client has in memory.
+//! What an operation costs does not depend on how much else a client has, in memory or in its store.
 
 // A test fails by panicking.
 #![allow(clippy::panic, clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use allocation_counter::measure;
 use futures_executor::block_on;
 use mls_keep::openmls::group::GroupId;
 use mls_keep::{
-    Change, Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received, SavePolicy,
+    Change, Client, Encryption, MasterKey, MemoryBackend, Persistence, PersistenceManager, Received, Result,
+    SavePolicy, StorageBackend,
 };
+use mls_keep_core::{Capabilities, Commit, Key};
 
-fn client(name: &str, save: SavePolicy) -> Client {
+/// A memory backend that counts the bytes that it is given.
+#[derive(Clone, Default)]
+struct Weighing {
+    inner: MemoryBackend,
+    bytes: Arc<AtomicUsize>,
+}
+
+#[async_trait::async_trait]
+impl StorageBackend for Weighing {
+    async fn load(&self, key: &Key) -> Result<Option<bytes::Bytes>> {
+        self.inner.load(key).await
+    }
+
+    async fn save(&self, key: &Key, data: bytes::Bytes) -> Result<()> {
+        self.inner.save(key, data).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        self.inner.delete(key).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Key>> {
+        self.inner.list(prefix).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<()> {
+        self.bytes.fetch_add(commit.stored_bytes(), Ordering::Relaxed);
+        self.inner.commit(commit).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+}
+
+fn client(name: &str, save: SavePolicy, backend: impl StorageBackend) -> Client {
     block_on(async {
         let encryption = Encryption::hkdf_sha256(MasterKey::new([7; 32]));
-        let manager = PersistenceManager::builder(MemoryBackend::new()).encryption(encryption).open().await.unwrap();
+        let manager = PersistenceManager::builder(backend).encryption(encryption).open().await.unwrap();
         Client::builder(name).persistence(Persistence { manager, save }).create().await.unwrap()
     })
 }
 
 fn pair(save: SavePolicy) -> (Client, Client, GroupId) {
-    let (mut alice, mut bob) = (client("alice", save), client("bob", save));
+    let [alice, bob] = ["alice", "bob"].map(|name| client(name, save, MemoryBackend::new()));
+    in_a_group(alice, bob)
+}
+
+fn in_a_group(mut alice: Client, mut bob: Client) -> (Client, Client, GroupId) {
     let group = block_on(alice.create_group("tea")).unwrap();
     let package = block_on(bob.key_package()).unwrap().to_bytes().unwrap();
     let welcome = block_on(alice.commit_at_once(&group, Change::new().invite([package]))).unwrap().welcome.unwrap();
@@ -72,4 +116,31 @@ fn a_duplicate_or_junk_does_not_throw_the_group_away() {
     let after_junk = measure(|| drop(block_on(bob.send(&group, "measured")).unwrap())).count_total;
     assert!(after_duplicate < usual + 30, "{usual} allocations, {after_duplicate} after a duplicate");
     assert!(after_junk < usual + 30, "{usual} allocations, {after_junk} after junk");
+}
+
+#[test]
+fn what_a_message_seals_hardly_grows_with_the_history() {
+    const MESSAGES: usize = 200;
+    let weighing = Weighing::default();
+    let alice = client("alice", SavePolicy::Manual, MemoryBackend::new());
+    let bob = client("bob", SavePolicy::EveryOperation, weighing.clone());
+    let (mut alice, mut bob, group) = in_a_group(alice, bob);
+    let sealed_per_message = |alice: &mut Client, bob: &mut Client| {
+        let before = weighing.bytes.load(Ordering::Relaxed);
+        for _ in 0..MESSAGES {
+            let message = block_on(alice.send(&group, "at five?")).unwrap().to_bytes().unwrap();
+            assert!(matches!(block_on(bob.receive(message)).unwrap(), Received::Message(_)));
+        }
+        (weighing.bytes.load(Ordering::Relaxed) - before) / MESSAGES
+    };
+    let fresh = sealed_per_message(&mut alice, &mut bob);
+    block_on(bob.transact(&group, |tx| {
+        (0..60_000).try_for_each(|_| tx.remember_received(b"alice", 0, b"at five, as always", b"").map(drop))?;
+        Ok(())
+    }))
+    .unwrap();
+    let with_history = sealed_per_message(&mut alice, &mut bob);
+    println!("{fresh} bytes sealed per message, {with_history} behind 60,000 messages");
+    // Two levels of inner nodes of 2 KiB are between the root and the last messages.
+    assert!(with_history < 2 * fresh, "{fresh} bytes sealed per message, {with_history} behind 60,000 messages");
 }

@@ -2,7 +2,7 @@
 
 use super::node::{InnerEntry, LeafEntry, Node};
 use super::store::Batch;
-use super::tree::{SPLIT_LEN, Tree};
+use super::tree::{SPLIT_INNER_LEN, SPLIT_LEN, Tree};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MAX_DEPTH;
 use crate::secret_bytes::SecretBytes;
@@ -90,7 +90,7 @@ impl BulkTree {
             self.levels.push(Level::default());
         }
         let len = entry.encoded_len();
-        let full = self.levels.get(at).is_some_and(|level| level.len + len > SPLIT_LEN);
+        let full = self.levels.get(at).is_some_and(|level| level.len + len > SPLIT_INNER_LEN);
         if full {
             let level = self.levels.get_mut(at).map(std::mem::take).unwrap_or_default();
             self.seal_inner(batch, at, level.entries)?;

@@ -19,8 +19,10 @@ use crate::secret_bytes::SecretBytes;
 
 /// A node longer than this is split, bytes (docs/decisions/0003-node-sizes.md). A piece can exceed it by one entry.
 pub(super) const SPLIT_LEN: usize = 8 << 10;
-/// A node shorter than this is joined with a neighbour, bytes.
-const JOIN_LEN: usize = 2 << 10;
+/// The same of an inner node. All inner nodes above what has changed are written again, and they hardly compress.
+pub(super) const SPLIT_INNER_LEN: usize = 2 << 10;
+/// A node shorter than a quarter of that is joined with a neighbour.
+const JOIN_PART: usize = 4;
 
 /// Nodes that are loaded together when a range is read.
 const READ_AHEAD: usize = 64;
@@ -216,7 +218,7 @@ fn edit_node<'f>(
 async fn join_short(batch: &mut Batch<'_>, children: &mut Vec<Child>) -> Result<()> {
     let mut at = 0;
     while at < children.len() && children.len() > 1 {
-        let short = matches!(children.get(at), Some(Child::New(node)) if node.encoded_len() < JOIN_LEN);
+        let short = matches!(children.get(at), Some(Child::New(node)) if node.encoded_len() < split_len(node.level()) / JOIN_PART);
         if !short {
             at += 1;
             continue;
@@ -306,21 +308,26 @@ fn merge(entries: &[LeafEntry], edits: &[Edit<'_>]) -> Vec<LeafEntry> {
 }
 
 fn split_leaf(entries: Vec<LeafEntry>) -> Vec<Node> {
-    split(entries, LeafEntry::encoded_len).into_iter().map(Node::Leaf).collect()
+    split(entries, SPLIT_LEN, LeafEntry::encoded_len).into_iter().map(Node::Leaf).collect()
 }
 
 fn split_inner(level: u8, entries: Vec<InnerEntry>) -> Vec<Node> {
-    let pieces = split(entries, InnerEntry::encoded_len).into_iter();
+    let pieces = split(entries, SPLIT_INNER_LEN, InnerEntry::encoded_len).into_iter();
     pieces.map(|entries| Node::Inner { level, entries }).collect()
 }
 
-/// Cuts entries into pieces of about equal length, none much longer than [`SPLIT_LEN`].
-fn split<T>(entries: Vec<T>, len: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+/// A node of `level` longer than this is split.
+fn split_len(level: u8) -> usize {
+    if level == 0 { SPLIT_LEN } else { SPLIT_INNER_LEN }
+}
+
+/// Cuts entries into pieces of about equal length, none much longer than `longest`.
+fn split<T>(entries: Vec<T>, longest: usize, len: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
     let total: usize = entries.iter().map(&len).sum();
     if entries.is_empty() {
         return Vec::new();
     }
-    let target = total.div_ceil(total.div_ceil(SPLIT_LEN).max(1));
+    let target = total.div_ceil(total.div_ceil(longest).max(1));
     let mut pieces = Vec::new();
     let mut piece = Vec::new();
     let mut piece_len = 0;

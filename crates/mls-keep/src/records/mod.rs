@@ -33,6 +33,7 @@ macro_rules! kinds {
 }
 
 kinds! {
+    Message = 0x00, "message of the history", "group", "number (8)";
     Client = 0x01, "client: ciphersuite, credential, signature public key, settings", "client", "";
     Group = 0x02, "group: numbers of its next message, next outgoing, next received and next held message; how many are held, and their bytes; lowest number of the history; which messages are kept", "group", "";
     Staged = 0x03, "staged commit: its epoch, its number in the outbox, its digest, whether it is an external one", "group", "";
@@ -66,7 +67,6 @@ kinds! {
     VcOperationTree = 0x2c, "VcOperationTree", "client", "encoded epoch id";
     RetainedKeyPackageMaterial = 0x2d, "RetainedKeyPackageMaterial: epoch id and material", "client", "encoded hash reference";
 
-    Message = 0x30, "message of the history", "group", "number (8)";
     Outgoing = 0x32, "message of the outbox: message, Welcome, GroupInfo", "group", "number (8)";
     Held = 0x33, "message that is held: its epoch, the message", "group", "number (8)";
     Entry = 0x34, "group as the staged external commit leaves it: digest of that commit, name, its records of OpenMLS", "group", "";
@@ -80,8 +80,8 @@ const OF_OPENMLS: RangeInclusive<u8> = 0x10..=0x2f;
 /// The kinds that one group of OpenMLS consists of, whatever features wrote them.
 pub(crate) const OF_MLS_GROUP: RangeInclusive<u8> = 0x10..=0x20;
 
-/// The last kind that is loaded with its scope. The others are read when they are asked for.
-const LAST_LOADED: u8 = 0x2f;
+/// The kinds that are loaded with their scope. The others are read when they are asked for.
+const LOADED: RangeInclusive<u8> = 0x01..=0x2f;
 
 /// Longest encoded key that stands in a record key as it is, bytes.
 const MAX_ENCODED: usize = 200;
@@ -160,12 +160,12 @@ pub(crate) fn number(key: &[u8]) -> Option<u64> {
 
 /// Whether the record with this key is loaded with its scope.
 pub(crate) fn is_loaded(key: &[u8]) -> bool {
-    key.first().is_some_and(|kind| *kind <= LAST_LOADED)
+    key.first().is_some_and(|kind| LOADED.contains(kind))
 }
 
 /// The records of a scope that are loaded with it.
 pub(crate) fn loaded() -> RecordRange {
-    RecordRange::between(&[0], &[LAST_LOADED + 1])
+    RecordRange::between(&[*LOADED.start()], &[LOADED.end() + 1])
 }
 
 /// All keys from the kind `first` to before the kind `after`.
