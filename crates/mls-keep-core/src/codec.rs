@@ -1,19 +1,18 @@
 //! Big-endian reading and writing of our own formats (docs/format.md). Reading checks every length before it takes
 //! memory.
 
-use zeroize::Zeroizing;
-
 use crate::error::{Error, ErrorKind, Result};
+use crate::secret_vec::SecretVec;
 
 /// Writes into one buffer that is wiped when dropped. What is written should have been reserved: growing copies, and wipes
 /// what it leaves behind.
 pub(crate) struct Writer {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: SecretVec,
 }
 
 impl Writer {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: Zeroizing::new(Vec::with_capacity(capacity)) }
+        Self { bytes: SecretVec::with_capacity(capacity) }
     }
 
     pub(crate) fn u8(&mut self, value: u8) {
@@ -41,7 +40,7 @@ impl Writer {
 
     #[cold]
     fn grow(&mut self, more: usize) {
-        let mut larger = Zeroizing::new(Vec::with_capacity((self.bytes.len() + more).max(2 * self.bytes.capacity())));
+        let mut larger = SecretVec::with_capacity((self.bytes.len() + more).max(2 * self.bytes.capacity()));
         larger.extend_from_slice(&self.bytes);
         self.bytes = larger;
     }
@@ -73,7 +72,7 @@ impl Writer {
         &self.bytes
     }
 
-    pub(crate) fn finish(self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn finish(self) -> SecretVec {
         self.bytes
     }
 }

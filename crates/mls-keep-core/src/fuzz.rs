@@ -10,6 +10,7 @@ use fuzzing::Target;
 use sha2::{Digest, Sha256};
 
 use crate::envelope::{self, Encryption, OpenError};
+use crate::secret_vec::SecretVec;
 use crate::{
     Changes, Commit, Entropy, ErrorKind, Keep, Key, MasterKey, MemoryBackend, Result, ScopeId, StorageBackend, Swap,
     Value, copy_store,
@@ -91,7 +92,7 @@ fn envelope() {
 #[test]
 fn node_body() {
     let pointer = [3; 32];
-    let genuine = envelope::seal_node(&pointer, zeroize::Zeroizing::new(vec![b'x'; 256])).unwrap();
+    let genuine = envelope::seal_node(&pointer, SecretVec::new(vec![b'x'; 256])).unwrap();
     let seeds = [genuine.clone(), vec![0; 15], vec![0; 16]];
     Target::new(env!("CARGO_PKG_NAME"), "node_body").seeds(seeds).run(|input| {
         assert_eq!(envelope::open_node(&pointer, input).is_ok(), input == genuine);

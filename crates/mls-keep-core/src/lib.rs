@@ -58,6 +58,7 @@ mod memory;
 pub mod names;
 mod secret;
 mod secret_bytes;
+mod secret_vec;
 mod text;
 
 pub use archive::{Archive, ArchiveContents, ArchiveFile, ArchiveKind, ArchiveSummary};

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
+use crate::secret_vec::SecretVec;
+
 /// Plaintext of any length: the key of a record, the name of a scope, the bytes of a value.
 ///
 /// Cloning shares it; the bytes are wiped when the last clone is dropped. It is compared as bytes are, not in constant
@@ -21,13 +23,13 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 /// assert_eq!(format!("{key:?}"), "SecretBytes(10 bytes)");
 /// ```
 #[derive(Clone, Default)]
-pub struct SecretBytes(Arc<Zeroizing<Vec<u8>>>);
+pub struct SecretBytes(Arc<SecretVec>);
 
 impl SecretBytes {
     /// The parts one after the other, put together without a copy in between.
     #[must_use]
     pub fn concat(parts: &[&[u8]]) -> Self {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len()).sum()));
+        let mut bytes = SecretVec::with_capacity(parts.iter().map(|part| part.len()).sum());
         for part in parts {
             bytes.extend_from_slice(part);
         }
@@ -43,12 +45,18 @@ impl SecretBytes {
 
 impl From<Vec<u8>> for SecretBytes {
     fn from(bytes: Vec<u8>) -> Self {
-        Zeroizing::new(bytes).into()
+        SecretVec::new(bytes).into()
     }
 }
 
 impl From<Zeroizing<Vec<u8>>> for SecretBytes {
-    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+    fn from(mut bytes: Zeroizing<Vec<u8>>) -> Self {
+        std::mem::take(&mut *bytes).into()
+    }
+}
+
+impl From<SecretVec> for SecretBytes {
+    fn from(bytes: SecretVec) -> Self {
         Self(Arc::new(bytes))
     }
 }

@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keep::ScopeId;
 use crate::limits::{MAX_IDENTITY_LEN, MAX_RECORD_KEY_LEN, MAX_SCOPE_LEN, MAX_VALUE_LEN};
 use crate::secret_bytes::SecretBytes;
+use crate::secret_vec::SecretVec;
 
 /// Type and length.
 pub(super) const HEAD_LEN: usize = 5;
@@ -72,7 +73,7 @@ pub(super) struct Totals {
 }
 
 impl Catalogue {
-    pub(super) fn encode(&self) -> zeroize::Zeroizing<Vec<u8>> {
+    pub(super) fn encode(&self) -> SecretVec {
         let mut out = Writer::with_capacity(MAX_CATALOGUE_LEN);
         let (kind, parent) = match self.kind {
             ArchiveKind::Full => (FULL, [0; 16]),
@@ -133,7 +134,7 @@ impl ScopeEntry {
         if self.labels == [self.version] { &[] } else { &self.labels }
     }
 
-    pub(super) fn encode_head(&self) -> zeroize::Zeroizing<Vec<u8>> {
+    pub(super) fn encode_head(&self) -> SecretVec {
         let mut out = Writer::with_capacity(SCOPE_HEAD_LEN + self.id.as_key().len());
         out.u8(self.flags);
         out.raw(&self.version);
@@ -151,7 +152,7 @@ pub(super) fn scope_id(bytes: &[u8]) -> Result<ScopeId> {
 }
 
 impl Totals {
-    pub(super) fn encode(&self, digest: &[u8; 32]) -> zeroize::Zeroizing<Vec<u8>> {
+    pub(super) fn encode(&self, digest: &[u8; 32]) -> SecretVec {
         let mut out = Writer::with_capacity(END_LEN);
         [self.number, self.parts, self.records, self.value_bytes, self.scopes].iter().for_each(|total| out.u64(*total));
         out.raw(digest);

@@ -3,7 +3,6 @@
 //! Each is compressed alone, so that reading can begin at any of them, and with what leaves no plaintext in its own memory.
 
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
 use super::sealed::{SealedReader, Sealing, Sink};
 use crate::envelope::CHUNK_LEN;
@@ -11,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::helper::Helper;
 use crate::limits::MAX_NODE_LEN;
 use crate::map::{Packer, Unpacker};
+use crate::secret_vec::SecretVec;
 
 /// Longest page before compression, bytes.
 const MAX_LEN: usize = MAX_NODE_LEN;
@@ -30,13 +30,13 @@ pub(super) struct PageWriter<'o> {
     sink: Sink<'o>,
     helper: Helper<Piece, Vec<u8>>,
     /// Plaintext that the helper does not have yet, at most [`PIECE_LEN`] bytes.
-    plaintext: Zeroizing<Vec<u8>>,
+    plaintext: SecretVec,
     sha256: Hasher,
 }
 
 /// What the helper gets at once: whole pages, or the last ones.
 struct Piece {
-    plaintext: Zeroizing<Vec<u8>>,
+    plaintext: SecretVec,
     is_last: bool,
 }
 
@@ -50,8 +50,8 @@ struct PageSealing {
 pub(super) struct PageReader {
     input: SealedReader,
     unpacker: Unpacker,
-    page: Zeroizing<Vec<u8>>,
-    packed: Zeroizing<Vec<u8>>,
+    page: SecretVec,
+    packed: SecretVec,
     /// Where `page` begins in `input`, and where the next one does.
     start: u64,
     next: u64,
@@ -64,7 +64,7 @@ pub(super) struct PageReader {
 /// SHA-256 that leaves no plaintext in memory: what does not fill a block waits here, and not in a state that is copied about.
 struct Hasher {
     blocks: Sha256,
-    rest: Zeroizing<Vec<u8>>,
+    rest: SecretVec,
 }
 
 /// A place in the plaintext of an archive.
@@ -79,7 +79,7 @@ const BLOCK_LEN: usize = 64;
 
 impl Hasher {
     fn new() -> Self {
-        Self { blocks: Sha256::new(), rest: Zeroizing::new(Vec::with_capacity(BLOCK_LEN)) }
+        Self { blocks: Sha256::new(), rest: SecretVec::with_capacity(BLOCK_LEN) }
     }
 
     fn update(&mut self, mut bytes: &[u8]) {
@@ -166,8 +166,8 @@ impl<'o> PageWriter<'o> {
         Ok(())
     }
 
-    fn buffer() -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(Vec::with_capacity(PIECE_LEN))
+    fn buffer() -> SecretVec {
+        SecretVec::with_capacity(PIECE_LEN)
     }
 }
 
@@ -197,8 +197,8 @@ impl PageReader {
         Ok(Self {
             input,
             unpacker: Unpacker::new()?,
-            page: Zeroizing::default(),
-            packed: Zeroizing::new(Vec::with_capacity(MAX_LEN)),
+            page: SecretVec::default(),
+            packed: SecretVec::with_capacity(MAX_LEN),
             start: 0,
             next: 0,
             at: 0,
@@ -303,7 +303,7 @@ impl PageReader {
         self.packed.resize(packed_len, 0);
         self.input.read(&mut self.packed)?;
         self.page = match method {
-            PLAIN if packed_len == len => Zeroizing::new(self.packed.to_vec()),
+            PLAIN if packed_len == len => SecretVec::new(self.packed.to_vec()),
             ZSTD => self
                 .unpacker
                 .unpack(&self.packed, len)?

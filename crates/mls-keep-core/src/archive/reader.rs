@@ -5,8 +5,6 @@ use std::fmt;
 use std::io::SeekFrom;
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use super::frame::{
     CATALOGUE, Catalogue, END, END_LEN, HEAD_LEN, LABEL_LEN, Label, MAX_CATALOGUE_LEN, MAX_RECORD_LEN,
     MAX_SCOPE_FRAME_LEN, PART, PART_END, PART_END_LEN, PART_VOID, RECORD, SCOPE, SCOPE_HEAD_LEN, ScopeEntry, Totals,
@@ -22,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MAX_RECORD_KEY_LEN, MAX_SCOPE_LEN};
 use crate::map::Value;
 use crate::secret_bytes::SecretBytes;
+use crate::secret_vec::SecretVec;
 
 /// An archive that was read and found whole, from its header to its last byte. Nothing of it was released before.
 ///
@@ -126,10 +125,10 @@ impl Archive {
             return Ok(None);
         }
         let (key_len, value_len) = record_lengths(&mut self.reader, len)?;
-        let mut key = Zeroizing::new(vec![0; key_len]);
+        let mut key = SecretVec::new(vec![0; key_len]);
         self.reader.read(&mut key)?;
         // It was seen to be there when the archive was opened.
-        let mut value = Zeroizing::new(vec![0; value_len]);
+        let mut value = SecretVec::new(vec![0; value_len]);
         self.reader.read(&mut value)?;
         Ok(Some((key.into(), SecretBytes::from(value).into())))
     }
@@ -155,7 +154,7 @@ impl Look {
         if kind != CATALOGUE || len > MAX_CATALOGUE_LEN {
             return Err(out_of_place());
         }
-        let mut body = Zeroizing::new(vec![0; len]);
+        let mut body = SecretVec::new(vec![0; len]);
         self.reader.read(&mut body)?;
         Catalogue::decode(&body)
     }
@@ -207,7 +206,7 @@ impl Look {
         let id_len = usize::from(u16::from_be_bytes(id_len));
         let labels_len = labels_len.checked_sub(id_len).filter(|rest| rest % LABEL_LEN == 0 && id_len <= MAX_SCOPE_LEN);
         let count = labels_len.ok_or_else(out_of_place)? / LABEL_LEN;
-        let mut id = Zeroizing::new(vec![0; id_len]);
+        let mut id = SecretVec::new(vec![0; id_len]);
         self.reader.read(&mut id)?;
         let id = scope_id(&id)?;
         if self.scopes.last().is_some_and(|last| last.id >= id) {

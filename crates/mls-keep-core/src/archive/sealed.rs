@@ -2,11 +2,10 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use zeroize::Zeroizing;
-
 use super::header;
 use crate::envelope::{CHUNK_LEN, ChunkOpener, ChunkSealer, TAG_LEN};
 use crate::error::{Error, ErrorKind, Result};
+use crate::secret_vec::SecretVec;
 
 /// Where an archive is read from: a file, or its bytes in memory.
 pub trait ArchiveFile: Read + Seek + Send + Sync {}
@@ -25,7 +24,7 @@ pub(super) struct Sink<'o> {
 /// Seals plaintext, a chunk at a time.
 pub(super) struct Sealing {
     sealer: ChunkSealer,
-    chunk: Zeroizing<Vec<u8>>,
+    chunk: SecretVec,
 }
 
 /// Opens the chunk that is read from.
@@ -40,7 +39,7 @@ pub(super) struct SealedReader {
     at: u64,
     /// The number of `chunk`.
     number: Option<u64>,
-    chunk: Zeroizing<Vec<u8>>,
+    chunk: SecretVec,
     sealed: Vec<u8>,
     /// Where the file stands, if that is known.
     file_at: Option<u64>,
@@ -73,7 +72,7 @@ impl<'o> Sink<'o> {
 
 impl Sealing {
     pub(super) fn new(sealer: ChunkSealer) -> Self {
-        Self { sealer, chunk: Zeroizing::new(Vec::with_capacity(CHUNK_LEN + TAG_LEN)) }
+        Self { sealer, chunk: SecretVec::with_capacity(CHUNK_LEN + TAG_LEN) }
     }
 
     /// Seals what fills a chunk onto the end of `sealed`, and keeps the rest.
@@ -113,7 +112,7 @@ impl SealedReader {
             plain_len,
             at: 0,
             number: None,
-            chunk: Zeroizing::new(Vec::with_capacity(CHUNK_LEN)),
+            chunk: SecretVec::with_capacity(CHUNK_LEN),
             sealed: vec![0; SEALED_LEN as usize],
             file_at: None,
         })

@@ -14,6 +14,7 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
+use crate::secret_vec::SecretVec;
 
 pub(super) const SALT_LEN: usize = 24;
 pub(super) const COMMITMENT_LEN: usize = 32;
@@ -59,7 +60,7 @@ pub(crate) fn seal(
 }
 
 /// Opens what [`seal`] sealed under the same key and context.
-pub(crate) fn open(input_key: &[u8; KEY_LEN], context: &[u8], body: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+pub(crate) fn open(input_key: &[u8; KEY_LEN], context: &[u8], body: &[u8]) -> Result<SecretVec, OpenError> {
     open_with(expand_sha256, input_key, context, body)
 }
 
@@ -83,7 +84,7 @@ pub(super) fn seal_with(
     let keys = BodyKeys::derive(expand, input_key, salt, context);
     let (whole, last) = plaintext.as_chunks::<CHUNK_LEN>();
     // Each chunk stands here as plaintext for a moment.
-    let mut body = Zeroizing::new(Vec::with_capacity(OVERHEAD + plaintext.len() + whole.len() * TAG_LEN));
+    let mut body = SecretVec::with_capacity(OVERHEAD + plaintext.len() + whole.len() * TAG_LEN);
     body.extend_from_slice(salt);
     body.extend_from_slice(&keys.commitment);
     for (number, chunk) in (0..).zip(whole.iter().map(<[u8; CHUNK_LEN]>::as_slice).chain([last])) {
@@ -100,7 +101,7 @@ pub(super) fn open_with(
     input_key: &[u8; KEY_LEN],
     context: &[u8],
     body: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+) -> Result<SecretVec, OpenError> {
     let (salt, rest) = body.split_first_chunk::<SALT_LEN>().ok_or(OpenError::Length)?;
     let (commitment, sealed) = rest.split_first_chunk::<COMMITMENT_LEN>().ok_or(OpenError::Length)?;
     let (whole, last) = sealed.as_chunks::<{ CHUNK_LEN + TAG_LEN }>();
@@ -109,7 +110,7 @@ pub(super) fn open_with(
     if !keys.commits_to(commitment) {
         return Err(OpenError::Commitment);
     }
-    let mut plaintext = Zeroizing::new(Vec::with_capacity(whole.len() * CHUNK_LEN + last_len));
+    let mut plaintext = SecretVec::with_capacity(whole.len() * CHUNK_LEN + last_len);
     for (number, chunk) in (0..).zip(whole.iter().map(<[u8; _]>::as_slice).chain([last])) {
         open_onto(&keys.cipher, &keys.nonce(number), chunk, &mut plaintext)?;
     }

@@ -4,13 +4,14 @@ use std::fmt;
 
 use hkdf::Hkdf;
 use sha2::Sha256;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::header::{Form, HeaderPrefix, ID_LEN, Kdf, SALT_LEN};
 use super::passphrase::{Argon2Params, spawn};
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{MasterKey, Secret32};
+use crate::secret_vec::SecretVec;
 
 /// Longest salt of the user, bytes.
 const MAX_USER_SALT_LEN: usize = 1024;
@@ -36,7 +37,7 @@ const MAX_PASSPHRASE_LEN: usize = 64 << 10;
 /// ```
 pub struct Encryption {
     holder: Holder,
-    salt: Zeroizing<Vec<u8>>,
+    salt: SecretVec,
     argon2: Option<Argon2Params>,
     argon2_limit: Option<Argon2Params>,
 }
@@ -44,7 +45,7 @@ pub struct Encryption {
 /// What holds the key: something that can keep 32 bytes, or a person.
 enum Holder {
     MasterKey(MasterKey),
-    Passphrase(Zeroizing<Vec<u8>>),
+    Passphrase(SecretVec),
 }
 
 impl Encryption {
@@ -65,7 +66,7 @@ impl Encryption {
     /// thread of its own where one can be started. See [`argon2_limit`](Self::argon2_limit).
     #[must_use]
     pub fn passphrase(passphrase: impl Into<Vec<u8>>) -> Self {
-        Self::new(Holder::Passphrase(Zeroizing::new(passphrase.into())))
+        Self::new(Holder::Passphrase(SecretVec::new(passphrase.into())))
     }
 
     /// Mixes `salt`, up to 1024 bytes, into the root key, beside the random salt that every keep has anyway.
@@ -73,7 +74,7 @@ impl Encryption {
     /// It is stored nowhere: without the same salt the keep does not open. No salt and an empty one are the same.
     #[must_use]
     pub fn salt(mut self, salt: impl AsRef<[u8]>) -> Self {
-        self.salt = Zeroizing::new(salt.as_ref().to_vec());
+        self.salt = SecretVec::new(salt.as_ref().to_vec());
         self
     }
 
@@ -140,7 +141,7 @@ impl Encryption {
     }
 
     fn new(holder: Holder) -> Self {
-        Self { holder, salt: Zeroizing::new(Vec::new()), argon2: None, argon2_limit: None }
+        Self { holder, salt: SecretVec::default(), argon2: None, argon2_limit: None }
     }
 
     pub(crate) fn check(&self) -> Result<()> {
@@ -165,7 +166,7 @@ impl Encryption {
 
     /// Both salts, the user's behind its length, so that no two pairs give the same bytes.
     fn mix(&self, header_salt: &[u8; SALT_LEN], ikm: &[u8; 32]) -> Secret32 {
-        let mut salt = Zeroizing::new(Vec::with_capacity(SALT_LEN + 4 + self.salt.len()));
+        let mut salt = SecretVec::with_capacity(SALT_LEN + 4 + self.salt.len());
         salt.extend_from_slice(header_salt);
         salt.extend_from_slice(&(self.salt.len() as u32).to_be_bytes());
         salt.extend_from_slice(&self.salt);

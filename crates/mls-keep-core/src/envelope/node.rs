@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::body::{KEY_LEN, NONCE_LEN, OpenError, TAG_LEN, cipher, expand_sha256, open_onto, seal_in_place};
 use crate::error::Result;
+use crate::secret_vec::SecretVec;
 
 const NAME_LEN: usize = 20;
 const INFO: &[u8] = b"mls-keep node v1";
@@ -29,7 +30,7 @@ pub(crate) fn node_name(pointer: &[u8; KEY_LEN]) -> [u8; NAME_LEN] {
 ///
 /// # Errors
 /// `Internal` if the node is over 64 GiB.
-pub(crate) fn seal_node(pointer: &[u8; KEY_LEN], mut padded: Zeroizing<Vec<u8>>) -> Result<Vec<u8>> {
+pub(crate) fn seal_node(pointer: &[u8; KEY_LEN], mut padded: SecretVec) -> Result<Vec<u8>> {
     let keys = NodeKeys::derive(pointer);
     let tag = seal_in_place(&keys.cipher, &keys.nonce, &mut padded)?;
     // From here on the buffer holds ciphertext only, so growing it leaves nothing behind.
@@ -38,10 +39,10 @@ pub(crate) fn seal_node(pointer: &[u8; KEY_LEN], mut padded: Zeroizing<Vec<u8>>)
 }
 
 /// Opens a stored node.
-pub(crate) fn open_node(pointer: &[u8; KEY_LEN], stored: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+pub(crate) fn open_node(pointer: &[u8; KEY_LEN], stored: &[u8]) -> Result<SecretVec, OpenError> {
     let len = stored.len().checked_sub(TAG_LEN).ok_or(OpenError::Length)?;
     let keys = NodeKeys::derive(pointer);
-    let mut padded = Zeroizing::new(Vec::with_capacity(len));
+    let mut padded = SecretVec::with_capacity(len);
     open_onto(&keys.cipher, &keys.nonce, stored, &mut padded)?;
     Ok(padded)
 }

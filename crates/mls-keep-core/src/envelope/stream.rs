@@ -3,11 +3,10 @@
 //! Chunks are of [`CHUNK_LEN`] bytes of plaintext, and the last one is shorter, be it empty. Each opens under its number
 //! alone, so a body can also be read from its middle.
 
-use zeroize::Zeroizing;
-
 use super::body::{BodyKeys, COMMITMENT_LEN, KEY_LEN, OpenError, SALT_LEN, expand_sha256, open_onto, seal_in_place};
 use crate::entropy::Entropy;
 use crate::error::Result;
+use crate::secret_vec::SecretVec;
 
 pub(crate) use super::body::{CHUNK_LEN, TAG_LEN};
 
@@ -81,7 +80,7 @@ impl ChunkOpener {
         &self,
         number: u64,
         sealed: &[u8],
-        plaintext: &mut Zeroizing<Vec<u8>>,
+        plaintext: &mut SecretVec,
     ) -> std::result::Result<(), OpenError> {
         open_onto(&self.keys.cipher, &self.keys.nonce(number), sealed, plaintext)
     }

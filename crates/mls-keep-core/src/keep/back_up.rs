@@ -5,7 +5,6 @@ use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
 use super::client::{ClientStore, ensure_active};
 use super::root::Root;
@@ -19,6 +18,7 @@ use crate::helper::Begun;
 use crate::map::{
     Leaf, LeafEntries, LeafEntry, LeafSlice, LeafValue, Leaves, NodeStore, Pointer, RecordRange, load_long, read_leaves,
 };
+use crate::secret_vec::SecretVec;
 
 /// How often it goes on from a newer root, where others commit meanwhile.
 const ATTEMPTS: usize = 32;
@@ -171,7 +171,7 @@ impl Written<'_> {
 }
 
 /// Nodes that are being read.
-type Reading = Begun<'static, Result<Vec<Zeroizing<Vec<u8>>>>>;
+type Reading = Begun<'static, Result<Vec<SecretVec>>>;
 
 /// What was written so far, whatever root it was read from.
 struct Walk<'a, 'o> {
@@ -256,7 +256,7 @@ impl<'a, 'o> Walk<'a, 'o> {
         }
     }
 
-    async fn parts(&mut self, scope: &ScopeId, labels: Vec<Label>, blocks: Vec<Zeroizing<Vec<u8>>>) -> Result<()> {
+    async fn parts(&mut self, scope: &ScopeId, labels: Vec<Label>, blocks: Vec<SecretVec>) -> Result<()> {
         for (label, block) in labels.into_iter().zip(blocks) {
             self.writer.begin_part(&label)?;
             match self.part(scope, &block).await {

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use hkdf::Hkdf;
 use sha2::Sha256;
-use zeroize::Zeroizing;
 
 use crate::codec::{Reader, Writer};
 use crate::entropy::Entropy;
 use crate::envelope::{self, Encryption, Form, HEADER_PREFIX_LEN, HeaderPrefix, OpenError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret32;
+use crate::secret_vec::SecretVec;
 
 #[cfg(test)]
 mod fuzz;
@@ -156,7 +156,7 @@ impl Header {
         Ok(name)
     }
 
-    fn encode(&self) -> Zeroizing<Vec<u8>> {
+    fn encode(&self) -> SecretVec {
         let count = 1 + self.older.len();
         let mut out = Writer::with_capacity(34 + count * 36);
         out.u8(BODY_VERSION);

@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MAX_IDENTITY_LEN, MAX_NODE_LEN, MAX_STORED_ROOT_LEN};
 use crate::map::{Node, Pointer, Tree};
 use crate::secret_bytes::SecretBytes;
+use crate::secret_vec::SecretVec;
 
 #[cfg(test)]
 pub(super) mod fuzz;
@@ -200,7 +201,7 @@ impl Root {
         Self::decode(&plaintext)
     }
 
-    fn encode(&self) -> Result<zeroize::Zeroizing<Vec<u8>>> {
+    fn encode(&self) -> Result<SecretVec> {
         let directory = match &self.directory {
             Tree::Inline(node) => node.encoded_len(),
             Tree::Empty | Tree::Stored(_) => 32,

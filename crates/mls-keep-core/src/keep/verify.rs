@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
 use super::client::{ClientStore, client_gone};
 use super::root::Root;
@@ -13,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::map::{GarbagePage, LeafEntry, LeafValue, Node, NodeName, Part, Pointer, Tree, decode_chunk, decode_index};
 use crate::secret_bytes::SecretBytes;
+use crate::secret_vec::SecretVec;
 
 /// Nodes that are loaded together.
 const BATCH: usize = 64;
@@ -205,7 +205,7 @@ impl Walk {
         true
     }
 
-    fn block(&mut self, pointer: &Arc<Pointer>, expected: &Expected, block: Result<(usize, Zeroizing<Vec<u8>>)>) {
+    fn block(&mut self, pointer: &Arc<Pointer>, expected: &Expected, block: Result<(usize, SecretVec)>) {
         // A chunk may be named twice, by one value that repeats itself.
         if !self.named.insert(*pointer.name()) {
             return;

@@ -8,8 +8,6 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use super::cutter::{Cutter, MIN_CHUNK_LEN};
 use super::node::{LeafValue, decode_chunk, decode_index, encode_chunk, encode_index};
 use super::parts::{ChunkList, Layout, Part};
@@ -18,6 +16,7 @@ use super::store::{Batch, NodeStore};
 use super::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MAX_DEPTH;
+use crate::secret_vec::SecretVec;
 
 /// Values up to this length stand in their leaf, bytes.
 pub(crate) const MAX_INLINE_LEN: usize = 4 << 10;
@@ -84,7 +83,7 @@ pub(crate) async fn load(store: &NodeStore, list: &ChunkList) -> Result<Value> {
     let layout = load_layout(store, list).await?;
     let pointers: Vec<_> = layout.chunks().iter().map(|part| &part.pointer).collect();
     // Reserved once: a buffer that grows leaves unwiped copies behind. The length is bounded by the node codec.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(list.len));
+    let mut bytes = SecretVec::with_capacity(list.len);
     for (block, part) in store.blocks(&pointers).await?.iter().zip(layout.chunks()) {
         bytes.extend_from_slice(decode_chunk(block, part.len)?);
     }

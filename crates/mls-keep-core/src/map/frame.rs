@@ -2,13 +2,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use zeroize::Zeroizing;
-
 use super::packer::{Packer, Unpacker};
 use crate::codec::{Reader, Writer};
 use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MAX_NODE_LEN;
+use crate::secret_vec::SecretVec;
 
 const FRAME_VERSION: u8 = 1;
 const FRAME_LEN: usize = 10;
@@ -31,7 +30,7 @@ impl Framer {
     }
 
     /// Compresses and pads `node`. At most [`MAX_NODE_LEN`] bytes.
-    pub(crate) fn frame(&self, node: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    pub(crate) fn frame(&self, node: &[u8]) -> Result<SecretVec> {
         if node.len() > MAX_NODE_LEN {
             return Err(Error::new(ErrorKind::Internal, "a node is over its limit"));
         }
@@ -52,7 +51,7 @@ impl Framer {
     }
 
     /// Undoes [`frame`](Self::frame).
-    pub(crate) fn unframe(&self, frame: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    pub(crate) fn unframe(&self, frame: &[u8]) -> Result<SecretVec> {
         let mut input = Reader::new(frame);
         let version = input.u8()?;
         if version != FRAME_VERSION {
@@ -68,14 +67,14 @@ impl Framer {
             return Err(Error::new(ErrorKind::Corrupt, "a node's padding is not zero"));
         }
         match method {
-            PLAIN if packed_len == len => Ok(Zeroizing::new(packed.to_vec())),
+            PLAIN if packed_len == len => Ok(SecretVec::new(packed.to_vec())),
             ZSTD => self.decompress(packed, len),
             _ => Err(Error::new(ErrorKind::Corrupt, "a node is packed in an unknown way")),
         }
     }
 
     /// `None` if compression does not make it shorter.
-    fn compress(&self, node: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    fn compress(&self, node: &[u8]) -> Result<Option<SecretVec>> {
         let mut slot = self.packer.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *slot {
             Some(packer) => packer.pack(node),
@@ -83,7 +82,7 @@ impl Framer {
         }
     }
 
-    fn decompress(&self, packed: &[u8], len: usize) -> Result<Zeroizing<Vec<u8>>> {
+    fn decompress(&self, packed: &[u8], len: usize) -> Result<SecretVec> {
         let mut slot = self.unpacker.lock().unwrap_or_else(PoisonError::into_inner);
         let node = match &mut *slot {
             Some(unpacker) => unpacker.unpack(packed, len),

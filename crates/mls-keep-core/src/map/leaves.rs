@@ -3,15 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use super::node::{InnerEntry, LeafEntries, Node};
 use super::pointer::Pointer;
 use super::store::NodeStore;
 use crate::error::{Error, ErrorKind, Result};
+use crate::secret_vec::SecretVec;
 
 /// The plaintext of a node.
-type Block = Zeroizing<Vec<u8>>;
+type Block = SecretVec;
 
 /// A leaf, which is there if it was read to know that it is one.
 pub(crate) struct Leaf {

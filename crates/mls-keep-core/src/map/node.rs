@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use super::parts::{ChunkList, Part};
 use super::pointer::{NodeName, POINTER_LEN, Pointer};
 use super::value::Value;
@@ -11,6 +9,7 @@ use crate::codec::{Reader, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MAX_DEPTH, MAX_NODE_LEN, MAX_RECORD_KEY_LEN, MAX_VALUE_LEN};
 use crate::secret_bytes::SecretBytes;
+use crate::secret_vec::SecretVec;
 
 const LEAF: u8 = 0;
 const INNER: u8 = 1;
@@ -84,7 +83,7 @@ impl Node {
             }
     }
 
-    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn encode(&self) -> SecretVec {
         let mut out = Writer::with_capacity(self.encoded_len());
         match self {
             Self::Leaf(entries) => {
@@ -245,7 +244,7 @@ impl InnerEntry {
 }
 
 /// An index node: the parts below one part of a chunk list.
-pub(crate) fn encode_index(parts: &[Part]) -> Zeroizing<Vec<u8>> {
+pub(crate) fn encode_index(parts: &[Part]) -> SecretVec {
     let mut out = Writer::with_capacity(3 + parts.len() * (4 + POINTER_LEN));
     out.u8(INDEX);
     encode_parts(&mut out, parts);
@@ -263,7 +262,7 @@ pub(crate) fn decode_index(bytes: &[u8], len: usize) -> Result<Vec<Part>> {
 }
 
 /// A chunk's node.
-pub(crate) fn encode_chunk(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+pub(crate) fn encode_chunk(bytes: &[u8]) -> SecretVec {
     let mut out = Writer::with_capacity(1 + bytes.len());
     out.u8(CHUNK);
     out.raw(bytes);
@@ -292,7 +291,7 @@ pub(crate) struct GarbagePage {
 }
 
 impl GarbagePage {
-    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn encode(&self) -> SecretVec {
         let mut out = Writer::with_capacity(4 + self.names.len() * size_of::<NodeName>() + POINTER_LEN);
         out.u8(GARBAGE);
         out.u16(self.names.len() as u16);

@@ -7,11 +7,11 @@
 
 use std::sync::LazyLock;
 
-use zeroize::Zeroizing;
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MAX_NODE_LEN;
+use crate::secret_vec::SecretVec;
 
 /// On OpenMLS state a higher level stores no less (docs/decisions/0003-node-sizes.md).
 const ZSTD_LEVEL: i32 = 1;
@@ -40,7 +40,7 @@ impl Packer {
     }
 
     /// `None` if compression does not make it shorter. `node` has at most [`MAX_NODE_LEN`] bytes.
-    pub(crate) fn pack(&mut self, node: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    pub(crate) fn pack(&mut self, node: &[u8]) -> Result<Option<SecretVec>> {
         let packed = self.pack_one_of_many(node)?;
         self.wipe()?;
         Ok(packed)
@@ -49,11 +49,11 @@ impl Packer {
     /// As [`pack`](Self::pack). What it leaves in memory is wiped with what follows: by the next one of another length, or when
     /// this is dropped. Of blocks that are all as long, none
     /// is wiped by itself.
-    pub(crate) fn pack_one_of_many(&mut self, block: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    pub(crate) fn pack_one_of_many(&mut self, block: &[u8]) -> Result<Option<SecretVec>> {
         if self.unwiped != block.len() {
             self.wipe()?;
         }
-        let mut packed = Zeroizing::new(vec![0; block.len()]);
+        let mut packed = SecretVec::new(vec![0; block.len()]);
         self.unwiped = block.len();
         // A target as long as the block: what does not fit is not shorter.
         let result = self.compressor.compress_to_buffer(block, packed.as_mut_slice());
@@ -91,8 +91,8 @@ impl Unpacker {
     }
 
     /// `None` if `packed` is not the compressed form of `len` bytes. `len` is at most [`MAX_NODE_LEN`].
-    pub(crate) fn unpack(&mut self, packed: &[u8], len: usize) -> Result<Option<Zeroizing<Vec<u8>>>> {
-        let mut node = Zeroizing::new(vec![0; len]);
+    pub(crate) fn unpack(&mut self, packed: &[u8], len: usize) -> Result<Option<SecretVec>> {
+        let mut node = SecretVec::new(vec![0; len]);
         let result = self.decompressor.decompress_to_buffer(packed, node.as_mut_slice());
         // The literals of a node are at most as long as the node, and always at the beginning of the same buffer.
         self.decompressor.decompress_to_buffer(&ZEROS, self.scratch.as_mut_slice()).map_err(unusable)?;

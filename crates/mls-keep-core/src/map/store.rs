@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tracing::trace;
-use zeroize::Zeroizing;
 
 use super::frame::Framer;
 use super::node::Node;
@@ -17,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::helper::Helper;
 use crate::key::Key;
 use crate::limits::MAX_STORED_NODE_LEN;
+use crate::secret_vec::SecretVec;
 
 /// Decoded nodes of this many encoded bytes stay in memory, unless it is said otherwise.
 const CACHE_LEN: usize = 4 << 20;
@@ -80,15 +80,12 @@ impl NodeStore {
     }
 
     /// The plaintext of nodes, in the order of `pointers`, loaded together and past the cache.
-    pub(crate) async fn blocks(&self, pointers: &[&Arc<Pointer>]) -> Result<Vec<Zeroizing<Vec<u8>>>> {
+    pub(crate) async fn blocks(&self, pointers: &[&Arc<Pointer>]) -> Result<Vec<SecretVec>> {
         self.sealed_blocks(pointers).await?.into_iter().map(|block| block.map(|(_, plaintext)| plaintext)).collect()
     }
 
     /// For each of `pointers` the length as stored and the plaintext, or why it does not open.
-    pub(crate) async fn sealed_blocks(
-        &self,
-        pointers: &[&Arc<Pointer>],
-    ) -> Result<Vec<Result<(usize, Zeroizing<Vec<u8>>)>>> {
+    pub(crate) async fn sealed_blocks(&self, pointers: &[&Arc<Pointer>]) -> Result<Vec<Result<(usize, SecretVec)>>> {
         let keys = pointers.iter().map(|pointer| self.key(pointer.name())).collect::<Result<Vec<_>>>()?;
         let loaded = self.load_many(&keys).await?;
         let open = |(pointer, stored): (&&Arc<Pointer>, Option<Bytes>)| {
@@ -99,6 +96,9 @@ impl NodeStore {
     }
 
     async fn load_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
         let loaded = self.backend.load_many(keys).await?;
         trace!(nodes = keys.len(), "loaded");
         if loaded.len() != keys.len() {
@@ -128,7 +128,7 @@ impl NodeStore {
         Ok(node)
     }
 
-    fn open(&self, pointer: &Pointer, stored: Option<Bytes>) -> Result<Zeroizing<Vec<u8>>> {
+    fn open(&self, pointer: &Pointer, stored: Option<Bytes>) -> Result<SecretVec> {
         let Some(stored) = stored else {
             return Err(Error::new(
                 ErrorKind::Corrupt,
@@ -157,7 +157,7 @@ impl NodeStore {
 struct Unsealed {
     key: Key,
     pointer: Arc<Pointer>,
-    plaintext: Zeroizing<Vec<u8>>,
+    plaintext: SecretVec,
 }
 
 /// New nodes and replaced ones: what becomes a commit. Nothing of it is visible before that.
@@ -219,7 +219,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Seals the plaintext of a chunk or an index node under a fresh pointer.
-    pub(crate) fn write_block(&mut self, plaintext: Zeroizing<Vec<u8>>) -> Result<Arc<Pointer>> {
+    pub(crate) fn write_block(&mut self, plaintext: SecretVec) -> Result<Arc<Pointer>> {
         let pointer = Pointer::random(self.entropy)?;
         let key = self.store.key(pointer.name())?;
         match &mut self.helper {

@@ -1,13 +1,12 @@
-use zeroize::Zeroizing;
-
 use super::super::body::OpenError;
 use super::super::{NODE_OVERHEAD, node_name, open_node, seal_node};
 use super::pattern;
+use crate::secret_vec::SecretVec;
 
 const POINTER: [u8; 32] = [5; 32];
 
 fn seal(pointer: &[u8; 32], len: usize) -> Vec<u8> {
-    seal_node(pointer, Zeroizing::new(pattern(len))).unwrap()
+    seal_node(pointer, SecretVec::new(pattern(len))).unwrap()
 }
 
 #[test]
@@ -21,7 +20,7 @@ fn a_node_comes_back() {
 
 #[test]
 fn a_buffer_with_room_is_not_copied() {
-    let mut padded = Zeroizing::new(Vec::with_capacity(256 + NODE_OVERHEAD));
+    let mut padded = SecretVec::with_capacity(256 + NODE_OVERHEAD);
     padded.resize(256, 1);
     let before = padded.as_ptr();
     let stored = seal_node(&POINTER, padded).unwrap();
