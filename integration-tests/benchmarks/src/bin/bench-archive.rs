@@ -15,6 +15,9 @@ use integration_tests::wait::block_on;
 use mls_keep::{Encryption, MasterKey, SystemEntropy};
 use mls_keep_core::{Archive, BackupPlan, Changes, ClientStore, Keep, RestorePlan, ScopeId, Value};
 
+/// Most bytes over which zstd and AES-256-GCM alone are measured.
+const REFERENCE: usize = 128 << 20;
+
 /// Bytes of one message of the history: what people write, and what does not compress.
 const MESSAGE: usize = 400;
 
@@ -48,12 +51,19 @@ async fn put(client: &mut ClientStore, scope: ScopeId, records: Vec<(Vec<u8>, Ve
     client.commit(&changes).await.unwrap();
 }
 
+fn history_record(at: u64) -> (Vec<u8>, Vec<u8>) {
+    ([&[0x30][..], &at.to_be_bytes()].concat(), message(at))
+}
+
+fn group_record(group: u64, kind: u8, round: u64) -> (Vec<u8>, Vec<u8>) {
+    (vec![kind], message(group * 100 + u64::from(kind) + round))
+}
+
 async fn history(client: &mut ClientStore, from: u64, count: u64) {
     let scope = ScopeId::group(b"history").unwrap();
     for from in (from..from + count).step_by(8192) {
         let to = (from + 8192).min(from + count);
-        let record = |at: u64| ([&[0x30][..], &at.to_be_bytes()].concat(), message(at));
-        put(client, scope.clone(), (from..to).map(record).collect()).await;
+        put(client, scope.clone(), (from..to).map(history_record).collect()).await;
     }
 }
 
@@ -64,12 +74,26 @@ async fn groups(client: &mut ClientStore, from: u64, count: u64, round: u64) {
             let id = ScopeId::group(&message(*at)[..16]).unwrap();
             let base = client.scope_version(&id).await.unwrap();
             let group = changes.scope(id, base);
-            for kind in 0x10..0x17_u8 {
-                group.put(vec![kind], Value::from(message(at * 100 + u64::from(kind) + round)), None).unwrap();
+            for (key, value) in (0x10..0x17).map(|kind| group_record(*at, kind, round)) {
+                group.put(key, Value::from(value), None).unwrap();
             }
         }
         client.commit(&changes).await.unwrap();
     }
+}
+
+/// What an archive compresses and encrypts, in pages: the frames of the same records (docs/format.md), of long ones the beginning.
+fn pages(group_count: u64, message_count: u64) -> Vec<Vec<u8>> {
+    let groups = (0..group_count).flat_map(|at| (0x10..0x17_u8).map(move |kind| group_record(at, kind, 0)));
+    let mut frames = Vec::new();
+    for (key, value) in groups.chain((0..message_count).map(history_record)).take(REFERENCE / MESSAGE) {
+        frames.push(3);
+        frames.extend(((2 + key.len() + value.len()) as u32).to_be_bytes());
+        frames.extend((key.len() as u16).to_be_bytes());
+        frames.extend(key);
+        frames.extend(value);
+    }
+    frames.chunks(16_384).map(<[u8]>::to_vec).collect()
 }
 
 fn peak() -> String {
@@ -144,17 +168,16 @@ fn main() {
             );
         });
 
-        let plain: Vec<Vec<u8>> = (0..bytes.div_ceil(16_384))
-            .map(|at| (0..41).flat_map(|of| message(at * 41 + of)).take(16_384).collect())
-            .collect();
-        timed(plain.len() as u64 * 16_384, "zstd -1, pages of 16 KiB", || {
+        let pages = pages(group_count, message_count);
+        let bytes = pages.iter().map(Vec::len).sum::<usize>() as u64;
+        timed(bytes, "zstd -1, pages of 16 KiB", || {
             let mut zstd = zstd::bulk::Compressor::new(1).unwrap();
-            plain.iter().map(|page| zstd.compress(page).unwrap().len()).sum::<usize>()
+            pages.iter().map(|page| zstd.compress(page).unwrap().len()).sum::<usize>()
         });
-        timed(plain.len() as u64 * 16_384, "AES-256-GCM", || {
+        timed(bytes, "AES-256-GCM", || {
             use aes_gcm::aead::AeadInOut as _;
             let cipher: aes_gcm::Aes256Gcm = aes_gcm::KeyInit::new(&[7; 32].into());
-            for mut page in plain {
+            for mut page in pages {
                 cipher.encrypt_inout_detached(&[1; 12].into(), b"", page.as_mut_slice().into()).unwrap();
             }
         });

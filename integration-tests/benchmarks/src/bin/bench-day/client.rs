@@ -21,6 +21,8 @@ pub(crate) struct Figures {
     pub(crate) flushes: Option<u64>,
     /// The most memory that one of the processes took, bytes.
     pub(crate) peak: u64,
+    /// And one that opened the store, took in one message, and ended.
+    pub(crate) peak_of_one: u64,
     /// The length of the store's files in the end.
     pub(crate) stored: u64,
 }
@@ -90,6 +92,17 @@ impl Client {
         from_hex(bytes)
     }
 
+    /// Asks for one thing in a process that does nothing else, as one does that a notification wakes.
+    pub(crate) fn ask_alone(&mut self, operation: &'static str, request: &str, fields: &[&[u8]]) -> Result<Vec<u8>> {
+        self.stop()?;
+        let answer = self.ask(operation, request, fields)?;
+        if let (Some(process), None) = (&self.process, &self.trace) {
+            self.figures.peak_of_one = self.figures.peak_of_one.max(process.peak()?);
+        }
+        self.stop()?;
+        Ok(answer)
+    }
+
     pub(crate) fn end(mut self) -> Result<Figures> {
         self.stop()?;
         for entry in std::fs::read_dir(&self.directory)? {
@@ -126,17 +139,21 @@ impl Process {
     /// Adds what it has cost so far.
     fn figures(&self, is_traced: bool, figures: &mut Figures) -> Result<()> {
         if !is_traced {
-            let field = |file: &str, name: &str| {
-                let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap_or_default();
-                let value =
-                    text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
-                value.ok_or_else(|| format!("there is no {name} in {file}"))
-            };
-            let written: u64 = field("io", "wchar:")?;
-            figures.written += written - self.answered;
-            figures.peak = figures.peak.max(field("status", "VmHWM:")? * 1024);
+            figures.written += self.field("io", "wchar:")? - self.answered;
+            figures.peak = figures.peak.max(self.peak()?);
         }
         Ok(())
+    }
+
+    /// The most memory that it has taken, bytes.
+    fn peak(&self) -> Result<u64> {
+        Ok(self.field("status", "VmHWM:")? * 1024)
+    }
+
+    fn field(&self, file: &str, name: &str) -> Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap_or_default();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
+        Ok(value.ok_or_else(|| format!("there is no {name} in {file}"))?)
     }
 
     fn end(self) -> Result<()> {

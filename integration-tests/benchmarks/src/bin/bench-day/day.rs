@@ -46,6 +46,10 @@ pub(crate) fn live(options: &Options, client: &mut Client) -> Result<()> {
             client.stop()?;
         }
     }
+    for group in &mut groups {
+        let arriving = group.other.send(MESSAGE)?;
+        client.ask_alone("one message in a process of its own", "receive", &[&group.id, &arriving])?;
+    }
     for request in ["receive", "many"] {
         client.stop()?;
         let arrived = arrive(options.away, &mut groups, &mut random)?;

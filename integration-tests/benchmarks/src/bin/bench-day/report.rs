@@ -8,8 +8,14 @@ use crate::client::Figures;
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// What is measured and is no operation of the day.
-const APART: [&str; 5] =
-    ["start", "catch up", "catch up, one group", "catch up, one by one", "catch up, one by one, one group"];
+const APART: [&str; 6] = [
+    "start",
+    "one message in a process of its own",
+    "catch up",
+    "catch up, one group",
+    "catch up, one by one",
+    "catch up, one by one, one group",
+];
 
 pub(crate) fn markdown(options: &Options, subjects: &[&str], figures: &[Figures]) -> String {
     let mut text = format!(
@@ -47,6 +53,7 @@ pub(crate) fn markdown(options: &Options, subjects: &[&str], figures: &[Figures]
         figures.iter().map(|figures| figures.flushes.map_or("-".to_owned(), |count| count.to_string())).collect(),
     );
     row("most memory, MiB", each(figures, |figures| Some(figures.peak as f64 / MIB)));
+    row("the same of a process for one message, MiB", each(figures, |figures| Some(figures.peak_of_one as f64 / MIB)));
     row("stored, MiB", each(figures, |figures| Some(figures.stored as f64 / MIB)));
     text
 }
