@@ -412,6 +412,56 @@ fn a_client_that_was_moved_out_is_reclaimed_as_a_restored_one() {
     });
 }
 
+/// A sink that lets something happen elsewhere when it gets its first bytes.
+struct Meanwhile<'f>(Vec<u8>, Option<Box<dyn FnOnce() + Send + 'f>>);
+
+impl Write for Meanwhile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(happens) = self.1.take() {
+            // On a thread of its own, as another process does it.
+            std::thread::scope(|scope| drop(scope.spawn(happens).join().unwrap()));
+        }
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Somebody takes the client back while its archive is being written, and it goes on.
+#[test]
+fn a_client_that_is_taken_back_meanwhile_is_not_in_the_archive_of_its_move() {
+    block_on(async {
+        for again in [false, true] {
+            let keep = keep_in(MemoryBackend::new(), 1).await;
+            let mut client = client(&keep).await;
+            if again {
+                move_out(&mut client).await;
+            }
+            let reclaims = || {
+                block_on(async {
+                    let mut other = keep.inspect_client(IDENTITY).await.unwrap();
+                    other.reclaim(&Changes::new()).await.unwrap();
+                    for scope in [group(b"tea"), group(b"coffee"), ScopeId::client()] {
+                        put(&mut other, &scope, [(vec![0x32], b"after it was taken back".to_vec())]).await;
+                    }
+                });
+            };
+            let mut out = Meanwhile(Vec::new(), Some(Box::new(reclaims)));
+            let moved = client.move_out(&mut out, &key(), 1, &mut |_| ()).await;
+            let archive = std::mem::take(&mut out.0);
+            assert_eq!(kind(moved), ErrorKind::Conflict, "{again}");
+            assert_eq!(kind(open(&archive).await), ErrorKind::Corrupt, "{again}");
+            drop(out);
+            // It is here, and may be moved out another time.
+            assert!(keep.open_client(IDENTITY).await.unwrap().is_restored(), "{again}");
+            client.refresh().await.unwrap();
+            open(&move_out(&mut client).await).await.unwrap();
+        }
+    });
+}
+
 /// A sink that takes so many bytes.
 struct Small(usize);
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::client::{ClientStore, ensure_active};
+use super::moving::ensure_fenced;
 use super::root::Root;
 use super::scope::{ScopeId, ScopeTop, top_of};
 use crate::archive::{
@@ -106,7 +107,7 @@ impl ClientStore {
         progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<Written<'o>> {
         self.check_parent(plan)?;
-        let (mut root, mut stored) = self.newest(kind).await?;
+        let (mut root, mut stored) = self.newest(kind, &id).await?;
         let catalogue = Catalogue {
             kind,
             contents: plan.contents,
@@ -128,7 +129,7 @@ impl ClientStore {
                 Err(error) if error.kind() == ErrorKind::Corrupt => error,
                 Err(error) => return Err(error),
             };
-            let newest = self.newest(kind).await?;
+            let newest = self.newest(kind, &id).await?;
             if newest.1 == stored {
                 return Err(error);
             }
@@ -137,14 +138,16 @@ impl ClientStore {
         Err(Error::new(ErrorKind::Conflict, "others commit so often that no state could be read: try again"))
     }
 
-    async fn newest(&self, kind: ArchiveKind) -> Result<(Root, Option<Bytes>)> {
+    /// The newest root, of which the archive `id` is to be.
+    async fn newest(&self, kind: ArchiveKind, id: &[u8; 16]) -> Result<(Root, Option<Bytes>)> {
         let stored = self.keep.backend().load(&self.key).await?;
         let (root, stored) = match self.newer_root(stored).await? {
             Some(newer) => newer,
             None => (self.root.clone(), self.stored.clone()),
         };
-        if kind != ArchiveKind::Move {
-            ensure_active(&root)?;
+        match kind {
+            ArchiveKind::Move => ensure_fenced(&root, id)?,
+            _ => ensure_active(&root)?,
         }
         Ok((root, stored))
     }

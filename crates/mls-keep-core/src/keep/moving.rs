@@ -8,6 +8,9 @@
 //!   written again, or the client is reclaimed;
 //! - after that, the client that is imported from the archive goes on.
 //!
+//! Somebody else may take the client back at any moment. Then the archive is of the fenced root all the same, or of none: what
+//! goes on here is in no archive of a move.
+//!
 //! The other order would leave, after a cut between the two, a whole archive beside a client that goes on.
 
 use std::io::Write;
@@ -50,7 +53,8 @@ impl ClientStore {
     /// # Errors
     /// If the archive could not be written, the fence is taken back, and the client goes on here as if nothing had been. If
     /// that fails too, or it is the last bytes that `out` does not take, the client stays fenced, and this may be called
-    /// again. `Invalid` for an encryption out of its bounds; else as [`commit`](Self::commit), and those of `out`.
+    /// again. `Conflict` if somebody takes the client back meanwhile, and then there is no archive. `Invalid` for an encryption
+    /// out of its bounds; else as [`commit`](Self::commit), and those of `out`.
     pub async fn move_out(
         &mut self,
         out: &mut (dyn Write + Send),
@@ -121,4 +125,15 @@ impl ClientStore {
         let changes = Changes::new();
         self.try_commit(&Step { change_root: &back, ..Step::new(&changes) }).await.map(drop)
     }
+}
+
+/// Refuses a root that is not fenced for the archive `id`: it goes on here, or by another archive.
+///
+/// # Errors
+/// `Conflict`
+pub(super) fn ensure_fenced(root: &Root, id: &[u8; 16]) -> Result<()> {
+    if root.standing == Standing::MovedOut && root.archives.first() == Some(id) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Conflict, "the client was taken back while it was being moved out"))
 }
