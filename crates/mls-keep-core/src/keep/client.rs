@@ -1,7 +1,7 @@
 //! [`ClientStore`]: one client's root and the records of its scopes.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tracing::{debug, error};
@@ -39,6 +39,8 @@ pub struct ClientStore {
     pub(super) listed: usize,
     /// How often the backend had been closed when the root was read last.
     closings: u64,
+    /// Why what was met in the root's place since then was refused.
+    refused: OnceLock<Error>,
 }
 
 /// A record of a scope.
@@ -109,6 +111,7 @@ impl ClientStore {
             collected: None,
             listed: 0,
             closings,
+            refused: OnceLock::new(),
         }
     }
 
@@ -216,6 +219,7 @@ impl ClientStore {
         let closings = self.keep.closings();
         let changed = self.try_refresh().await?;
         self.closings = closings;
+        self.refused = OnceLock::new();
         Ok(changed)
     }
 
@@ -265,12 +269,16 @@ impl ClientStore {
     /// also where sending commits nothing.
     ///
     /// # Errors
-    /// `MovedOut` if the client is known to have been moved to another device; `Poisoned` if the keep was closed since the
-    /// root was read: [`refresh`](Self::refresh) when it is resumed.
+    /// `MovedOut` if the client is known to have been moved to another device; `NotFound` or `RolledBack` if reading has said so:
+    /// [`refresh`](Self::refresh) looks again; `Poisoned` if the keep was closed since the root was read: refresh when it is
+    /// resumed.
     pub fn ensure_here(&self) -> Result<()> {
         if self.closings != self.keep.closings() {
             let text = "the keep was closed since the client was read: resume it, and refresh";
             return Err(Error::new(ErrorKind::Poisoned, text));
+        }
+        if let Some(refused) = self.refused.get() {
+            return Err(refused.clone());
         }
         if self.is_new() { Ok(()) } else { ensure_active(&self.root) }
     }
@@ -294,8 +302,13 @@ impl ClientStore {
         self.collected = None;
     }
 
-    /// Refuses a root that does not come after the one that was seen.
+    /// Refuses a root that does not come after the one that was seen, and remembers it.
     pub(super) fn ensure_follows(&self, root: &Root) -> Result<()> {
+        let follows = self.follows(root);
+        follows.inspect_err(|error| drop(self.refused.set(error.clone())))
+    }
+
+    fn follows(&self, root: &Root) -> Result<()> {
         let seen = self.stored.as_deref().map(digest).unwrap_or_default();
         match root.descent(self.root.seed, self.root.number, &seen) {
             // Too many commits for a root to remember: its number is all there is to go by.

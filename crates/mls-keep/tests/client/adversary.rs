@@ -244,6 +244,31 @@ fn a_process_that_has_heard_that_the_client_was_deleted_sends_nothing_that_it_ha
     assert_eq!(block_on(second.send(&group, "once more")).map(drop).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
+/// It need not be a refresh that says so: reading does, too.
+#[test]
+fn a_process_that_has_read_that_the_client_is_another_one_sends_nothing_that_it_has_reserved() {
+    for replaced in [false, true] {
+        let manager = keep();
+        let (mut alice, mut bob, group) = pair(&manager, EVERY);
+        let unread = block_on(alice.create_group("coffee")).unwrap();
+        let mut second = block_on(manager.load_client_state_saving("alice", INTERVAL)).unwrap();
+        say(&mut second, &mut bob, &group, "reserves");
+        let mut archive = Vec::new();
+        block_on(manager.create_backup(&alice, &mut archive, BackupOptions::new(key()))).unwrap();
+        drop(alice);
+        if replaced {
+            let options = RestoreOptions::new().replace();
+            block_on(manager.restore_from_backup(&mut [open(&archive)], options)).unwrap();
+        } else {
+            block_on(manager.delete_client("alice")).unwrap();
+        }
+        let read = block_on(second.group(&unread));
+        assert_eq!(read.map(drop).unwrap_err().kind(), ErrorKind::NotFound, "{replaced}");
+        let sent = block_on(second.send(&group, "once more"));
+        assert_eq!(sent.map(drop).unwrap_err().kind(), ErrorKind::NotFound, "{replaced}");
+    }
+}
+
 /// Groups come and go in memory, and each begins where it was.
 #[test]
 fn a_client_without_memory_uses_no_key_twice() {
