@@ -5,6 +5,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use integration_tests::bucket;
@@ -15,7 +16,10 @@ use integration_tests::world::keep;
 use mls_keep::import::{Encoding, SKIPPED, StoredGroup, StoredState, WhyLeft};
 use mls_keep::openmls::group::GroupId;
 use mls_keep::openmls::prelude::OpenMlsProvider;
-use mls_keep::{Change, Client, ErrorKind, Persistence, PersistenceManager, Received, SavePolicy};
+use mls_keep::{
+    Archive, BackupOptions, Change, Client, Encryption, ErrorKind, MasterKey, Persistence, PersistenceManager,
+    Received, RestoreOptions, SavePolicy,
+};
 use mls_keep_conformance::fault::{Fault, FaultBackend, Faults, every_point};
 use mls_keep_core::MemoryBackend;
 use s3_test_server::Server;
@@ -182,6 +186,25 @@ fn an_import_that_is_interrupted_is_made_again() {
         reached
     });
     assert!(points > 10, "only {points} points");
+}
+
+/// A client that was restored knows a group, and has not its secrets.
+#[test]
+fn a_group_that_must_be_entered_anew_is_left() {
+    let (_, manager) = keep();
+    let alices = stored("sqlite-json", "alice.db");
+    let mut alice = make(&manager, &alices, "alice");
+    block_on(alice.import(&alices)).unwrap();
+    let key = || Encryption::hkdf_sha256(MasterKey::new([9; 32]));
+    let mut archive = Vec::new();
+    let options = BackupOptions::new(key()).without_group_secrets();
+    block_on(manager.create_backup(&alice, &mut archive, options)).unwrap();
+    let archive = block_on(Archive::open(Cursor::new(archive), &key(), &mut |_| ())).unwrap();
+    let (_, elsewhere) = keep();
+    let mut restored = block_on(elsewhere.restore_from_backup(&mut [archive], RestoreOptions::new())).unwrap();
+    let report = block_on(restored.import(&alices)).unwrap();
+    assert!(report.groups.is_empty(), "{report:?}");
+    assert_eq!(block_on(restored.send(&id("tea"), "twice")).unwrap_err().kind(), ErrorKind::NeedsRejoin);
 }
 
 /// Into a bucket, cut at every request, once and for good.

@@ -198,9 +198,9 @@ impl<C: CryptoProvider> Client<C> {
         let Ok(assembled) = Assembled::new(stored, group) else { return Ok(Outcome::Left(WhyLeft::Unreadable)) };
         let id = assembled.id.clone();
         match self.loaded_group(&id).await {
-            Ok(_) => return Ok(Outcome::Left(WhyLeft::AlreadyThere)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            Err(error) if error.kind() != ErrorKind::NeedsRejoin => return Err(error),
+            _ => return Ok(Outcome::Left(WhyLeft::AlreadyThere)),
         }
         let mut session = self.begin(&[]).await?;
         let mut why = None;
