@@ -188,6 +188,35 @@ fn an_import_that_is_interrupted_is_made_again() {
     assert!(points > 10, "only {points} points");
 }
 
+/// What was imported has gone on since: a file that is imported once more does not bring it back.
+#[test]
+fn what_was_imported_and_is_gone_does_not_come_back_by_a_second_import() {
+    for (name, file, _) in FIXTURES {
+        let (_, manager) = keep();
+        let (alices, bobs) = (stored(name, file), stored(name, "bob.json"));
+        let mut alice = make(&manager, &alices, "alice");
+        let mut bob = make(&manager, &bobs, "bob");
+        let first = block_on(alice.import(&alices)).unwrap();
+        block_on(bob.import(&bobs)).unwrap();
+        // A key package is used, and both groups end.
+        let welcome = key_package_is_used(name, &mut bob);
+        let later = block_on(alice.join(&welcome)).unwrap().id;
+        talk(&later, &mut alice, &mut bob);
+        talk(&id("tea"), &mut alice, &mut bob);
+        block_on(alice.forget_group(&later)).unwrap();
+        block_on(alice.forget_group(&id("tea"))).unwrap();
+
+        let again = block_on(alice.import(&alices)).unwrap();
+        assert!(block_on(alice.join(&welcome)).is_err(), "{name}: a Welcome was joined by twice");
+        assert_eq!(block_on(alice.group(&id("tea"))).unwrap_err().kind(), ErrorKind::NotFound, "{name}");
+        assert!(
+            again.groups.is_empty() && again.left.len() == first.groups.len() + first.left.len(),
+            "{name}: {again:?}"
+        );
+        assert_eq!(again.key_packages, 0, "{name}");
+    }
+}
+
 /// A client that was restored knows a group, and has not its secrets.
 #[test]
 fn a_group_that_must_be_entered_anew_is_left() {

@@ -175,6 +175,7 @@ pub const SECTIONS: &[Section] = &[
                 &[
                     "adversary.rs::a_process_with_reserved_messages_shares_no_key_with_the_client_that_has_moved",
                     "adversary.rs::a_process_that_has_heard_that_the_client_was_deleted_sends_nothing_that_it_has_reserved",
+                    "adversary.rs::a_process_that_has_read_that_the_client_is_another_one_sends_nothing_that_it_has_reserved",
                 ],
             ),
             promise(
@@ -227,6 +228,13 @@ pub const SECTIONS: &[Section] = &[
             promise(
                 "An import that was interrupted can be made again",
                 &["import.rs::an_import_that_is_interrupted_is_made_again"],
+            ),
+            promise(
+                "One that is made once more brings nothing back: no group that was forgotten since, no key package that was used",
+                &[
+                    "import.rs::what_was_imported_and_is_gone_does_not_come_back_by_a_second_import",
+                    "import.rs::a_group_that_must_be_entered_anew_is_left",
+                ],
             ),
             promise("The file is only read", &["import.rs::a_database_is_not_changed_by_reading"]),
             promise(
@@ -282,8 +290,12 @@ pub const SECTIONS: &[Section] = &[
                 &["cuts.rs::another_process_meanwhile_is_a_conflict_and_what_it_did_stays"],
             ),
             promise(
-                "From the export on, the source sends nothing, in no process; the importer's first message is read",
+                "From the export on, the source sends nothing, in no process, but for what one has reserved, which the importer skips; the importer's first message is read",
                 &["moving.rs::what_a_client_sends_first_on_a_new_device_is_read_and_the_old_one_sends_nothing"],
+            ),
+            promise(
+                "A client that is taken back while it is being moved out is in no archive",
+                &["archives.rs::a_client_that_is_taken_back_meanwhile_is_not_in_the_archive_of_its_move"],
             ),
             promise(
                 "An archive is imported once into a keep, also if the client was deleted there since",

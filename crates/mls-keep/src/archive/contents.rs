@@ -9,6 +9,7 @@ use crate::records::{Kind, codec};
 const WITHOUT_GROUP_SECRETS: &[Kind] = &[
     Kind::Client,
     Kind::ExternalSigner,
+    Kind::Imported,
     Kind::Group,
     Kind::GroupContext,
     Kind::OwnLeafIndex,
@@ -23,7 +24,8 @@ const WITHOUT_GROUP_SECRETS: &[Kind] = &[
 ];
 
 /// Kinds of records of the client itself.
-const OWN_MATERIAL: &[Kind] = &[Kind::Client, Kind::ExternalSigner, Kind::SignatureKeyPair, Kind::Application];
+const OWN_MATERIAL: &[Kind] =
+    &[Kind::Client, Kind::ExternalSigner, Kind::Imported, Kind::SignatureKeyPair, Kind::Application];
 
 /// Kinds of which there are records that are not restored: what may have been used up since, or would bring an older state
 /// back. These are key packages, and external commits that were staged, with the group that comes of them.

@@ -3,6 +3,7 @@
 use mls_keep_core::{Error, ErrorKind, Result};
 use openmls::credentials::Credential;
 use openmls::group::{GroupId, MlsGroup};
+use openmls::key_packages::KeyPackageBundle;
 use openmls::prelude::{Ciphersuite, OpenMlsProvider, SignaturePublicKey};
 use openmls::schedule::PreSharedKeyId;
 use openmls_basic_credential::SignatureKeyPair;
@@ -19,7 +20,7 @@ use crate::import::{
 };
 use crate::policy::SavePolicy;
 use crate::provider::TransactionStorage;
-use crate::records::Kind;
+use crate::records::{self, Kind, codec};
 use crate::scope::Scope;
 
 /// Who has leaves in what is imported.
@@ -110,7 +111,9 @@ impl StoredState {
 impl<C: CryptoProvider> Client<C> {
     /// Takes over what another storage of OpenMLS's holds of this client: its groups, a commit for each, and its key
     /// packages, pre-shared keys and signature keys, in one commit before them. Whatever cannot be taken over is left, and
-    /// the report says why. An import that was interrupted can be made again: what is there already is left.
+    /// the report says why. An import that was interrupted can be made again: what is there already is left, and so is what was
+    /// imported before and is gone since, a group that was forgotten or a key package that was used. Its keys may have been
+    /// used, too.
     ///
     /// **What is imported must not be used any more.** The application that it is from would send with the same keys, and
     /// receivers refuse what comes second. End that application first, import, and delete its storage.
@@ -159,12 +162,10 @@ impl<C: CryptoProvider> Client<C> {
     async fn import_keys(&mut self, stored: &StoredState, report: &mut ImportReport) -> Result<()> {
         let identity = self.profile.identity.clone();
         let packages = KeyPackages::new(stored).0;
-        let of_this = |package: &&openmls::key_packages::KeyPackageBundle| {
+        let of_this = |package: &&KeyPackageBundle| {
             identity_of(package.key_package().leaf_node().credential()) == identity.as_slice()
         };
         let own: Vec<_> = packages.iter().filter(of_this).collect();
-        report.key_packages = own.len();
-        report.key_packages_left = stored.key_packages.len() - own.len();
         let psks: Vec<_> = stored.psks.iter().filter_map(|psk| preshared_key(stored.encoding, psk).ok()).collect();
         report.psks = psks.len();
         report.psks_left = stored.psks.len() - psks.len();
@@ -178,20 +179,29 @@ impl<C: CryptoProvider> Client<C> {
         let own_signers: Vec<_> =
             signers.iter().filter(|signer| own_keys.iter().any(|key| key.as_slice() == signer.public())).collect();
         let ciphersuite = self.ciphersuite();
-        self.repeat(&[], |tx| {
+        let taken = self.repeat(&[], |tx| {
             let storage = tx.provider.storage();
             for signer in &own_signers {
                 signer.store(storage)?;
             }
+            let mut taken = 0;
             for package in &own {
-                storage.write_key_package(&package.key_package().hash_ref(tx.provider.crypto())?, *package)?;
+                let reference = package.key_package().hash_ref(tx.provider.crypto())?;
+                let there: Option<KeyPackageBundle> = storage.key_package(&reference)?;
+                if there.is_some() || !was_imported(storage, reference.as_slice()) {
+                    storage.write_key_package(&reference, *package)?;
+                    note_import(storage, reference.as_slice())?;
+                    taken += 1;
+                }
             }
             for (psk, secret) in &psks {
                 PreSharedKeyId::new(ciphersuite, tx.provider.rand(), psk.clone())?.store(tx.provider, secret)?;
             }
-            Ok(())
-        })
-        .await
+            Ok(taken)
+        });
+        report.key_packages = taken.await?;
+        report.key_packages_left = stored.key_packages.len() - report.key_packages;
+        Ok(())
     }
 
     async fn import_group(&mut self, stored: &StoredState, group: &StoredGroup, messages: u32) -> Result<Outcome> {
@@ -203,12 +213,16 @@ impl<C: CryptoProvider> Client<C> {
             _ => return Ok(Outcome::Left(WhyLeft::AlreadyThere)),
         }
         let mut session = self.begin(&[]).await?;
+        if was_imported(session.provider().storage(), id.as_slice()) {
+            return Ok(Outcome::Left(WhyLeft::ImportedBefore));
+        }
         let mut why = None;
         let mut taken = None;
         session.replace_groups(|provider, _| {
             assembled.store(provider.storage())?;
             let group = MlsGroup::load(provider.storage(), &id)?.ok_or_else(no_group)?;
             add_to_list(provider, &id, "", None)?;
+            note_import(provider.storage(), id.as_slice())?;
             let tolerated = group.configuration().sender_ratchet_configuration().maximum_forward_distance();
             let skipped = messages.min(SavePolicy::most_reserved(tolerated));
             if skipped > 0 {
@@ -241,4 +255,16 @@ impl<C: CryptoProvider> Client<C> {
             (why, _) => Ok(Outcome::Left(why.unwrap_or(WhyLeft::Unreadable))),
         }
     }
+}
+
+/// Whether the group of this id, or the key package of this reference, was taken over before.
+fn was_imported(storage: &TransactionStorage, id: &[u8]) -> bool {
+    storage.get(&Scope::Client, &Kind::Imported.with(&records::digest(id))).is_some()
+}
+
+/// Remembers that what has this id was taken over: what becomes of it here must not be undone by another import.
+fn note_import(storage: &TransactionStorage, id: &[u8]) -> Result<()> {
+    let key = Kind::Imported.with(&records::digest(id));
+    storage.put(&Scope::Client, key, Some(codec::encode(Kind::Imported, &(), 0)?));
+    Ok(())
 }

@@ -90,7 +90,7 @@ pub struct ImportReport {
     pub left: Vec<LeftGroup>,
     /// Key packages that are the client's now.
     pub key_packages: usize,
-    /// Key packages that were left: of another identity, or not readable.
+    /// Key packages that were left: of another identity, not readable, or imported before and used since.
     pub key_packages_left: usize,
     /// Pre-shared keys that are the client's now.
     pub psks: usize,
@@ -128,6 +128,8 @@ pub struct LeftGroup {
 pub enum WhyLeft {
     /// The client has a group of this id.
     AlreadyThere,
+    /// It was imported before, and the client has gone on and does not have it any more.
+    ImportedBefore,
     /// The own leaf is one of another identity.
     OfAnother,
     /// The client was removed from it.
@@ -142,6 +144,7 @@ impl fmt::Display for WhyLeft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AlreadyThere => "the client has this group already",
+            Self::ImportedBefore => "it was imported before, and keys may have been used since: enter it anew",
             Self::OfAnother => "it is a group of another identity",
             Self::NotMember => "the client was removed from it",
             Self::NoSignatureKey => "the signature key of the own leaf is not there",

@@ -42,6 +42,7 @@ kinds! {
     Reservation = 0x05, "reservation: how many messages may have been encrypted since the record `10` beside it was stored, who holds it", "group", "";
     LastResort = 0x06, "last resort: of each group that was joined with this key package, the first 16 bytes of the SHA-256 of its confirmation tag then", "client", "the first 16 bytes of the SHA-256 of its reference";
     ExternalSigner = 0x07, "signature key whose private half is not stored: public key, 16 random bytes", "client", "encoded public key";
+    Imported = 0x08, "taken over from another storage, now or before: nil", "client", "the first 16 bytes of the SHA-256 of the group's id, or of the key package's reference";
 
     MessageSecrets = 0x10, "MessageSecrets", "group", "";
     GroupState = 0x11, "GroupState", "group", "";
