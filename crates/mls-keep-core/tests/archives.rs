@@ -390,6 +390,27 @@ fn a_client_that_was_moved_out_goes_on_where_it_was_imported_and_nowhere_else() 
     });
 }
 
+/// Restorations take no room from what is remembered of imports.
+#[test]
+fn an_archive_is_imported_once_however_often_the_client_was_restored_since() {
+    block_on(async {
+        let (keep, phone) = (keep_in(MemoryBackend::new(), 1).await, keep_in(MemoryBackend::new(), 2).await);
+        let mut client = client(&keep).await;
+        let backup = back_up(&client, &BackupPlan::new(1)).await;
+        let archive = move_out(&mut client).await;
+        restore(&phone, &[&archive], &RestorePlan::import()).await.unwrap();
+        let mut backups = vec![backup];
+        for _ in 0..20 {
+            let last = backups.last().unwrap();
+            let restored = restore(&phone, &[last], &EVERYTHING.replace()).await.unwrap();
+            backups.push(back_up(&restored, &BackupPlan::new(1)).await);
+        }
+        phone.open_client(IDENTITY).await.unwrap().delete().await.unwrap();
+        let again = restore(&phone, &[&archive], &RestorePlan::import()).await;
+        assert_eq!(kind(again), ErrorKind::Conflict);
+    });
+}
+
 #[test]
 fn a_client_that_was_moved_out_is_reclaimed_as_a_restored_one() {
     block_on(async {

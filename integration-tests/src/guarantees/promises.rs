@@ -298,8 +298,11 @@ pub const SECTIONS: &[Section] = &[
                 &["archives.rs::a_client_that_is_taken_back_meanwhile_is_not_in_the_archive_of_its_move"],
             ),
             promise(
-                "An archive is imported once into a keep, also if the client was deleted there since",
-                &["archives.rs::a_client_that_was_moved_out_goes_on_where_it_was_imported_and_nowhere_else"],
+                "An archive is imported once into a keep, also if the client was restored or deleted there since, until it was moved 16 times more",
+                &[
+                    "archives.rs::a_client_that_was_moved_out_goes_on_where_it_was_imported_and_nowhere_else",
+                    "archives.rs::an_archive_is_imported_once_however_often_the_client_was_restored_since",
+                ],
             ),
             promise(
                 "A restored client reads and receives, and sends nothing in a group before it has entered it anew; others' commits and its own do not change that, nor does an external commit that was staged before the backup",

@@ -75,11 +75,14 @@ impl Keep {
     ) -> Result<ClientStore> {
         let mut chain = Chain::new(archives)?;
         let last = chain.last()?;
-        if plan.import && last.summary().kind != ArchiveKind::Move {
+        let is_move = last.summary().kind == ArchiveKind::Move;
+        if plan.import && !is_move {
             return Err(Error::new(ErrorKind::Invalid, "this is a backup, not the archive of a move: restore it"));
         }
         let identity = last.summary().identity.clone();
-        let moved_with = [&[last.summary().id], last.catalogue().archives.as_slice()].concat();
+        // A backup is never imported, and takes no room from what may be.
+        let own = is_move.then_some(last.summary().id);
+        let moved_with: Vec<_> = own.into_iter().chain(last.catalogue().archives.iter().copied()).collect();
         let place = Place::new(self.header().token(&identity)?)?;
         let ground = Ground::survey(self, &place, plan, &moved_with).await?;
         let nodes = NodeStore::new(self.backend().clone(), place.prefix.clone());

@@ -53,8 +53,8 @@ pub(crate) struct Root {
     /// from one of the same identity that was deleted.
     pub(crate) seed: u64,
     pub(crate) standing: Standing,
-    /// Of the archives that this client was restored from or moved with, the newest first. A tombstone keeps them, so that
-    /// none is imported twice.
+    /// Of the archives of moves that this client was restored from or moved with, the newest first. A tombstone keeps them, so
+    /// that none is imported twice.
     pub(crate) archives: Vec<[u8; 16]>,
     /// How many nodes it names.
     pub(crate) nodes: u64,
