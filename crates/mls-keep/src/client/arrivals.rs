@@ -84,6 +84,20 @@ pub(super) fn note(storage: &TransactionStorage, group: &GroupId, digest: &Diges
     page.write(storage, &scope, index)
 }
 
+/// Forgets that a message was received: it may come again.
+pub(super) fn forget(storage: &TransactionStorage, group: &GroupId, digest: &Digest) -> Result<()> {
+    let scope = Scope::group(group);
+    for index in 0..PAGES {
+        let Some(page) = storage.get(&scope, &Kind::Arrivals.with(&[index])) else { continue };
+        let mut page: Page = codec::decode(Kind::Arrivals, &page)?;
+        if let Some(at) = page.position(digest) {
+            page.remove(at);
+            return page.write(storage, &scope, index);
+        }
+    }
+    Ok(())
+}
+
 impl Arrival {
     fn to_bytes(self) -> [u8; 8] {
         self.number.unwrap_or(NO_NUMBER).to_be_bytes()
@@ -93,6 +107,15 @@ impl Arrival {
 impl Page<'_> {
     fn position(&self, digest: &Digest) -> Option<usize> {
         self.digests.as_chunks().0.iter().position(|known: &Digest| known == digest)
+    }
+
+    fn remove(&mut self, at: usize) {
+        fn without<const LEN: usize>(bytes: &[u8], at: usize) -> Vec<u8> {
+            let others = bytes.as_chunks::<LEN>().0.iter().enumerate().filter(|(other, _)| *other != at);
+            others.flat_map(|(_, chunk)| *chunk).collect()
+        }
+        self.digests = without::<{ size_of::<Digest>() }>(&self.digests, at);
+        self.numbers = without::<{ size_of::<u64>() }>(&self.numbers, at);
     }
 
     fn write(&self, storage: &TransactionStorage, scope: &Scope, index: u8) -> Result<()> {
@@ -124,5 +147,9 @@ mod tests {
         note(&storage, &group, &digest(999), Arrival { number: Some(7) }).unwrap();
         assert_eq!(known(999), Some(Arrival { number: Some(7) }));
         assert_eq!(GroupRecord::read(&storage, &group).unwrap().next_arrival, 1000);
+        // One that is forgotten takes no other one with it.
+        forget(&storage, &group, &digest(998)).unwrap();
+        let numbers: Vec<_> = (996..1000).map(|at| known(at).map(|arrival| arrival.number)).collect();
+        assert_eq!(numbers, [Some(None), Some(Some(997)), None, Some(Some(7))]);
     }
 }

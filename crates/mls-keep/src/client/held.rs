@@ -65,9 +65,24 @@ impl<C: CryptoProvider> Client<C> {
         .await
     }
 
-    /// Drops a message that will not be read.
-    pub(super) async fn drop_held(&mut self, group: &GroupId, number: u64, len: usize) -> Result<()> {
-        self.repeat(std::slice::from_ref(group), |tx| Ok(remove(tx.provider.storage(), group, number, len)?)).await
+    /// Drops a message that is not taken in. One that was not received before is forgotten: if it comes again, it is looked at
+    /// again.
+    pub(super) async fn drop_held(
+        &mut self,
+        group: &GroupId,
+        number: u64,
+        message: &[u8],
+        was_received: bool,
+    ) -> Result<()> {
+        self.repeat(std::slice::from_ref(group), |tx| {
+            let storage = tx.provider.storage();
+            remove(storage, group, number, message.len())?;
+            if !was_received {
+                arrivals::forget(storage, group, &records::digest(message))?;
+            }
+            Ok(())
+        })
+        .await
     }
 }
 

@@ -171,13 +171,13 @@ impl<C: CryptoProvider> Client<C> {
                 match &outcome {
                     Ok(Received::Held { .. }) => continue,
                     Ok(Received::AlreadyReceived(_) | Received::Own { .. }) => {
-                        self.drop_held(group, number, message.len()).await?;
+                        self.drop_held(group, number, &message, true).await?;
                     }
                     Err(error) if error.kind() == ErrorKind::Aborted => {}
                     Err(error) if !is_final(error.kind()) && error.kind() != ErrorKind::Refused => {
                         return outcome.map(|_| outcomes);
                     }
-                    Err(_) => self.drop_held(group, number, message.len()).await?,
+                    Err(_) => self.drop_held(group, number, &message, false).await?,
                     Ok(_) => {}
                 }
                 outcomes.push(outcome);

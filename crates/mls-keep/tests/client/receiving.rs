@@ -189,6 +189,24 @@ fn a_policy_looks_before_anything_is_merged() {
     talk(&group, &mut [&mut alice, &mut bob]);
 }
 
+/// What the policy refused may be received when it decides otherwise, also if it had been kept until its epoch came.
+#[test]
+fn what_was_kept_and_then_refused_can_be_received_again() {
+    let (manager, [mut alice, mut bob], group) = two();
+    let commits = [updated(&mut alice, &group), updated(&mut alice, &group)];
+    let told = Told::new(Decision::Accept);
+    bob.set_receive_policy(Arc::clone(&told) as _);
+    assert!(matches!(block_on(bob.receive(&commits[1])).unwrap(), Received::Held { .. }));
+    block_on(bob.receive(&commits[0])).unwrap();
+    *told.decision.lock().unwrap() = Decision::Refuse;
+    let outcomes = block_on(bob.receive_held(&group)).unwrap();
+    assert_eq!(outcomes[0].as_ref().unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(block_on(bob.receive(&commits[1])).unwrap_err().kind(), ErrorKind::Refused);
+    let mut bob = load(&manager, "bob");
+    assert!(matches!(block_on(bob.receive(&commits[1])).unwrap(), Received::Commit(_)));
+    talk(&group, &mut [&mut alice, &mut bob]);
+}
+
 #[test]
 fn what_came_while_away_is_taken_in_with_few_commits() {
     let (manager, [mut alice, mut bob], group) = two();
