@@ -173,16 +173,19 @@ impl Taken {
         })?;
         let groups = session.groups().await?;
         self.values.push(show(session, &groups, path, &received)?);
-        // What was kept for the epoch that has begun.
-        if let Received::Commit(commit) = &received {
-            if commit.sender == Committer::Own {
-                outbox::taken(session, &commit.group).await?;
-            }
-            for held in session.client.receive_held(&commit.group).await? {
-                match held {
-                    Ok(received) => self.values.push(show(session, &groups, path, &received)?),
-                    Err(error) => note(&format!("what was kept for this epoch is dropped: {error}")),
-                }
+        // What was kept for the epoch that has begun, or a commit that was kept for this proposal.
+        let group = match &received {
+            Received::Commit(commit) => &commit.group,
+            Received::Proposal(proposal) => &proposal.group,
+            _ => return Ok(()),
+        };
+        if matches!(&received, Received::Commit(commit) if commit.sender == Committer::Own) {
+            outbox::taken(session, group).await?;
+        }
+        for held in session.client.receive_held(group).await? {
+            match held {
+                Ok(received) => self.values.push(show(session, &groups, path, &received)?),
+                Err(error) => note(&format!("what was kept for this epoch is dropped: {error}")),
             }
         }
         Ok(())

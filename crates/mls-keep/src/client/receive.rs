@@ -37,8 +37,8 @@ pub enum Received {
     },
     /// A proposal, which waits for somebody's commit.
     Proposal(ProposalSummary),
-    /// A message of an epoch that this client has not entered yet, or one that the [policy](crate::ReceivePolicy) holds. It is
-    /// kept, durably: [`receive_held`](Client::receive_held) takes it in.
+    /// A message of an epoch that this client has not entered yet, a commit of a proposal that has not come yet, or what the
+    /// [policy](crate::ReceivePolicy) holds. It is kept, durably: [`receive_held`](Client::receive_held) takes it in.
     Held {
         /// The group.
         group: GroupId,
@@ -70,7 +70,7 @@ impl<C: CryptoProvider> Client<C> {
     /// - `NotMember`: the client was removed from the group.
     ///
     /// These say that it may be received later: `NotFound` if the client has no such group (so far), `Refused` if the policy
-    /// refuses it, `FutureEpoch` if it is of an epoch to come and too much is held already, `Conflict`; and the errors of
+    /// refuses it, `FutureEpoch` if it would be held and too much is held already, `Conflict`; and the errors of
     /// the backend.
     pub async fn receive(&mut self, message: impl AsRef<[u8]>) -> Result<Received> {
         self.take_in(&Incoming::parse(message.as_ref())?, None).await
@@ -133,8 +133,8 @@ impl<C: CryptoProvider> Client<C> {
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    /// Takes in what is held of a group and can be read now: after a commit of an epoch that others were in before, or when
-    /// the policy decides otherwise. Returns what became of each; what can still not be read stays.
+    /// Takes in what is held of a group and can be read now: after a commit of an epoch that others were in before, after a
+    /// proposal whose commit came first, or when the policy decides otherwise. Returns what became of each; what can still not be read stays.
     ///
     /// # Errors
     /// `NotFound` if the client has no such group, `Corrupt`; and the errors of the backend.

@@ -3,7 +3,7 @@
 use mls_keep_core::{Error, ErrorKind, Result};
 use openmls::framing::errors::{MessageDecryptionError, SecretTreeError};
 use openmls::framing::{MlsMessageBodyIn, ProcessedMessageContent, ProtocolMessage, Sender};
-use openmls::group::{GroupId, MlsGroup, ProcessMessageError, ValidationError};
+use openmls::group::{GroupId, MlsGroup, ProcessMessageError, StageCommitError, ValidationError};
 use openmls::prelude::OpenMlsProvider;
 
 use super::arrivals::{self, Arrival};
@@ -133,9 +133,11 @@ fn process<C: CryptoProvider>(
         processed => processed,
     };
     let processed = processed.map_err(|error| {
+        let misses_proposal = misses_proposal(&error);
         let refused = |kind, text: &'static str| Refusal::Untouched(Error::new(kind, text).with_source(error));
         match storage.failure() {
             Some(failure) => Refusal::Touched(failure.clone()),
+            None if misses_proposal => Refusal::Hold,
             None if is_past => refused(ErrorKind::PastEpoch, "the message is of an epoch that is over"),
             None => refused(ErrorKind::Invalid, "the message is not valid in the group"),
         }
@@ -180,6 +182,11 @@ fn process<C: CryptoProvider>(
         #[cfg(feature = "extensions-draft")]
         _ => Err(Refusal::Touched(Error::new(ErrorKind::Invalid, "this message needs `transact`"))),
     }
+}
+
+/// Whether it is a commit of proposals of which one has not come so far.
+fn misses_proposal<E>(error: &ProcessMessageError<E>) -> bool {
+    matches!(error, ProcessMessageError::InvalidCommit(StageCommitError::MissingProposal))
 }
 
 /// Whether the message, or another one under its key, was received before.

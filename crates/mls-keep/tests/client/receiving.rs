@@ -207,6 +207,34 @@ fn what_was_kept_and_then_refused_can_be_received_again() {
     talk(&group, &mut [&mut alice, &mut bob]);
 }
 
+/// The service gives a commit first, and then the proposal that it names.
+#[test]
+fn a_commit_that_comes_before_its_proposal_is_kept_until_that_comes() {
+    for many in [false, true] {
+        let (manager, [mut alice, mut bob], group) = two();
+        let mut carol = client(&manager, "carol", SavePolicy::EveryOperation);
+        let package = bytes(&block_on(carol.key_package()).unwrap());
+        let invited = block_on(alice.commit_at_once(&group, Change::new().invite([package]))).unwrap();
+        block_on(bob.receive(&invited.commit)).unwrap();
+        block_on(carol.join(invited.welcome.unwrap())).unwrap();
+        let leaves = bytes(&block_on(carol.leave(&group)).unwrap());
+        block_on(alice.receive(&leaves)).unwrap();
+        let commit = block_on(alice.commit_at_once(&group, Change::new())).unwrap().commit;
+        let mail = [commit.clone(), leaves];
+        let outcomes = match many {
+            true => block_on(bob.receive_many(&mail)),
+            false => mail.iter().map(|message| block_on(bob.receive(message))).collect(),
+        };
+        let [Ok(Received::Held { epoch: 2, .. }), Ok(Received::Proposal(_))] = &outcomes[..] else {
+            panic!("{outcomes:?}")
+        };
+        let mut bob = load(&manager, "bob");
+        assert_eq!(block_on(bob.receive(&commit)).unwrap(), Received::AlreadyReceived(None));
+        assert_eq!(texts(block_on(bob.receive_held(&group)).unwrap()), ["epoch 3"]);
+        talk(&group, &mut [&mut alice, &mut bob]);
+    }
+}
+
 #[test]
 fn what_came_while_away_is_taken_in_with_few_commits() {
     let (manager, [mut alice, mut bob], group) = two();
