@@ -119,7 +119,22 @@ impl<C: CryptoProvider> Client<C> {
                     break;
                 }
                 match self.take_in_together(&batch).await {
-                    Ok(taken) => outcomes.extend(places.into_iter().zip(taken)),
+                    Ok(taken) => {
+                        let is_final = |outcome: &Result<_>| matches!(outcome, Err(error) if is_final(error.kind()));
+                        // What another process has done may be why they cannot be read.
+                        let behind = match taken.iter().any(is_final) {
+                            true => self.refresh().await,
+                            false => Ok(false),
+                        };
+                        for ((at, incoming), outcome) in places.into_iter().zip(&batch).zip(taken) {
+                            let outcome = match &behind {
+                                Ok(true) if is_final(&outcome) => self.take_in(incoming, None).await,
+                                Err(error) if is_final(&outcome) => Err(error.clone()),
+                                _ => outcome,
+                            };
+                            outcomes.push((at, outcome));
+                        }
+                    }
                     // One of them cannot share a commit with the others.
                     Err(_) => {
                         for (at, incoming) in places.into_iter().zip(&batch) {

@@ -316,3 +316,17 @@ fn a_welcome_that_comes_again_is_recognised() {
     block_on(bob.forget_group(&group)).unwrap();
     assert_eq!(block_on(bob.join(&welcome)).unwrap_err().kind(), ErrorKind::Aborted);
 }
+
+/// Another process has brought the client back into the group, and what came is read here.
+#[test]
+fn what_came_together_is_not_given_up_for_what_another_process_has_done() {
+    let (manager, [mut alice, mut bob], group) = two();
+    let removed = block_on(alice.commit_at_once(&group, Change::new().remove("bob"))).unwrap().commit;
+    block_on(bob.receive(&removed)).unwrap();
+    let mut elsewhere = load(&manager, "bob");
+    let package = bytes(&block_on(elsewhere.key_package()).unwrap());
+    let invited = block_on(alice.commit_at_once(&group, Change::new().invite([package]))).unwrap();
+    block_on(elsewhere.join(invited.welcome.unwrap())).unwrap();
+    let mail: Vec<_> = (0..3).map(|number| sent(&mut alice, &group, &number.to_string())).collect();
+    assert_eq!(texts(block_on(bob.receive_many(&mail))), ["0", "1", "2"]);
+}
