@@ -20,6 +20,9 @@ const MAX_HELD: u64 = 64;
 /// And at most so many bytes.
 const MAX_HELD_LEN: u64 = 4 << 20;
 
+/// And none of a later epoch than so many on. Anybody can make one of an epoch that never comes, which would stay.
+const MAX_AHEAD: u64 = 64;
+
 /// A message that is held: record `33` of its group's scope.
 #[derive(Deserialize, Serialize)]
 pub(super) struct HeldRecord {
@@ -43,8 +46,10 @@ impl<C: CryptoProvider> Client<C> {
     pub(super) async fn hold(&mut self, group: &GroupId, epoch: u64, message: &[u8]) -> Result<()> {
         let scope = Scope::group(group);
         self.repeat(std::slice::from_ref(group), |tx| {
-            if tx.groups.is_empty() {
-                return Err(no_group().into());
+            let [mls_group] = &*tx.groups else { return Err(no_group().into()) };
+            if epoch.saturating_sub(mls_group.epoch().as_u64()) > MAX_AHEAD {
+                let far = "the message is of an epoch that is far ahead: receive what is missing, then this again";
+                return Err(Error::new(ErrorKind::FutureEpoch, far).into());
             }
             let storage = tx.provider.storage();
             let mut counters = GroupRecord::read(storage, group)?;

@@ -80,6 +80,34 @@ fn what_is_kept_is_bounded_and_what_is_not_valid_then_goes() {
     assert!(matches!(block_on(bob.receive(sent(&mut alice, &group, "early"))).unwrap(), Received::Held { .. }));
 }
 
+/// Whoever knows the group's id can write an epoch that never comes.
+#[test]
+fn what_is_of_no_epoch_to_come_does_not_fill_the_place_of_what_is() {
+    let (_, [mut alice, mut bob], group) = two();
+    let message = sent(&mut alice, &group, "hello");
+    let id = group.as_slice();
+    let epoch = id.len() + message.windows(id.len()).position(|window| window == id).unwrap();
+    let of_epoch = |number: u64| {
+        let mut message = message.clone();
+        message[epoch..epoch + 8].copy_from_slice(&number.to_be_bytes());
+        message
+    };
+    for number in 0..64 {
+        let outcome = block_on(bob.receive(of_epoch(u64::MAX - number)));
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::FutureEpoch);
+        assert!(matches!(block_on(bob.receive(of_epoch(65 - number))).unwrap(), Received::Held { .. }));
+    }
+    for _ in 0..64 {
+        let commit = updated(&mut alice, &group);
+        block_on(bob.receive(commit)).unwrap();
+        block_on(bob.receive_held(&group)).unwrap();
+    }
+    let commit = updated(&mut alice, &group);
+    assert!(matches!(block_on(bob.receive(sent(&mut alice, &group, "early"))).unwrap(), Received::Held { .. }));
+    block_on(bob.receive(commit)).unwrap();
+    assert_eq!(texts(block_on(bob.receive_held(&group)).unwrap()), ["early"]);
+}
+
 #[test]
 fn what_will_never_be_read_says_why() {
     let (_, [mut alice, mut bob], group) = two();
