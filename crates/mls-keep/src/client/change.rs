@@ -3,8 +3,8 @@
 use mls_keep_core::{Error, ErrorKind, Result};
 use openmls::credentials::{CredentialWithKey, NewSignerBundle};
 use openmls::extensions::{Extension, Extensions, UnknownExtension};
-use openmls::framing::MlsMessageBodyIn;
-use openmls::group::{CommitMessageBundle, GroupContext, MlsGroup};
+use openmls::framing::{MlsMessageBodyIn, Sender};
+use openmls::group::{CommitMessageBundle, GroupContext, MlsGroup, QueuedProposal};
 use openmls::key_packages::KeyPackage;
 use openmls::messages::proposals::{PreSharedKeyProposal, Proposal};
 use openmls::prelude::{LeafNodeIndex, LeafNodeParameters, OpenMlsProvider, ProtocolVersion};
@@ -17,7 +17,7 @@ use super::{BoxError, ClientSigner, CryptoProvider};
 use crate::provider::Provider;
 
 /// What a commit is to do to a group (RFC 9420 section 12.4): any of these, together. Proposals that others sent and
-/// that wait for a commit go with it.
+/// that wait for a commit go with it, except that this client goes, which only another member can commit.
 ///
 /// ```
 /// use mls_keep::Change;
@@ -35,6 +35,7 @@ pub struct Change {
     extensions: Option<Extensions<GroupContext>>,
     psks: Vec<PreSharedKeyId>,
     group_info: bool,
+    without_proposals: bool,
 }
 
 impl Change {
@@ -93,6 +94,13 @@ impl Change {
         self
     }
 
+    /// Leaves out what others proposed, which is void in the new epoch. The way on when that cannot be committed: anybody in
+    /// the group can propose what no commit may do, for instance to add somebody who is there already.
+    pub fn without_proposals(mut self) -> Self {
+        self.without_proposals = true;
+        self
+    }
+
     /// The key packages, checked.
     pub(super) fn validate<C: CryptoProvider>(&self, crypto: &C) -> Result<Vec<KeyPackage>> {
         self.key_packages.iter().map(|bytes| parse_key_package(bytes, crypto)).collect()
@@ -107,9 +115,15 @@ impl Change {
         committer: &Committer<'_>,
     ) -> Result<CommitMessageBundle, BoxError> {
         let removed = self.leaves_to_remove(group)?;
+        let own_leaf = group.own_leaf_index();
+        let may_commit = |queued: &QueuedProposal| match (queued.proposal(), queued.sender()) {
+            (Proposal::Remove(remove), Sender::Member(sender)) => remove.removed() != own_leaf || *sender == own_leaf,
+            (Proposal::Remove(remove), _) => remove.removed() != own_leaf,
+            _ => true,
+        };
         let psks = self.psks.iter().map(|id| Proposal::PreSharedKey(Box::new(PreSharedKeyProposal::new(id.clone()))));
-        let mut builder =
-            group.commit_builder().propose_adds(key_packages).propose_removals(removed).add_proposals(psks);
+        let builder = group.commit_builder().consume_proposal_store(!self.without_proposals);
+        let mut builder = builder.propose_adds(key_packages).propose_removals(removed).add_proposals(psks);
         if self.update {
             builder = builder.leaf_node_parameters(LeafNodeParameters::default()).force_self_update(true);
         }
@@ -128,9 +142,9 @@ impl Change {
             let new = committer.new_signer()?;
             let credential_with_key = committer.credential.clone();
             let new = NewSignerBundle { signer: new, credential_with_key };
-            builder.build_with_new_signer(rand, crypto, signer, new, |_| true)?
+            builder.build_with_new_signer(rand, crypto, signer, new, may_commit)?
         } else {
-            builder.build(rand, crypto, signer, |_| true)?
+            builder.build(rand, crypto, signer, may_commit)?
         };
         Ok(built.stage_commit(provider)?)
     }

@@ -67,7 +67,8 @@ impl<C: CryptoProvider> Client<C> {
     /// `Invalid` if a key package is not a valid one, `NotFound` if the client has no such group or nobody has the identity
     /// or leaf that is to be removed, `NotMember` if it was removed, `NeedsRejoin` if the group was restored and not
     /// entered anew, `CommitPending` if a commit is staged already,
-    /// `Aborted` if OpenMLS refuses, `Conflict`; and the errors of the backend.
+    /// `Aborted` if OpenMLS refuses, which may be for what others proposed (see [`Change::without_proposals`]), `Conflict`; and
+    /// the errors of the backend.
     #[instrument(level = "debug", skip_all, fields(scope = self.label(group)), err(level = "debug"))]
     pub async fn stage(&mut self, group: &GroupId, change: Change) -> Result<OwnCommit> {
         self.make_commit(group, change, |tx, made, bytes| {

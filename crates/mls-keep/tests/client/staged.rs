@@ -1,8 +1,14 @@
 //! Commits that are staged, confirmed, rejected, and dropped for another one.
 
 use futures_executor::block_on;
+use mls_keep::openmls::framing::MlsMessageOut;
 use mls_keep::openmls::group::GroupId;
-use mls_keep::{Change, Client, CommitSummary, Committer, ErrorKind, PersistenceManager, Received, SavePolicy};
+use mls_keep::openmls::prelude::{LeafNodeIndex, MlsMessageBodyOut};
+use mls_keep::{
+    BoxError, Change, Client, CommitSummary, Committer, ErrorKind, PersistenceManager, Received, SavePolicy,
+    Transaction,
+};
+use openmls_rust_crypto::RustCrypto;
 
 use super::{bytes, client, gather, hear, keep, load, talk};
 
@@ -136,6 +142,65 @@ fn what_others_proposed_goes_with_the_next_commit() {
     assert_eq!(summary.removed[0].identity, b"carol");
     block_on(bob.receive(&staged.commit)).unwrap();
     talk(&group, &mut [&mut alice, &mut bob]);
+}
+
+fn proposed(
+    client: &mut Client,
+    group: &GroupId,
+    propose: impl FnOnce(&mut Transaction<'_, RustCrypto>) -> Result<MlsMessageOut, BoxError>,
+) -> Vec<u8> {
+    bytes(&block_on(client.transact(group, propose)).unwrap())
+}
+
+/// Nobody can commit that it goes itself, and nothing is sent while a proposal waits.
+#[test]
+fn who_is_proposed_to_go_can_still_commit_and_send() {
+    let (_, [mut alice, mut bob, mut carol], group) = three();
+    for change in [Change::new().update(), Change::new().credential(), Change::new().remove("bob")] {
+        let goes = proposed(&mut bob, &group, |tx| {
+            Ok(tx.group.propose_remove_member(tx.provider, tx.signer, LeafNodeIndex::new(0))?.0)
+        });
+        for other in [&mut alice, &mut carol] {
+            assert!(matches!(block_on(other.receive(&goes)).unwrap(), Received::Proposal(_)));
+        }
+        let staged = block_on(alice.stage(&group, change)).unwrap();
+        let summary = block_on(alice.confirm(&group)).unwrap();
+        assert!(!summary.removes_self);
+        for other in [&mut bob, &mut carol] {
+            block_on(other.receive(&staged.commit)).unwrap();
+        }
+        talk(&group, &mut [&mut alice, &mut carol]);
+    }
+    // Somebody else commits it, as before. Who wants to leave cannot.
+    let goes = proposed(&mut carol, &group, |tx| {
+        Ok(tx.group.propose_remove_member(tx.provider, tx.signer, LeafNodeIndex::new(0))?.0)
+    });
+    block_on(alice.receive(&goes)).unwrap();
+    let commit = block_on(carol.commit_at_once(&group, Change::new())).unwrap().commit;
+    assert!(commit_of(block_on(alice.receive(&commit)).unwrap()).removes_self);
+    block_on(carol.leave(&group)).unwrap();
+    assert_eq!(block_on(carol.stage(&group, Change::new())).unwrap_err().kind(), ErrorKind::Aborted);
+}
+
+/// One of them proposes what no commit may do.
+#[test]
+fn what_cannot_be_committed_of_what_others_proposed_is_left_out() {
+    let (_, [mut alice, mut bob, mut carol], group) = three();
+    let package = block_on(bob.key_package()).unwrap();
+    let MlsMessageBodyOut::KeyPackage(package) = package.body().clone() else { panic!("no key package") };
+    let twice = proposed(&mut bob, &group, |tx| Ok(tx.group.propose_add_member(tx.provider, tx.signer, &package)?.0));
+    for other in [&mut alice, &mut carol] {
+        block_on(other.receive(&twice)).unwrap();
+    }
+    assert_eq!(block_on(alice.send(&group, "hello")).unwrap_err().kind(), ErrorKind::ProposalPending);
+    assert_eq!(block_on(alice.stage(&group, Change::new().update())).unwrap_err().kind(), ErrorKind::Aborted);
+    let staged = block_on(alice.stage(&group, Change::new().update().without_proposals())).unwrap();
+    block_on(alice.confirm(&group)).unwrap();
+    assert_eq!(block_on(alice.group(&group)).unwrap().pending_proposals, 0);
+    for other in [&mut bob, &mut carol] {
+        block_on(other.receive(&staged.commit)).unwrap();
+    }
+    talk(&group, &mut [&mut alice, &mut bob, &mut carol]);
 }
 
 #[test]
