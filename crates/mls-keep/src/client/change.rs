@@ -13,6 +13,7 @@ use openmls_traits::signatures::Signer as _;
 
 use super::groups::{NAME_EXTENSION, identity_of};
 use super::messages::parse_message;
+use super::summary::who_goes;
 use super::{BoxError, ClientSigner, CryptoProvider};
 use crate::provider::Provider;
 
@@ -116,10 +117,8 @@ impl Change {
     ) -> Result<CommitMessageBundle, BoxError> {
         let removed = self.leaves_to_remove(group)?;
         let own_leaf = group.own_leaf_index();
-        let may_commit = |queued: &QueuedProposal| match (queued.proposal(), queued.sender()) {
-            (Proposal::Remove(remove), Sender::Member(sender)) => remove.removed() != own_leaf || *sender == own_leaf,
-            (Proposal::Remove(remove), _) => remove.removed() != own_leaf,
-            _ => true,
+        let may_commit = |queued: &QueuedProposal| {
+            who_goes(queued) != Some(own_leaf) || *queued.sender() == Sender::Member(own_leaf)
         };
         let psks = self.psks.iter().map(|id| Proposal::PreSharedKey(Box::new(PreSharedKeyProposal::new(id.clone()))));
         let builder = group.commit_builder().consume_proposal_store(!self.without_proposals);

@@ -8,7 +8,7 @@ use openmls::group::{GroupId, MlsGroup, QueuedProposal, StagedWelcome};
 use openmls::prelude::{LibraryError, Proposal};
 
 use super::groups::GroupMember;
-use super::summary::{CommitSummary, Committer, Newcomer, member_at};
+use super::summary::{CommitSummary, Committer, Newcomer, member_at, who_goes};
 
 /// What to do with something that arrived and is valid in OpenMLS's terms.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -107,14 +107,14 @@ impl ProposalSummary {
             Sender::Member(index) => Some(Committer::Member(member_at(group, *index)?)),
             _ => None,
         };
+        let goes = who_goes(queued).map(|index| member_at(group, index)).transpose()?;
         let proposed = match (queued.proposal(), queued.sender()) {
             (Proposal::Add(add), _) => Proposed::Add(Newcomer::of_leaf(add.key_package().leaf_node())),
-            (Proposal::Remove(remove), _) => Proposed::Remove(member_at(group, remove.removed())?),
             (Proposal::Update(update), Sender::Member(index)) => {
                 Proposed::Update(GroupMember::of_leaf(*index, update.leaf_node()))
             }
             (Proposal::GroupContextExtensions(_), _) => Proposed::Extensions,
-            _ => Proposed::Other,
+            _ => goes.map_or(Proposed::Other, Proposed::Remove),
         };
         Ok(Self { group: group.group_id().clone(), epoch: group.epoch().as_u64(), sender, proposed })
     }

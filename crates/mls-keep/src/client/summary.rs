@@ -5,7 +5,7 @@ use std::fmt;
 use mls_keep_core::{Error, ErrorKind, Result};
 use openmls::credentials::Credential;
 use openmls::framing::Sender;
-use openmls::group::{GroupId, MlsGroup, StagedCommit};
+use openmls::group::{GroupId, MlsGroup, QueuedProposal, StagedCommit};
 use openmls::prelude::{LeafNode, LeafNodeIndex, Proposal};
 
 use super::groups::{GroupMember, identity_of};
@@ -20,9 +20,9 @@ pub struct CommitSummary {
     pub epoch: u64,
     /// Who made it.
     pub sender: Committer,
-    /// Who enters.
+    /// Who enters: by an invitation, or by this commit itself.
     pub added: Vec<Newcomer>,
-    /// Who is removed.
+    /// Who is removed, or goes by itself.
     pub removed: Vec<GroupMember>,
     /// Whose keys, or credentials, change: as they will be. The sender is among them if it renewed its own.
     pub updated: Vec<GroupMember>,
@@ -89,16 +89,19 @@ impl CommitSummary {
             }
             _ => Committer::External(Newcomer::of_leaf(path.ok_or_else(malformed)?)),
         };
-        let removed = commit.remove_proposals().map(|remove| member_at(group, remove.remove_proposal().removed()));
+        let removed = commit.queued_proposals().filter_map(who_goes).map(|index| member_at(group, index));
+        let invited = commit.add_proposals().map(|add| Newcomer::of_leaf(add.add_proposal().key_package().leaf_node()));
+        let enters = match &sender {
+            Committer::External(newcomer) => Some(newcomer.clone()),
+            _ => None,
+        };
+        let added = invited.chain(enters).collect();
         let is_extensions = |proposal: &Proposal| matches!(proposal, Proposal::GroupContextExtensions(_));
         Ok(Self {
             group: group.group_id().clone(),
             epoch: commit.epoch().as_u64(),
             sender,
-            added: commit
-                .add_proposals()
-                .map(|add| Newcomer::of_leaf(add.add_proposal().key_package().leaf_node()))
-                .collect(),
+            added,
             removed: removed.collect::<Result<_>>()?,
             updated,
             changes_extensions: commit.queued_proposals().any(|queued| is_extensions(queued.proposal())),
@@ -132,6 +135,15 @@ impl Newcomer {
 
 pub(super) fn member_at(group: &MlsGroup, index: LeafNodeIndex) -> Result<GroupMember> {
     group.member_at(index).map(GroupMember::from).ok_or_else(malformed)
+}
+
+/// The leaf that goes if this is committed.
+pub(super) fn who_goes(queued: &QueuedProposal) -> Option<LeafNodeIndex> {
+    match (queued.proposal(), queued.sender()) {
+        (Proposal::Remove(remove), _) => Some(remove.removed()),
+        (Proposal::SelfRemove, Sender::Member(sender)) => Some(*sender),
+        _ => None,
+    }
 }
 
 fn malformed() -> Error {

@@ -45,6 +45,7 @@ fn a_member_that_lost_a_commit_gets_back_in_and_keeps_its_history() {
     for other in [&mut alice, &mut carol] {
         let Received::Commit(summary) = block_on(other.receive(&entry.commit)).unwrap() else { panic!("no commit") };
         assert!(matches!(&summary.sender, Committer::External(bob) if bob.identity == b"bob"));
+        assert_eq!(summary.added.iter().map(|new| &new.identity[..]).collect::<Vec<_>>(), [b"bob"], "he enters");
         assert_eq!(summary.removed.iter().map(|old| &old.identity[..]).collect::<Vec<_>>(), [b"bob"]);
     }
     let summary = block_on(bob.confirm(&group)).unwrap();

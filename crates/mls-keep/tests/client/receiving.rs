@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use futures_executor::block_on;
 use mls_keep::openmls::group::GroupId;
 use mls_keep::{
-    Change, Client, CommitSummary, Committer, Decision, ErrorKind, PersistenceManager, ProposalSummary, Proposed,
-    ReceivePolicy, Received, SavePolicy, WelcomeSummary,
+    Change, Client, CommitSummary, Committer, Decision, ErrorKind, GroupSettings, HandshakeFormat, Persistence,
+    PersistenceManager, ProposalSummary, Proposed, ReceivePolicy, Received, SavePolicy, WelcomeSummary,
 };
 
 use super::{bytes, client, gather, keep, load, talk};
@@ -357,4 +357,31 @@ fn what_came_together_is_not_given_up_for_what_another_process_has_done() {
     block_on(elsewhere.join(invited.welcome.unwrap())).unwrap();
     let mail: Vec<_> = (0..3).map(|number| sent(&mut alice, &group, &number.to_string())).collect();
     assert_eq!(texts(block_on(bob.receive_many(&mail))), ["0", "1", "2"]);
+}
+
+/// There are two ways to leave, and the other one is a proposal of its own kind.
+#[test]
+fn who_goes_by_itself_is_shown_as_who_goes() {
+    let manager = keep();
+    let settings = GroupSettings::new().proposal_types([10]).handshake_format(HandshakeFormat::Public);
+    let [mut alice, mut bob, mut carol] = ["alice", "bob", "carol"].map(|name| {
+        let persistence = Persistence { manager: manager.clone(), save: SavePolicy::EveryOperation };
+        block_on(Client::builder(name).settings(settings.clone()).persistence(persistence).create()).unwrap()
+    });
+    let group = block_on(alice.create_group("tea")).unwrap();
+    gather(&mut alice, &group, &mut [&mut bob, &mut carol]);
+    let goes = block_on(
+        bob.transact(&group, |tx| Ok(tx.group.leave_group_via_self_remove(tx.provider, tx.signer)?.to_bytes()?)),
+    );
+    let goes = goes.unwrap();
+    for other in [&mut alice, &mut carol] {
+        let Received::Proposal(proposal) = block_on(other.receive(&goes)).unwrap() else { panic!("no proposal") };
+        assert!(matches!(&proposal.proposed, Proposed::Remove(member) if member.identity == b"bob"));
+    }
+    let commit = block_on(alice.commit_at_once(&group, Change::new())).unwrap().commit;
+    for other in [&mut bob, &mut carol] {
+        let Received::Commit(commit) = block_on(other.receive(&commit)).unwrap() else { panic!("no commit") };
+        assert_eq!(commit.removed.iter().map(|member| name(&member.identity)).collect::<Vec<_>>(), ["bob"]);
+    }
+    talk(&group, &mut [&mut alice, &mut carol]);
 }
