@@ -12,6 +12,7 @@ use tracing::instrument;
 
 use super::refusal::aborted;
 use super::{BoxError, Client, CryptoProvider, last_resort};
+use crate::clock::system_time;
 use crate::records::{Kind, codec};
 use crate::scope::Scope;
 
@@ -78,12 +79,16 @@ impl<C: CryptoProvider> Client<C> {
     /// Makes key packages in one commit, at most [`MAX_KEY_PACKAGES`]: each the TLS encoding of an `MLSMessage`.
     ///
     /// # Errors
-    /// `Invalid` if there are to be more; and as [`key_package`](Self::key_package).
+    /// `Invalid` if there are to be more, or their lifetime is longer than the clock goes; and as
+    /// [`key_package`](Self::key_package).
     #[instrument(level = "debug", skip_all, fields(count), err(level = "debug"))]
     pub async fn key_packages(&mut self, count: usize, options: KeyPackageOptions) -> Result<Vec<Vec<u8>>> {
         if count > MAX_KEY_PACKAGES {
             let text = format!("at most {MAX_KEY_PACKAGES} key packages are made at once");
             return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        if options.lifetime.is_some_and(|lifetime| system_time().checked_add(lifetime).is_none()) {
+            return Err(Error::new(ErrorKind::Invalid, "the lifetime of a key package is beyond the clock"));
         }
         let made = self.make_key_packages(count, options).await?;
         made.iter().map(|package| package.to_bytes().map_err(|error| aborted(error.into()))).collect()

@@ -72,3 +72,16 @@ fn what_is_over_is_pruned_and_what_is_withdrawn_is_deleted() {
     let left = published(&mut bob);
     assert!(left.len() == 1 && long.contains(&left[0]) && left[0] != gone.key_package);
 }
+
+#[test]
+fn a_lifetime_that_is_longer_than_the_clock_goes_is_refused() {
+    let mut alice = client(&keep(), "alice", SavePolicy::EveryOperation);
+    for lifetime in [Duration::MAX, Duration::from_secs(u64::MAX / 2)] {
+        let made = block_on(alice.key_packages(1, KeyPackageOptions::new().lifetime(lifetime)));
+        assert_eq!(made.unwrap_err().kind(), ErrorKind::Invalid);
+    }
+    assert_eq!(block_on(alice.unused_key_packages()).unwrap().len(), 0);
+    let century = Duration::from_secs(100 * 365 * 24 * 3600);
+    block_on(alice.key_packages(1, KeyPackageOptions::new().lifetime(century))).unwrap();
+    assert_eq!(block_on(alice.unused_key_packages()).unwrap().len(), 1);
+}
