@@ -202,23 +202,50 @@ impl HistoryRecord {
     }
 }
 
-/// The messages of these records that are not past their time.
-pub(super) fn shown(
-    found: impl IntoIterator<Item = (SecretBytes, Value)>,
-    group: &GroupId,
-    retention: Retention,
-    next: u64,
-    now: SystemTime,
-) -> Result<Vec<Message>> {
-    let mut messages = Vec::new();
-    for (key, value) in found {
-        let number = records::number(&key).unwrap_or_default();
-        let record: HistoryRecord = codec::decode(Kind::Message, &value)?;
-        if retention.age.is_none() || retention.keeps(number, record.time(), next, now) {
-            messages.push(record.into_message(group.clone(), Some(number)));
+/// Messages that are read in pages, until there are as many as are wanted of those that are not past their time.
+pub(super) struct Pages {
+    /// The keys that have not been read.
+    pub(super) between: (SecretBytes, SecretBytes),
+    /// How many records the next page has.
+    pub(super) page: usize,
+    pub(super) limit: usize,
+    pub(super) backwards: bool,
+    pub(super) retention: Retention,
+    pub(super) next: u64,
+    pub(super) now: SystemTime,
+    pub(super) shown: Vec<Message>,
+}
+
+impl Pages {
+    /// Takes the next page. Whether it was the last one.
+    pub(super) fn take(
+        &mut self,
+        group: &GroupId,
+        found: impl IntoIterator<Item = (SecretBytes, Value)>,
+    ) -> Result<bool> {
+        /// What is past its time stands together.
+        const MORE: usize = 256;
+        let (mut read, mut last) = (0, None);
+        for (key, value) in found {
+            let number = records::number(&key).unwrap_or_default();
+            let record: HistoryRecord = codec::decode(Kind::Message, &value)?;
+            let is_shown =
+                self.retention.age.is_none() || self.retention.keeps(number, record.time(), self.next, self.now);
+            if is_shown && self.shown.len() < self.limit {
+                self.shown.push(record.into_message(group.clone(), Some(number)));
+            }
+            (read, last) = (read + 1, Some((key, number)));
         }
+        let Some((key, number)) = last.filter(|_| read >= self.page && self.shown.len() < self.limit) else {
+            return Ok(true);
+        };
+        self.page = self.limit.max(MORE);
+        match self.backwards {
+            true => self.between.1 = key,
+            false => self.between.0 = Kind::Message.numbered(number.saturating_add(1)),
+        }
+        Ok(false)
     }
-    Ok(messages)
 }
 
 /// In milliseconds since 1970.
@@ -241,8 +268,8 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// As [`history`](Self::history).
     pub async fn history_before(&mut self, group: &GroupId, number: u64, limit: usize) -> Result<Vec<Message>> {
-        let end = Kind::Message.numbered(number);
-        let mut found = self.messages_between(group, &Kind::Message.only(), &end, limit, true).await?;
+        let between = (Kind::Message.only(), Kind::Message.numbered(number));
+        let mut found = self.messages_between(group, between, limit, true).await?;
         found.reverse();
         Ok(found)
     }
@@ -252,25 +279,37 @@ impl<C: CryptoProvider> Client<C> {
     /// # Errors
     /// As [`history`](Self::history).
     pub async fn history_after(&mut self, group: &GroupId, number: u64, limit: usize) -> Result<Vec<Message>> {
-        let start = Kind::Message.numbered(number.saturating_add(1));
-        let end = Kind::Message.numbered(u64::MAX);
-        self.messages_between(group, &start, &end, limit, false).await
+        let between = (Kind::Message.numbered(number.saturating_add(1)), Kind::Message.numbered(u64::MAX));
+        self.messages_between(group, between, limit, false).await
     }
 
     async fn messages_between(
         &mut self,
         group: &GroupId,
-        start: &[u8],
-        end: &[u8],
+        between: (SecretBytes, SecretBytes),
         limit: usize,
         backwards: bool,
     ) -> Result<Vec<Message>> {
         self.freshen().await?;
         let scope = Scope::group(group);
         let (retention, next) = self.retention_and_next(group).await?;
-        let now = (self.wall_clock)();
-        let found = self.read_records(&scope, Keys::Between(start, end), limit, backwards).await?;
-        shown(found, group, retention, next, now)
+        let mut pages = Pages {
+            between,
+            page: limit,
+            limit,
+            backwards,
+            retention,
+            next,
+            now: (self.wall_clock)(),
+            shown: Vec::new(),
+        };
+        loop {
+            let (start, end) = &pages.between;
+            let found = self.read_records(&scope, Keys::Between(start, end), pages.page, backwards).await?;
+            if pages.take(group, found)? {
+                return Ok(pages.shown);
+            }
+        }
     }
 
     pub(super) async fn message(&mut self, group: &GroupId, number: u64) -> Result<Option<Message>> {

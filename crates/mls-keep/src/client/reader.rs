@@ -9,7 +9,7 @@ use mls_keep_core::{Error, ErrorKind, Keep, Record, RecordRange, Result, ScopeId
 use openmls::group::GroupId;
 
 use super::groups::ListedGroup;
-use super::history::{GroupRecord, Message, shown};
+use super::history::{GroupRecord, Message, Pages, Retention};
 use super::load::ClientRecord;
 use super::transaction::application_key;
 use super::{Client, CryptoProvider, not_kept};
@@ -99,9 +99,8 @@ impl Reader {
     /// # Errors
     /// As [`groups`](Self::groups).
     pub async fn history_before(&self, group: &GroupId, number: u64, limit: usize) -> Result<Vec<Message>> {
-        let (start, end) = (Kind::Message.only(), Kind::Message.numbered(number));
-        let range = RecordRange::between(&start, &end).limit(limit).backwards();
-        let mut messages = self.messages(group, range).await?;
+        let between = (Kind::Message.only(), Kind::Message.numbered(number));
+        let mut messages = self.messages(group, between, limit, true).await?;
         messages.reverse();
         Ok(messages)
     }
@@ -111,9 +110,8 @@ impl Reader {
     /// # Errors
     /// As [`groups`](Self::groups).
     pub async fn history_after(&self, group: &GroupId, number: u64, limit: usize) -> Result<Vec<Message>> {
-        let start = Kind::Message.numbered(number.saturating_add(1));
-        let end = Kind::Message.numbered(u64::MAX);
-        self.messages(group, RecordRange::between(&start, &end).limit(limit)).await
+        let between = (Kind::Message.numbered(number.saturating_add(1)), Kind::Message.numbered(u64::MAX));
+        self.messages(group, between, limit, false).await
     }
 
     /// As [`Client::record`].
@@ -143,20 +141,39 @@ impl Reader {
         Ok(found.into_iter().map(without_kind).collect())
     }
 
-    async fn messages(&self, group: &GroupId, range: RecordRange) -> Result<Vec<Message>> {
+    async fn messages(
+        &self,
+        group: &GroupId,
+        between: (SecretBytes, SecretBytes),
+        limit: usize,
+        backwards: bool,
+    ) -> Result<Vec<Message>> {
         let (own, scope) = (Scope::Client.id()?, Scope::group(group).id()?);
         let (client, counters) = (Kind::Client.only(), Kind::Group.only());
-        let wanted =
-            [(own, RecordRange::prefix(&client)), (scope.clone(), RecordRange::prefix(&counters)), (scope, range)];
-        let mut read = self.read(&wanted).await?.into_iter();
-        let mut next = || read.next().unwrap_or_default();
-        let (client, counters, found) = (next().pop(), next().pop(), next());
-        let client = client.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the client's own record is missing"))?;
-        let client: ClientRecord = codec::decode(Kind::Client, &client.value)?;
-        let counters = counters.map(|record| record.value);
-        let (retention, next) = GroupRecord::retention_and_next(counters.as_ref(), client.settings.retention())?;
-        let found = found.into_iter().map(|record| (record.key, record.value));
-        shown(found, group, retention, next, (self.wall_clock)())
+        let (retention, now) = (Retention::all(), (self.wall_clock)());
+        let mut pages = Pages { between, page: limit, limit, backwards, retention, next: 0, now, shown: Vec::new() };
+        loop {
+            let (start, end) = &pages.between;
+            let range = RecordRange::between(start, end).limit(pages.page);
+            let range = if backwards { range.backwards() } else { range };
+            let (own, counted) = (own.clone(), scope.clone());
+            let wanted = [
+                (own, RecordRange::prefix(&client)),
+                (counted, RecordRange::prefix(&counters)),
+                (scope.clone(), range),
+            ];
+            let mut read = self.read(&wanted).await?.into_iter();
+            let mut next = || read.next().unwrap_or_default();
+            let (client, counters, found) = (next().pop(), next().pop(), next());
+            let client = client.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the client's own record is missing"))?;
+            let client: ClientRecord = codec::decode(Kind::Client, &client.value)?;
+            let counters = counters.map(|record| record.value);
+            (pages.retention, pages.next) =
+                GroupRecord::retention_and_next(counters.as_ref(), client.settings.retention())?;
+            if pages.take(group, found.into_iter().map(|record| (record.key, record.value)))? {
+                return Ok(pages.shown);
+            }
+        }
     }
 
     async fn records_in(&self, scope: &Scope, range: RecordRange) -> Result<Vec<Record>> {

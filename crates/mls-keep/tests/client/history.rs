@@ -164,3 +164,33 @@ fn a_message_that_arrives_again_is_recognised_however_late() {
     }
     hear(&mut bob, &block_on(alice.send(&group, "still here")).unwrap());
 }
+
+/// Those that are past their time stand in the store until they are pruned.
+#[test]
+fn pages_go_past_what_is_not_shown_any_more() {
+    let manager = keep();
+    let ([mut alice, _], group) = pair(&manager);
+    let seconds = clock(&mut alice);
+    block_on(alice.set_retention(&group, Retention::all().age(Duration::from_secs(1_500)))).unwrap();
+    for _ in 0..10 {
+        block_on(alice.send(&group, "old")).unwrap();
+    }
+    seconds.store(2_000, Ordering::SeqCst);
+    for _ in 10..13 {
+        block_on(alice.send(&group, "new")).unwrap();
+    }
+    seconds.store(3_000, Ordering::SeqCst);
+    let reader = alice.reader().unwrap();
+    for (limit, expected) in [(1, vec![10]), (2, vec![10, 11]), (4, vec![10, 11, 12]), (99, vec![10, 11, 12])] {
+        assert_eq!(numbers(block_on(alice.history_after(&group, 2, limit)).unwrap()), expected);
+        assert_eq!(numbers(block_on(reader.history_after(&group, 2, limit)).unwrap()), expected);
+    }
+    for limit in [3, 4, 99] {
+        assert_eq!(numbers(block_on(alice.history(&group, limit)).unwrap()), [10, 11, 12]);
+        assert_eq!(numbers(block_on(reader.history(&group, limit)).unwrap()), [10, 11, 12]);
+    }
+    for limit in [0, 1, usize::MAX] {
+        assert!(block_on(alice.history_before(&group, 10, limit)).unwrap().is_empty());
+        assert!(block_on(reader.history_before(&group, 10, limit)).unwrap().is_empty());
+    }
+}
