@@ -106,13 +106,19 @@ impl<C: CryptoProvider> Client<C> {
         let scope = Scope::group(&group);
         let epoch = info.epoch().as_u64();
         let name = info.extensions().unknown(NAME_EXTENSION).map(|name| read_name(&name.0)).unwrap_or_default();
+        let pending = || Error::new(ErrorKind::CommitPending, "a commit is staged in this group already");
         if self.staged(&group).await?.is_some() {
-            return Err(Error::new(ErrorKind::CommitPending, "a commit is staged in this group already"));
+            return Err(pending());
         }
         let own = (self.ciphersuite(), self.credential().clone(), self.profile.capabilities(&self.profile.settings));
         let config = self.profile.settings.join_config();
         let session = self.begin_at(&group).await?;
         let (ciphersuite, mut credential, capabilities) = own;
+        // By OpenMLS's own calls.
+        if session.groups().iter().any(|group| group.pending_commit().is_some()) {
+            session.give_back();
+            return Err(pending());
+        }
         if info.ciphersuite() != ciphersuite {
             return Err(Error::new(ErrorKind::Invalid, "the group has another ciphersuite than this client"));
         }

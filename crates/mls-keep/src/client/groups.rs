@@ -289,6 +289,8 @@ impl<C: CryptoProvider> Client<C> {
         self.loaded_group(id).await?;
         let memory = self.groups.get(id.as_slice()).ok_or_else(no_group)?;
         let group = memory.group.as_ref().ok_or_else(no_group)?;
+        // An external commit is staged beside the group.
+        let has_entry = memory.scope.records.contains_key(Kind::Staged.only().as_slice());
         Ok(GroupSummary {
             needs_rejoin: memory.scope.needs_rejoin(),
             id: id.clone(),
@@ -297,7 +299,7 @@ impl<C: CryptoProvider> Client<C> {
             members: group.members().count(),
             is_active: group.is_active(),
             pending_proposals: group.pending_proposals().count(),
-            has_staged: group.pending_commit().is_some(),
+            has_staged: group.pending_commit().is_some() || has_entry,
             ciphersuite: group.ciphersuite(),
         })
     }

@@ -36,6 +36,7 @@ fn a_member_that_lost_a_commit_gets_back_in_and_keeps_its_history() {
     // Nothing has changed for him so far, also after a restart.
     let mut bob = load(&manager, "bob");
     assert_eq!(block_on(bob.group(&group)).unwrap().epoch, 1);
+    assert!(block_on(bob.group(&group)).unwrap().has_staged);
     assert_eq!(block_on(bob.pending(&group)).unwrap(), Some(entry.clone()));
     let other = block_on(bob.stage(&group, Change::new().update())).unwrap_err();
     assert_eq!(other.kind(), ErrorKind::CommitPending);
@@ -167,5 +168,24 @@ fn a_welcome_replaces_an_old_state_only_when_it_is_asked_to() {
     let mut bob = load(&manager, "bob");
     assert_eq!(block_on(bob.pending(&group)).unwrap(), None);
     assert_eq!(history(&mut bob, &group), said);
+    talk(&group, &mut [&mut alice, &mut bob, &mut carol]);
+}
+
+/// Of two that are staged, `confirm` could merge the one that the service did not take.
+#[test]
+fn beside_a_commit_that_openmls_has_staged_no_entry_is_staged() {
+    let manager = keep();
+    let ([mut alice, mut bob, mut carol], group) = three(&manager);
+    let info = block_on(alice.group_info(&group, true)).unwrap();
+    let commit = block_on(bob.transact(&group, |tx| {
+        Ok(tx.group.self_update(tx.provider, tx.signer, Default::default())?.into_commit().to_bytes()?)
+    }));
+    let refused = block_on(bob.stage_entry(&info, JoinOptions::new())).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::CommitPending);
+    for other in [&mut alice, &mut carol] {
+        block_on(other.receive(commit.as_ref().unwrap())).unwrap();
+    }
+    let summary = block_on(bob.confirm(&group)).unwrap();
+    assert_eq!((summary.added.len(), summary.updated.len()), (0, 1), "it is no entry");
     talk(&group, &mut [&mut alice, &mut bob, &mut carol]);
 }
