@@ -68,8 +68,8 @@ pub enum ErrorKind {
     ProposalPending,
     /// What arrived is of an epoch that is over, and cannot be read any more, or never could. Not applied. Drop it.
     PastEpoch,
-    /// What arrived is of an epoch that the client has not entered, and too much is kept for later already. Not applied.
-    /// Receive what is missing, then this again.
+    /// What arrived is of an epoch that the client has not entered, and too much is kept for later already, or the epoch is too
+    /// far ahead. Not applied. Receive what is missing, then this again.
     FutureEpoch,
     /// The application's own policy refused what arrived. Not applied.
     Refused,

@@ -72,7 +72,7 @@ pub use envelope::{Argon2Params, Encryption};
 pub use error::{Error, ErrorKind, Result};
 pub use keep::{
     BackupPlan, Changes, ClientStore, Committed, Keep, Record, RestorePlan, ScopeChanges, ScopeId, ScopeVersion,
-    Statistics, Swept, Verification,
+    StateRead, Statistics, Swept, Verification,
 };
 pub use key::Key;
 pub use map::{RecordRange, Value};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tracing::{debug, error};
 
 use super::outcome::InDoubt;
-use super::root::{Descent, Root, Standing, digest};
+use super::root::{Descent, Digest, Root, Standing, digest};
 use super::scope::{ScopeId, ScopeTop, ScopeVersion, top_of};
 use super::{Keep, Place};
 use crate::commit::{Commit, Swap};
@@ -41,6 +41,22 @@ pub struct ClientStore {
     closings: u64,
     /// Why what was met in the root's place since then was refused.
     refused: OnceLock<Error>,
+}
+
+/// Which state of a client was read: what [`ClientStore::ensure_not_before`] compares another one with.
+#[derive(Clone, Copy)]
+pub struct StateRead {
+    seed: u64,
+    number: u64,
+    digest: Digest,
+}
+
+impl StateRead {
+    /// As [`ClientStore::number`].
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
 }
 
 /// A record of a scope.
@@ -151,6 +167,26 @@ impl ClientStore {
     #[must_use]
     pub fn number(&self) -> u64 {
         self.root.number
+    }
+
+    /// The state that this reads from.
+    #[must_use]
+    pub fn state(&self) -> StateRead {
+        let digest = self.stored.as_deref().map(digest).unwrap_or_default();
+        StateRead { seed: self.root.seed, number: self.root.number, digest }
+    }
+
+    /// Refuses a state that neither is `seen` nor comes after it, as far as roots remember.
+    ///
+    /// # Errors
+    /// `RolledBack` if this reads from an older state of the client, or one that was made from an older state; `NotFound` if it
+    /// is of another client.
+    pub fn ensure_not_before(&self, seen: &StateRead) -> Result<()> {
+        let state = self.state();
+        if (state.seed, state.digest) == (seen.seed, seen.digest) {
+            return Ok(());
+        }
+        self.ensure_after(&self.root, seen)
     }
 
     /// All scopes, in byte order of their ids.
@@ -304,22 +340,16 @@ impl ClientStore {
 
     /// Refuses a root that does not come after the one that was seen, and remembers it.
     pub(super) fn ensure_follows(&self, root: &Root) -> Result<()> {
-        let follows = self.follows(root);
+        let follows = self.ensure_after(root, &self.state());
         follows.inspect_err(|error| drop(self.refused.set(error.clone())))
     }
 
-    fn follows(&self, root: &Root) -> Result<()> {
-        let seen = self.stored.as_deref().map(digest).unwrap_or_default();
-        match root.descent(self.root.seed, self.root.number, &seen) {
+    fn ensure_after(&self, root: &Root, seen: &StateRead) -> Result<()> {
+        match root.descent(seen.seed, seen.number, &seen.digest) {
             // Too many commits for a root to remember: its number is all there is to go by.
             Descent::After | Descent::Unknown => Ok(()),
             Descent::Elsewhere => {
-                error!(
-                    client = self.own_label(),
-                    seen = self.root.number,
-                    found = root.number,
-                    "the store has gone back"
-                );
+                error!(client = self.own_label(), seen = seen.number, found = root.number, "the store has gone back");
                 Err(rolled_back())
             }
             Descent::OtherClient => Err(client_gone()),
@@ -382,6 +412,12 @@ impl ClientStore {
             }
             other => other,
         }
+    }
+}
+
+impl fmt::Debug for StateRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateRead").field("number", &self.number).finish_non_exhaustive()
     }
 }
 

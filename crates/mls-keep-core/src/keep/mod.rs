@@ -34,7 +34,7 @@ use crate::key::Key;
 use crate::limits::MAX_IDENTITY_LEN;
 use crate::names;
 pub use back_up::BackupPlan;
-pub use client::{ClientStore, Record};
+pub use client::{ClientStore, Record, StateRead};
 pub use collect::Swept;
 use header::{Header, HeaderKey};
 pub use restore::RestorePlan;

@@ -1,11 +1,10 @@
 //! [`Reader`]: what is stored of a client, read beside it.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use mls_keep_core::{Error, ErrorKind, Keep, Record, RecordRange, Result, ScopeId, SecretBytes, Value};
+use mls_keep_core::{Error, ErrorKind, Keep, Record, RecordRange, Result, ScopeId, SecretBytes, StateRead, Value};
 use openmls::group::GroupId;
 
 use super::groups::ListedGroup;
@@ -43,8 +42,8 @@ pub struct Reader {
     keep: Keep,
     identity: SecretBytes,
     wall_clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
-    /// The number of the newest root that was read.
-    seen: Arc<AtomicU64>,
+    /// The newest state that was read.
+    seen: Arc<Mutex<Option<StateRead>>>,
 }
 
 impl<C: CryptoProvider> Client<C> {
@@ -58,7 +57,7 @@ impl<C: CryptoProvider> Client<C> {
             keep: store.keep().clone(),
             identity: self.profile.identity.clone(),
             wall_clock: Arc::clone(&self.wall_clock),
-            seen: Arc::new(AtomicU64::new(store.number())),
+            seen: Arc::new(Mutex::new(Some(store.state()))),
         })
     }
 }
@@ -73,8 +72,8 @@ impl Reader {
     /// As [`Client::groups`].
     ///
     /// # Errors
-    /// `NotFound` if the client was deleted, `MovedOut` if it was moved away, `RolledBack` if the store holds an older state
-    /// than was read before, `Conflict` if others write so often that nothing can be read; `Corrupt`; and the errors of the
+    /// `NotFound` if the client was deleted, also if another one of its identity was made since, `MovedOut` if it was moved away,
+    /// `RolledBack` if the store holds an older state than was read before, or one that was made from an older one, `Conflict` if others write so often that nothing can be read; `Corrupt`; and the errors of the
     /// backend.
     pub async fn groups(&self) -> Result<Vec<(GroupId, String)>> {
         let prefix = Kind::ListedGroup.only();
@@ -180,6 +179,18 @@ impl Reader {
         Ok(self.read(&[(scope.id()?, range)]).await?.pop().unwrap_or_default())
     }
 
+    fn seen(&self) -> MutexGuard<'_, Option<StateRead>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a state, if it is the newest one.
+    fn see(&self, state: StateRead) {
+        let mut seen = self.seen();
+        if seen.is_none_or(|seen| seen.number() < state.number()) {
+            *seen = Some(state);
+        }
+    }
+
     /// Reads all of it from the newest root.
     async fn read(&self, wanted: &[(ScopeId, RecordRange)]) -> Result<Vec<Vec<Record>>> {
         let mut attempt = 1;
@@ -192,13 +203,15 @@ impl Reader {
     }
 
     async fn try_read(&self, wanted: &[(ScopeId, RecordRange)]) -> Result<Vec<Vec<Record>>> {
+        // What was shown before this began: others may be shown something newer meanwhile.
+        let seen = *self.seen();
         // Not as one who uses it: nothing is tidied up.
         let store = self.keep.inspect_client(&self.identity).await?;
         store.ensure_here()?;
-        if self.seen.fetch_max(store.number(), Ordering::Relaxed) > store.number() {
-            let text = "the store holds an older state of the client than was read before";
-            return Err(Error::new(ErrorKind::RolledBack, text));
+        if let Some(seen) = &seen {
+            store.ensure_not_before(seen)?;
         }
+        self.see(store.state());
         let mut read = Vec::with_capacity(wanted.len());
         for (scope, range) in wanted {
             read.push(store.records(scope, range).await?);
