@@ -36,3 +36,36 @@ fn a_commit_is_staged_and_then_confirmed_or_rejected() {
     assert_eq!(alice.ok(&["receive", "mine.again"]), "tea\tepoch 3\n");
     assert_eq!(alice.ok(&["outbox", "list"]), "nothing waits\n");
 }
+
+/// Names are what others call themselves.
+#[test]
+fn a_member_that_takes_this_clients_name_is_removed_by_its_leaf() {
+    let town = Town::new();
+    let (alice, _bob) = town.friends();
+    let other = town.newcomer("other");
+    other.ok(&["keygen", "k"]);
+    other.ok(&["init", "alice"]);
+    other.ok(&["key-package", "--out", "kp"]);
+    alice.ok(&["invite", "--merge", "tea", "../other/kp", "--commit", "c1", "--welcome", "w"]);
+    alice.fails(&["remove", "--merge", "tea", "alice", "--commit", "c2"], 1, "Invalid", "group leave");
+    alice.fails(&["remove", "--merge", "tea", "--leaf", "0", "--commit", "c2"], 1, "Invalid", "group leave");
+    alice.ok(&["remove", "--merge", "tea", "--leaf", "2", "--commit", "c2"]);
+    assert_eq!(alice.json(&["group", "show", "tea"])["members"], json!(2));
+}
+
+/// A commit comes before the proposal that it names.
+#[test]
+fn what_was_kept_for_a_proposal_is_taken_in_with_it() {
+    let town = Town::new();
+    let (alice, bob) = town.friends();
+    let carol = town.person("carol");
+    carol.ok(&["key-package", "--out", "kp"]);
+    alice.ok(&["invite", "--merge", "tea", "../carol/kp", "--commit", "c1", "--welcome", "w"]);
+    bob.ok(&["receive", "../alice/c1"]);
+    carol.ok(&["join", "../alice/w"]);
+    carol.ok(&["group", "leave", "tea", "--out", "leaves"]);
+    alice.ok(&["receive", "../carol/leaves"]);
+    alice.ok(&["commit", "--merge", "tea", "--commit", "c2"]);
+    bob.ok(&["receive", "../alice/c2"]);
+    assert_eq!(bob.ok(&["receive", "../carol/leaves"]), "tea\tproposal\tcarol\ntea\tepoch 3\n");
+}

@@ -239,7 +239,9 @@ pub(super) async fn remove(
         let advice = format!("`mls-keep group members {}` shows who is there.", hex(group.as_slice()));
         return Err(Failure::new(ErrorKind::NotFound, what, advice));
     };
-    if meant.identity == session.client.identity() {
+    let own_leaf = session.client.with_group(&group, |group| group.own_leaf_index().u32()).await?;
+    // By its name it is removed with everybody who has the same one.
+    if meant.index == own_leaf || leaf.is_none() && meant.identity == session.client.identity() {
         let what = "a client cannot remove itself";
         let advice = "Nothing was changed. `mls-keep group leave` proposes to leave.";
         return Err(Failure::new(ErrorKind::Invalid, what, advice));
@@ -377,13 +379,12 @@ fn state(group: &GroupSummary) -> &'static str {
     if group.needs_rejoin {
         return WAITS;
     }
-    if group.has_staged {
-        return "member, a commit is staged";
-    }
-    match (group.is_active, group.pending_proposals) {
-        (false, _) => "removed",
-        (true, 0) => "member",
-        (true, _) => "member, a proposal waits for a commit",
+    match (group.is_active, group.has_staged, group.pending_proposals) {
+        (false, true, _) => "removed, a commit is staged",
+        (false, false, _) => "removed",
+        (true, true, _) => "member, a commit is staged",
+        (true, false, 0) => "member",
+        (true, false, _) => "member, a proposal waits for a commit",
     }
 }
 
