@@ -440,7 +440,7 @@ impl Write for Meanwhile<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Some(happens) = self.1.take() {
             // On a thread of its own, as another process does it.
-            std::thread::scope(|scope| drop(scope.spawn(happens).join().unwrap()));
+            std::thread::scope(|scope| scope.spawn(happens).join().unwrap());
         }
         self.0.write(bytes)
     }

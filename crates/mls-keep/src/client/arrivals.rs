@@ -89,7 +89,7 @@ pub(super) fn forget(storage: &TransactionStorage, group: &GroupId, digest: &Dig
     let scope = Scope::group(group);
     for index in 0..PAGES {
         let Some(page) = storage.get(&scope, &Kind::Arrivals.with(&[index])) else { continue };
-        let mut page: Page = codec::decode(Kind::Arrivals, &page)?;
+        let mut page: Page<'_> = codec::decode(Kind::Arrivals, &page)?;
         if let Some(at) = page.position(digest) {
             page.remove(at);
             return page.write(storage, &scope, index);
@@ -110,16 +110,18 @@ impl Page<'_> {
     }
 
     fn remove(&mut self, at: usize) {
-        fn without<const LEN: usize>(bytes: &[u8], at: usize) -> Vec<u8> {
-            let others = bytes.as_chunks::<LEN>().0.iter().enumerate().filter(|(other, _)| *other != at);
-            others.flat_map(|(_, chunk)| *chunk).collect()
+        fn cut(bytes: &mut Cow<'_, [u8]>, at: usize, len: usize) {
+            bytes.to_mut().drain(at * len..(at + 1) * len);
         }
-        self.digests = without::<{ size_of::<Digest>() }>(&self.digests, at);
-        self.numbers = without::<{ size_of::<u64>() }>(&self.numbers, at);
+        cut(&mut self.digests, at, size_of::<Digest>());
+        cut(&mut self.numbers, at, size_of::<u64>());
     }
 
+    /// An empty one has no record.
     fn write(&self, storage: &TransactionStorage, scope: &Scope, index: u8) -> Result<()> {
-        storage.put(scope, Kind::Arrivals.with(&[index]), Some(codec::encode(Kind::Arrivals, self, 1024)?));
+        let is_empty = self.digests.is_empty();
+        let record = if is_empty { None } else { Some(codec::encode(Kind::Arrivals, self, 1024)?) };
+        storage.put(scope, Kind::Arrivals.with(&[index]), record);
         Ok(())
     }
 }
