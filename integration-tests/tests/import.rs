@@ -1,6 +1,7 @@
 //! Coming from OpenMLS's own storage providers: what they have stored is the client's, and its peers notice nothing.
 //!
-//! The databases were made by the providers' own crates: `integration-tests/benchmarks/peers` and `peers-sqlx` say how.
+//! The databases were made by the providers' own crates: `integration-tests/benchmarks/peers`, `peers-0.8` and `peers-sqlx` say
+//! how.
 
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -8,6 +9,7 @@ use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use allocation_counter::measure;
 use integration_tests::bucket;
 use integration_tests::generations::last_generation;
 use integration_tests::store::{load, open};
@@ -24,11 +26,14 @@ use mls_keep_conformance::fault::{Fault, FaultBackend, Faults, every_point};
 use mls_keep_core::MemoryBackend;
 use s3_test_server::Server;
 
-const FIXTURES: [(&str, &str, Encoding); 4] = [
+const FIXTURES: [(&str, &str, Encoding); 7] = [
     ("sqlite-json", "alice.db", Encoding::Json),
     ("sqlite-cbor", "alice.db", Encoding::Cbor),
     ("sqlx-json", "alice.db", Encoding::Json),
     ("memory", "alice.json", Encoding::Json),
+    ("openmls-0.8/sqlite-json", "alice.db", Encoding::Json),
+    ("openmls-0.8/sqlite-cbor", "alice.db", Encoding::Cbor),
+    ("openmls-0.8/memory", "alice.json", Encoding::Json),
 ];
 
 fn fixture(name: &str, file: &str) -> PathBuf {
@@ -120,6 +125,23 @@ fn what_is_there_is_imported_and_what_is_left_says_why() {
         assert_eq!(there, 3, "{name}");
         assert_eq!(block_on(alice.groups()).unwrap().len(), 3, "{name}");
     }
+}
+
+/// All pairs of the two would be more than a billion bytes.
+#[test]
+fn what_a_forged_database_repeats_is_taken_once() {
+    let (_, manager) = keep();
+    let mut stored = stored("sqlite-json", "alice.db");
+    for group in &mut stored.groups {
+        let leaves = group.own_leaf_nodes.len() * 3000;
+        group.own_leaf_nodes = group.own_leaf_nodes.iter().cloned().cycle().take(leaves).collect();
+    }
+    let keys = stored.encryption_keys.len() * 3000;
+    assert!(keys > 0);
+    stored.encryption_keys = stored.encryption_keys.iter().cloned().cycle().take(keys).collect();
+    let mut alice = make(&manager, &stored, "alice");
+    let most = measure(|| drop(block_on(alice.import(&stored)).unwrap())).bytes_max;
+    assert!(most < 64 << 20, "{most} bytes");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! OpenMLS's types of a group are its own, but for the bundle that one version hands to the next
 //! ([`GroupMigrationBundle`]). So the values are put together to an encoded bundle, and OpenMLS decodes and stores it.
 
+use std::collections::BTreeSet;
+
 use mls_keep_core::{Result, SecretBytes};
 use openmls::group::GroupId;
 use openmls::key_packages::KeyPackageBundle;
@@ -126,12 +128,14 @@ fn bundle(state: &StoredState, group: &StoredGroup) -> Result<(Zeroizing<Vec<u8>
     }
 
     bundle.key("update_encryption_key_pairs");
-    let mut updates = Vec::new();
+    let mut wanted = BTreeSet::new();
     for leaf in &group.own_leaf_nodes {
         let leaf: LeafNode = encoding.decode(leaf)?;
-        let key = encoding.encode(leaf.encryption_key())?;
-        updates.extend(state.encryption_keys.iter().filter(|(public, _)| *public == key).map(|(_, pair)| pair));
+        wanted.insert(encoding.encode(leaf.encryption_key())?);
     }
+    // Each once, however often a forged database has it.
+    let updates = state.encryption_keys.iter().filter(|(public, _)| wanted.remove(public)).map(|(_, pair)| pair);
+    let updates: Vec<_> = updates.collect();
     list(&mut bundle, updates)?;
     bundle.end();
     Ok((bundle.into_bytes(), current.is_some()))
