@@ -202,7 +202,9 @@ fn advice(kind: ErrorKind) -> &'static str {
         ErrorKind::NoSigner => {
             "Nothing was changed. The client's signature key is not in the keep: use the application that has it."
         }
-        ErrorKind::ProposalPending => "Nothing was changed. A proposal waits for a commit: run `update`.",
+        ErrorKind::ProposalPending => {
+            "Nothing was changed. A proposal waits for a commit: run `update`, with `--without-proposals` if it cannot be committed."
+        }
         ErrorKind::PastEpoch => "Nothing was changed. It is too old to be read: leave it out.",
         ErrorKind::FutureEpoch => "Nothing was changed. Receive what was sent before it first.",
         ErrorKind::Refused => "Nothing was changed.",

@@ -69,3 +69,16 @@ fn what_was_kept_for_a_proposal_is_taken_in_with_it() {
     bob.ok(&["receive", "../alice/c2"]);
     assert_eq!(bob.ok(&["receive", "../carol/leaves"]), "tea\tproposal\tcarol\ntea\tepoch 3\n");
 }
+
+#[test]
+fn what_others_proposed_can_be_left_out_of_a_commit() {
+    let town = Town::new();
+    let (alice, bob) = town.friends();
+    bob.ok(&["group", "leave", "tea", "--out", "leaves"]);
+    alice.ok(&["receive", "../bob/leaves"]);
+    alice.ok(&["update", "--merge", "--without-proposals", "tea", "--commit", "c1"]);
+    assert!(alice.ok(&["group", "members", "tea"]).contains("bob"));
+    bob.ok(&["receive", "../alice/c1"]);
+    alice.ok(&["send", "tea", "stay", "--out", "m1"]);
+    assert!(bob.ok(&["receive", "../alice/m1"]).contains("stay"));
+}

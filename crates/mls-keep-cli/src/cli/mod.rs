@@ -319,6 +319,9 @@ pub(crate) struct CommitOut {
     /// Merge it at once, for groups without a delivery service: when two members commit at the same time, the group falls apart
     #[arg(long)]
     pub(crate) merge: bool,
+    /// Leave out what other members have proposed, which may be what cannot be committed
+    #[arg(long)]
+    pub(crate) without_proposals: bool,
     /// Replace existing files
     #[arg(long)]
     pub(crate) force: bool,

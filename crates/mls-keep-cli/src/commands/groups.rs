@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::outbox::{self, Parcel};
 use super::to_bytes;
+use crate::cli::CommitOut;
 use crate::failure::{Failure, Result};
 use crate::files;
 use crate::groups::Groups;
@@ -184,11 +185,11 @@ pub(super) async fn invite(
     typed: &str,
     key_packages: &[(PathBuf, Vec<u8>)],
     parcel: Parcel,
-    merge: bool,
+    how: &CommitOut,
 ) -> Result<()> {
     let (groups, group) = session.group(typed).await?;
     let bytes: Vec<_> = key_packages.iter().map(|(_, bytes)| bytes).collect();
-    let made = make(session, &group, Change::new().invite(bytes), merge).await.map_err(|error| {
+    let made = make(session, &group, Change::new().invite(bytes), how).await.map_err(|error| {
         let advice =
             "Nothing was changed. `invite` takes the files that `key-package --out` wrote, fresh and used once.";
         let failure = Failure::from(error).advise(ErrorKind::Invalid, advice).advise(ErrorKind::Aborted, advice);
@@ -198,22 +199,22 @@ pub(super) async fn invite(
         }
     })?;
     let invited = Some(key_packages.len());
-    let made = Made { invited, ..Made::commit(made, merge) };
+    let made = Made { invited, ..Made::commit(made, how.merge) };
     hand_out(session, &groups, &group, made, parcel).await
 }
 
 /// `update`
-pub(super) async fn update(session: &mut Session, typed: &str, parcel: Parcel, merge: bool) -> Result<()> {
+pub(super) async fn update(session: &mut Session, typed: &str, parcel: Parcel, how: &CommitOut) -> Result<()> {
     let (groups, group) = session.group(typed).await?;
-    let made = make(session, &group, Change::new().update(), merge).await?;
-    hand_out(session, &groups, &group, Made::commit(made, merge), parcel).await
+    let made = make(session, &group, Change::new().update(), how).await?;
+    hand_out(session, &groups, &group, Made::commit(made, how.merge), parcel).await
 }
 
 /// `commit`
-pub(super) async fn commit(session: &mut Session, typed: &str, parcel: Parcel, merge: bool) -> Result<()> {
+pub(super) async fn commit(session: &mut Session, typed: &str, parcel: Parcel, how: &CommitOut) -> Result<()> {
     let (groups, group) = session.group(typed).await?;
-    let made = make(session, &group, Change::new(), merge).await?;
-    hand_out(session, &groups, &group, Made::commit(made, merge), parcel).await
+    let made = make(session, &group, Change::new(), how).await?;
+    hand_out(session, &groups, &group, Made::commit(made, how.merge), parcel).await
 }
 
 /// `remove`
@@ -223,7 +224,7 @@ pub(super) async fn remove(
     member: Option<&str>,
     leaf: Option<u32>,
     parcel: Parcel,
-    merge: bool,
+    how: &CommitOut,
 ) -> Result<()> {
     let (groups, group) = session.group(typed).await?;
     let members = session.client.members(&group).await?;
@@ -250,8 +251,8 @@ pub(super) async fn remove(
         Some(leaf) => Change::new().remove_leaf(leaf),
         None => Change::new().remove(&meant.identity),
     };
-    let made = make(session, &group, change, merge).await?;
-    hand_out(session, &groups, &group, Made::commit(made, merge), parcel).await
+    let made = make(session, &group, change, how).await?;
+    hand_out(session, &groups, &group, Made::commit(made, how.merge), parcel).await
 }
 
 /// `confirm`
@@ -304,8 +305,9 @@ fn no_staged(error: mls_keep::Error) -> Failure {
     Failure::from(error).advise(ErrorKind::NotFound, "Nothing was changed. `mls-keep pending` shows what is staged.")
 }
 
-async fn make(session: &mut Session, group: &GroupId, change: Change, merge: bool) -> mls_keep::Result<OwnCommit> {
-    match merge {
+async fn make(session: &mut Session, group: &GroupId, change: Change, how: &CommitOut) -> mls_keep::Result<OwnCommit> {
+    let change = if how.without_proposals { change.without_proposals() } else { change };
+    match how.merge {
         true => session.client.commit_at_once(group, change).await,
         false => session.client.stage(group, change).await,
     }

@@ -62,9 +62,8 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
         Command::Invite { group, key_packages, commit, welcome } => {
             let parcel = Parcel::new(committed(commit)?, Some(NewFile::prepare(welcome, commit.force)?))?;
             let key_packages = groups::read_key_packages(key_packages)?;
-            let merge = commit.merge;
             with_client(global, async |session| {
-                groups::invite(session, &group.group, &key_packages, parcel, merge).await
+                groups::invite(session, &group.group, &key_packages, parcel, commit).await
             })
             .await
         }
@@ -82,12 +81,12 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
         }
         Command::Update { group, commit } => {
             let parcel = Parcel::new(committed(commit)?, None)?;
-            with_client(global, async |session| groups::update(session, &group.group, parcel, commit.merge).await).await
+            with_client(global, async |session| groups::update(session, &group.group, parcel, commit).await).await
         }
         Command::Commit { group, commit, welcome } => {
             let welcome = welcome.as_deref().map(|path| NewFile::prepare(path, commit.force)).transpose()?;
             let parcel = Parcel::new(committed(commit)?, welcome)?;
-            with_client(global, async |session| groups::commit(session, &group.group, parcel, commit.merge).await).await
+            with_client(global, async |session| groups::commit(session, &group.group, parcel, commit).await).await
         }
         Command::Confirm { group } => {
             with_client(global, async |session| groups::confirm(session, &group.group).await).await
@@ -101,7 +100,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<()> {
         Command::Remove { group, member, leaf, commit } => {
             let parcel = Parcel::new(committed(commit)?, None)?;
             with_client(global, async |session| {
-                groups::remove(session, &group.group, member.as_deref(), *leaf, parcel, commit.merge).await
+                groups::remove(session, &group.group, member.as_deref(), *leaf, parcel, commit).await
             })
             .await
         }

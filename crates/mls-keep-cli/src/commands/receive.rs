@@ -279,7 +279,7 @@ fn show(session: &Session, groups: &Groups, path: &Path, received: &Received) ->
             put_bytes(&mut value, "sender", sender);
         }
         Received::Held { group, epoch } => {
-            note(&format!("{}: kept until this client is in epoch {epoch}", path.display()));
+            note(&format!("{}: kept until what it needs has come (epoch {epoch})", path.display()));
             value.insert("type".into(), "held".into());
             value.insert("group".into(), groups.to_json(group));
             value.insert("epoch".into(), (*epoch).into());

@@ -30,7 +30,8 @@ pub enum Received {
     /// A commit, merged: another member's, or the staged one of this client, which is confirmed by that.
     Commit(CommitSummary),
     /// A message that says that this client sent it, as the delivery service gives back what it was given. That is not
-    /// authenticated, and changes nothing.
+    /// authenticated, and changes nothing. If it is a commit that was [rejected](Client::reject), the service has taken it all
+    /// the same, and the others have gone on: [enter the group anew](Client::stage_entry).
     Own {
         /// The group.
         group: GroupId,
