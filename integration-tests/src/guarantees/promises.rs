@@ -211,7 +211,7 @@ pub const SECTIONS: &[Section] = &[
         title: "Coming from elsewhere",
         promises: &[
             promise(
-                "What OpenMLS's own providers have stored, in JSON or CBOR, goes on with its peers: messages, commits, queued updates, staged commits, key packages, pre-shared keys",
+                "What OpenMLS's own providers have stored, those of OpenMLS 0.8 and 0.9, in JSON or CBOR, goes on with its peers: messages, commits, queued updates, staged commits, key packages, pre-shared keys",
                 &["import.rs::an_imported_client_goes_on_with_its_peers"],
             ),
             promise(
