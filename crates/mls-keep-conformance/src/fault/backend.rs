@@ -131,12 +131,14 @@ impl<B: StorageBackend + ?Sized> StorageBackend for FaultBackend<B> {
     }
 
     async fn commit(&self, commit: Commit) -> Result<()> {
+        self.faults.count(&commit);
         let part = commit.clone();
         let torn = |mut parts| async move { self.tear(part, &mut parts).await };
         self.call(true, self.inner.commit(commit), torn).await
     }
 
     async fn commit_many(&self, commits: Vec<Commit>) -> Vec<Result<()>> {
+        commits.iter().for_each(|commit| self.faults.count(commit));
         let count = commits.len();
         let part = commits.clone();
         let torn = |mut parts| async move {

@@ -4,6 +4,8 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use mls_keep_core::Commit;
+
 use super::{Fault, FaultPoint, Lasting, Stall};
 
 /// Says when a [`FaultBackend`](super::FaultBackend) fails, and counts its calls. Clones share it, so a test holds one of them.
@@ -13,6 +15,8 @@ pub struct Faults(Arc<Mutex<Plan>>);
 #[derive(Debug, Default)]
 struct Plan {
     calls: u64,
+    /// Bytes of the commits among them.
+    commit_bytes: u64,
     injected: u64,
     armed: Option<FaultPoint>,
     stall: Option<Stall>,
@@ -81,6 +85,16 @@ impl Faults {
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.plan().calls
+    }
+
+    /// Bytes of the commits among [these calls](Self::calls), as [`Commit::stored_bytes`] counts them.
+    #[must_use]
+    pub fn commit_bytes(&self) -> u64 {
+        self.plan().commit_bytes
+    }
+
+    pub(super) fn count(&self, commit: &Commit) {
+        self.plan().commit_bytes += commit.stored_bytes() as u64;
     }
 
     /// Follows `next` from now on. Returns how many calls failed or were held before.
