@@ -185,7 +185,7 @@ impl Taken {
         for held in session.client.receive_held(group).await? {
             match held {
                 Ok(received) => self.values.push(show(session, &groups, path, &received)?),
-                Err(error) => note(&format!("what was kept for this epoch is dropped: {error}")),
+                Err(error) => note(&format!("what was kept is dropped: {error}")),
             }
         }
         Ok(())

@@ -47,8 +47,7 @@ impl Packer {
     }
 
     /// As [`pack`](Self::pack). What it leaves in memory is wiped with what follows: by the next one of another length, or when
-    /// this is dropped. Of blocks that are all as long, none
-    /// is wiped by itself.
+    /// this is dropped. Of blocks that are all as long, none is wiped by itself.
     pub(crate) fn pack_one_of_many(&mut self, block: &[u8]) -> Result<Option<SecretVec>> {
         if self.unwiped != block.len() {
             self.wipe()?;

@@ -20,7 +20,7 @@ const MAX_HELD: u64 = 64;
 /// And at most so many bytes.
 const MAX_HELD_LEN: u64 = 4 << 20;
 
-/// And none of a later epoch than so many on. Anybody can make one of an epoch that never comes, which would stay.
+/// And none of a later epoch than so many on. Anybody can make a message of an epoch that will never come, and it would stay.
 const MAX_AHEAD: u64 = 64;
 
 /// A message that is held: record `33` of its group's scope.

@@ -150,7 +150,8 @@ impl<C: CryptoProvider> Client<C> {
     }
 
     /// Takes in what is held of a group and can be read now: after a commit of an epoch that others were in before, after a
-    /// proposal whose commit came first, or when the policy decides otherwise. Returns what became of each; what can still not be read stays.
+    /// proposal whose commit came first, or when the policy decides otherwise. Returns what became of each; what still cannot be
+    /// read stays.
     ///
     /// # Errors
     /// `NotFound` if the client has no such group, `Corrupt`; and the errors of the backend.

@@ -80,7 +80,7 @@ fn what_is_kept_is_bounded_and_what_is_not_valid_then_goes() {
     assert!(matches!(block_on(bob.receive(sent(&mut alice, &group, "early"))).unwrap(), Received::Held { .. }));
 }
 
-/// Whoever knows the group's id can write an epoch that never comes.
+/// Anybody who knows the group's id can send a message of an epoch that will never come.
 #[test]
 fn what_is_of_no_epoch_to_come_does_not_fill_the_place_of_what_is() {
     let (_, [mut alice, mut bob], group) = two();
