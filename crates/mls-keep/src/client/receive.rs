@@ -71,8 +71,8 @@ impl<C: CryptoProvider> Client<C> {
     /// - `NotMember`: the client was removed from the group.
     ///
     /// These say that it may be received later: `NotFound` if the client has no such group (so far), `Refused` if the policy
-    /// refuses it, `FutureEpoch` if it would be held and too much is held already, or it is of an epoch more than 64 ahead, `Conflict`; and the errors of
-    /// the backend.
+    /// refuses it, `FutureEpoch` if it would be held and too much is held already, or it is of an epoch more than 64 ahead,
+    /// `Conflict`; and the errors of the backend.
     pub async fn receive(&mut self, message: impl AsRef<[u8]>) -> Result<Received> {
         self.take_in(&Incoming::parse(message.as_ref())?, None).await
     }
