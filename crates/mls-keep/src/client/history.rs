@@ -208,19 +208,23 @@ pub(super) struct Pages {
     pub(super) between: (SecretBytes, SecretBytes),
     /// How many records the next page has.
     pub(super) page: usize,
-    pub(super) limit: usize,
-    pub(super) backwards: bool,
-    pub(super) retention: Retention,
-    pub(super) next: u64,
-    pub(super) now: SystemTime,
+    limit: usize,
+    backwards: bool,
+    now: SystemTime,
     pub(super) shown: Vec<Message>,
 }
 
 impl Pages {
-    /// Takes the next page. Whether it was the last one.
+    pub(super) fn new(between: (SecretBytes, SecretBytes), limit: usize, backwards: bool, now: SystemTime) -> Self {
+        Self { between, page: limit, limit, backwards, now, shown: Vec::new() }
+    }
+
+    /// Takes the next page of a group that keeps what `retention` says, and whose next message is number `next`. Whether it was
+    /// the last one.
     pub(super) fn take(
         &mut self,
         group: &GroupId,
+        (retention, next): (Retention, u64),
         found: impl IntoIterator<Item = (SecretBytes, Value)>,
     ) -> Result<bool> {
         /// What is past its time stands together.
@@ -229,8 +233,7 @@ impl Pages {
         for (key, value) in found {
             let number = records::number(&key).unwrap_or_default();
             let record: HistoryRecord = codec::decode(Kind::Message, &value)?;
-            let is_shown =
-                self.retention.age.is_none() || self.retention.keeps(number, record.time(), self.next, self.now);
+            let is_shown = retention.age.is_none() || retention.keeps(number, record.time(), next, self.now);
             if is_shown && self.shown.len() < self.limit {
                 self.shown.push(record.into_message(group.clone(), Some(number)));
             }
@@ -292,21 +295,12 @@ impl<C: CryptoProvider> Client<C> {
     ) -> Result<Vec<Message>> {
         self.freshen().await?;
         let scope = Scope::group(group);
-        let (retention, next) = self.retention_and_next(group).await?;
-        let mut pages = Pages {
-            between,
-            page: limit,
-            limit,
-            backwards,
-            retention,
-            next,
-            now: (self.wall_clock)(),
-            shown: Vec::new(),
-        };
+        let kept = self.retention_and_next(group).await?;
+        let mut pages = Pages::new(between, limit, backwards, (self.wall_clock)());
         loop {
             let (start, end) = &pages.between;
             let found = self.read_records(&scope, Keys::Between(start, end), pages.page, backwards).await?;
-            if pages.take(group, found)? {
+            if pages.take(group, kept, found)? {
                 return Ok(pages.shown);
             }
         }

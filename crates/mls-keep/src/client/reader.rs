@@ -8,7 +8,7 @@ use mls_keep_core::{Error, ErrorKind, Keep, Record, RecordRange, Result, ScopeId
 use openmls::group::GroupId;
 
 use super::groups::ListedGroup;
-use super::history::{GroupRecord, Message, Pages, Retention};
+use super::history::{GroupRecord, Message, Pages};
 use super::load::ClientRecord;
 use super::transaction::application_key;
 use super::{Client, CryptoProvider, not_kept};
@@ -73,8 +73,8 @@ impl Reader {
     ///
     /// # Errors
     /// `NotFound` if the client was deleted, also if another one of its identity was made since, `MovedOut` if it was moved away,
-    /// `RolledBack` if the store holds an older state than was read before, or one that was made from an older one, `Conflict` if others write so often that nothing can be read; `Corrupt`; and the errors of the
-    /// backend.
+    /// `RolledBack` if the store holds an older state than was read before, or one that was made from an older one, `Conflict` if
+    /// others write so often that nothing can be read; `Corrupt`; and the errors of the backend.
     pub async fn groups(&self) -> Result<Vec<(GroupId, String)>> {
         let prefix = Kind::ListedGroup.only();
         let listed = self.records_in(&Scope::Client, RecordRange::prefix(&prefix)).await?;
@@ -149,8 +149,7 @@ impl Reader {
     ) -> Result<Vec<Message>> {
         let (own, scope) = (Scope::Client.id()?, Scope::group(group).id()?);
         let (client, counters) = (Kind::Client.only(), Kind::Group.only());
-        let (retention, now) = (Retention::all(), (self.wall_clock)());
-        let mut pages = Pages { between, page: limit, limit, backwards, retention, next: 0, now, shown: Vec::new() };
+        let mut pages = Pages::new(between, limit, backwards, (self.wall_clock)());
         loop {
             let (start, end) = &pages.between;
             let range = RecordRange::between(start, end).limit(pages.page);
@@ -167,9 +166,8 @@ impl Reader {
             let client = client.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the client's own record is missing"))?;
             let client: ClientRecord = codec::decode(Kind::Client, &client.value)?;
             let counters = counters.map(|record| record.value);
-            (pages.retention, pages.next) =
-                GroupRecord::retention_and_next(counters.as_ref(), client.settings.retention())?;
-            if pages.take(group, found.into_iter().map(|record| (record.key, record.value)))? {
+            let kept = GroupRecord::retention_and_next(counters.as_ref(), client.settings.retention())?;
+            if pages.take(group, kept, found.into_iter().map(|record| (record.key, record.value)))? {
                 return Ok(pages.shown);
             }
         }
